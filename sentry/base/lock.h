@@ -1,0 +1,134 @@
+/*
+ * Mutexes and their order.
+ *
+ * Each mutex belongs to a lock class. Classes are declared below in the order in which they may be taken: a thread that
+ * holds a lock of one class may take locks of later classes only. clang checks it (-Wthread-safety
+ * -Wthread-safety-beta) by the global tokens L_X; builds with LOCK_DEBUG=1 check it at run time too. Two locks of one
+ * class: mutex_lock_two(), which goes by address.
+ *
+ *	mutex_lock(&e->lock, L_FILE);		fields: uint64_t count GUARDED_BY(L_FILE);
+ *	mutex_unlock(&e->lock, L_FILE);		functions: static int f(struct x *) REQUIRES(L_FILE);
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "sentry/base/types.h"
+
+#if defined(__clang__)
+#define TSA(x) __attribute__((x))
+#else
+#define TSA(x)
+#endif
+#define CAPABILITY(x) TSA(capability(x))
+#define GUARDED_BY(x) TSA(guarded_by(x))
+#define REQUIRES(...) TSA(requires_capability(__VA_ARGS__))
+#define EXCLUDES(...) TSA(locks_excluded(__VA_ARGS__))
+#define ACQUIRE(...) TSA(acquire_capability(__VA_ARGS__))
+#define TRY_ACQUIRE(...) TSA(try_acquire_capability(__VA_ARGS__))
+#define RELEASE(...) TSA(release_capability(__VA_ARGS__))
+#define ACQUIRED_AFTER(x) TSA(acquired_after(x))
+#define NO_TSA TSA(no_thread_safety_analysis)
+
+struct CAPABILITY("mutex") lock_class {
+	const char *name;
+	int rank;
+};
+
+/* name, token, class before it. In order of acquisition. */
+#define LOCK_CLASSES(X)                                                                                                \
+	X(mount, 10)      /* the mount tree and its namespaces */                                                      \
+	X(rename, 15)     /* one directory rename at a time in a file system */                                        \
+	X(dentry, 20)     /* a directory's children and names */                                                       \
+	X(inode, 30)      /* an inode's attributes and data */                                                         \
+	X(epoll, 35)      /* an epoll instance's interest list */                                                      \
+	X(file, 40)       /* an open description: position, pipe and socket buffers */                                 \
+	X(sock, 45)       /* a socket and its protocol state */                                                        \
+	X(mm, 50)         /* an address space's VMA tree */                                                            \
+	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
+	X(tty, 65)        /* a terminal's line discipline and its foreground group */                                  \
+	X(sighand, 70)    /* handlers, pending signals of a thread group */                                            \
+	X(task, 80)       /* one task's own state */                                                                   \
+	X(cache, 90)      /* page and attribute caches */                                                              \
+	X(aspace, 100)    /* platform: an address space and its cpus */                                                \
+	X(fdtable, 110)   /* leaf: descriptor tables */                                                                \
+	X(timer, 120)     /* leaf: the timer queue */                                                                  \
+	X(futex, 125)     /* leaf: a futex bucket */                                                                   \
+	X(wait, 130)      /* leaf: a wait queue */                                                                     \
+	X(slab, 140)      /* leaf: an allocator cache */                                                               \
+	X(log, 150)       /* leaf: the log */
+
+#define LOCK_CLASS_DECLARE(cls, r) extern struct lock_class lock_class_##cls;
+LOCK_CLASSES(LOCK_CLASS_DECLARE)
+#undef LOCK_CLASS_DECLARE
+
+#define L_MOUNT (&lock_class_mount)
+#define L_RENAME (&lock_class_rename)
+#define L_DENTRY (&lock_class_dentry)
+#define L_INODE (&lock_class_inode)
+#define L_EPOLL (&lock_class_epoll)
+#define L_FILE (&lock_class_file)
+#define L_SOCK (&lock_class_sock)
+#define L_MM (&lock_class_mm)
+#define L_PIDTREE (&lock_class_pidtree)
+#define L_TTY (&lock_class_tty)
+#define L_SIGHAND (&lock_class_sighand)
+#define L_TASK (&lock_class_task)
+#define L_CACHE (&lock_class_cache)
+#define L_ASPACE (&lock_class_aspace)
+#define L_FDTABLE (&lock_class_fdtable)
+#define L_TIMER (&lock_class_timer)
+#define L_FUTEX (&lock_class_futex)
+#define L_WAIT (&lock_class_wait)
+#define L_SLAB (&lock_class_slab)
+#define L_LOG (&lock_class_log)
+
+struct mutex {
+	pthread_mutex_t m;
+};
+
+#define MUTEX_INIT {PTHREAD_MUTEX_INITIALIZER}
+
+static inline void mutex_init(struct mutex *m)
+{
+	pthread_mutex_init(&m->m, NULL);
+}
+
+#if LOCK_DEBUG
+void lock_debug_acquire(const struct lock_class *cls, bool same_ok);
+void lock_debug_release(const struct lock_class *cls);
+#else
+static inline void lock_debug_acquire(const struct lock_class *cls __unused, bool same_ok __unused)
+{
+}
+static inline void lock_debug_release(const struct lock_class *cls __unused)
+{
+}
+#endif
+
+static inline void mutex_lock(struct mutex *m, struct lock_class *cls) ACQUIRE(cls) NO_TSA;
+static inline void mutex_lock(struct mutex *m, struct lock_class *cls)
+{
+	lock_debug_acquire(cls, false);
+	pthread_mutex_lock(&m->m);
+}
+
+static inline bool mutex_trylock(struct mutex *m, struct lock_class *cls) TRY_ACQUIRE(true, cls) NO_TSA;
+static inline bool mutex_trylock(struct mutex *m, struct lock_class *cls)
+{
+	if (pthread_mutex_trylock(&m->m) != 0)
+		return false;
+	lock_debug_acquire(cls, true);
+	return true;
+}
+
+static inline void mutex_unlock(struct mutex *m, struct lock_class *cls) RELEASE(cls) NO_TSA;
+static inline void mutex_unlock(struct mutex *m, struct lock_class *cls)
+{
+	lock_debug_release(cls);
+	pthread_mutex_unlock(&m->m);
+}
+
+/* Two of one class, in the order of their addresses; a == b locks once. */
+void mutex_lock_two(struct mutex *a, struct mutex *b, struct lock_class *cls) ACQUIRE(cls);
+void mutex_unlock_two(struct mutex *a, struct mutex *b, struct lock_class *cls) RELEASE(cls);

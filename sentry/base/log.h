@@ -1,0 +1,26 @@
+/*
+ * The sentry's log: one line a message, to the fd given at start (stderr by default). Messages that a guest can cause are
+ * rate-limited by the caller's choice of level: WARN and above are for the person who runs the sandbox.
+ */
+#pragma once
+
+#include "sentry/base/types.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* fd stays the caller's. json: one object a line (runsc's --log-format json). */
+void log_init(int fd, enum log_level level, bool json);
+bool log_enabled(enum log_level level);
+void log_write(enum log_level level, const char *fmt, ...) __printf(2, 3);
+
+#define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...) log_write(LOG_WARN, __VA_ARGS__)
+#define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)                                                                                                 \
+	do {                                                                                                           \
+		if (log_enabled(LOG_DEBUG))                                                                            \
+			log_write(LOG_DEBUG, __VA_ARGS__);                                                             \
+	} while (0)
+
+/* Prints the calling thread's stack to the log (libunwind). */
+void log_backtrace(void);
