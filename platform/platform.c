@@ -1,0 +1,50 @@
+/*
+ * Choosing the platform. The choice is made once, before the sentry starts, and is constant from then on: every call goes
+ * through the `platform` table, and nothing outside platform/ knows which one it is.
+ */
+#include "platform/platform.h"
+
+#include <string.h>
+
+#include "platform/cpu.h"
+
+const struct platform_ops *platform;
+
+/* In order of preference for "auto". */
+static const struct platform_ops *const known[] = {
+    &platform_trap,
+    &platform_ptrace,
+};
+
+int platform_select(const char *name, const char **ret_why)
+{
+	bool any = strcmp(name, "auto") == 0;
+	int err = -EINVAL;
+
+	*ret_why = "unknown platform";
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!any && strcmp(name, known[i]->name) != 0)
+			continue;
+		err = known[i]->probe(ret_why);
+		if (err == 0) {
+			platform = known[i];
+			return 0;
+		}
+	}
+	return err;
+}
+
+void *cpu_client(const struct cpu *cpu)
+{
+	return cpu->client;
+}
+
+void cpu_set_client(struct cpu *cpu, void *client)
+{
+	cpu->client = client;
+}
+
+bool cpu_same_aspace(const struct cpu *a, const struct cpu *b)
+{
+	return a->aspace == b->aspace;
+}
