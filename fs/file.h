@@ -1,0 +1,110 @@
+/*
+ * Open descriptions: what a descriptor refers to and dup() and fork() share. open(2).
+ *
+ * Position: ops get `pos`: f->pos (with f->pos_lock held) for read/write/lseek of seekable files, or the caller's own for pread/pwrite. Ops of
+ * streams ignore it. Ops take their own locks; none is held when they are called except pos_lock.
+ */
+#pragma once
+
+#include "fs/mount.h"
+#include "sentry/base/iobuf.h"
+#include "sentry/base/wait.h"
+
+struct file;
+struct pipe;
+struct poll_table;
+struct fasync;
+
+/* Receives directory entries; false: full, stop and do not advance. */
+struct dir_sink {
+	bool (*emit)(struct dir_sink *s, const char *name, size_t len, uint64_t ino, unsigned d_type, off_t next_off);
+};
+
+/* What a mapping of a file is backed by: a host fd (borrowed from the file: valid while the file or its inode is referenced) */
+struct file_backing {
+	int host_fd;
+	uint64_t off;
+	/* Identity for futex keys and /proc/PID/maps is the file's inode. */
+};
+
+struct file_ops {
+	/* Bytes, 0 at the end, -EAGAIN, -ERESTARTSYS... iobuf_left() is > 0. */
+	ssize_t (*read)(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
+	ssize_t (*write)(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
+	/* Without it: -ESPIPE. file_llseek_generic() serves those with a size. */
+	off_t (*llseek)(struct ctx *c, struct file *f, off_t off, int whence);
+	/* From *pos; advances it. "." and ".." included. */
+	int (*iterate)(struct ctx *c, struct file *f, struct dir_sink *s, off_t *pos);
+	/*
+	 * The ready POLL* bits. If e is given, it is put on the file's wait queue first (file_poll_add()), so that no change is
+	 * missed. Without it: always POLLIN | POLLOUT, and epoll_ctl says -EPERM.
+	 */
+	uint32_t (*poll)(struct file *f, struct poll_table *p);
+	/* -ENOTTY if unknown. FIONREAD, FIONBIO, FIOCLEX... are done by the caller where generic. */
+	long (*ioctl)(struct ctx *c, struct file *f, uint32_t cmd, uint64_t arg);
+	/* What MAP_SHARED or MAP_PRIVATE of [off, off+size) is made from. -ENODEV without it. prot, flags: mmap's. */
+	int (*mmap)(struct ctx *c, struct file *f, uint64_t off, size_t size, int prot, int flags,
+		    struct file_backing *ret);
+	int (*fsync)(struct ctx *c, struct file *f, bool data_only);
+	int (*fallocate)(struct ctx *c, struct file *f, int mode, off_t off, off_t size);
+	/* Each close of a descriptor (POSIX locks go here by the caller); errors are reported by close(2). */
+	int (*flush)(struct ctx *c, struct file *f);
+	/* The last reference: free f->priv. No ctx: it may be any thread. */
+	void (*release)(struct file *f);
+	/* F_SETFL changed O_NONBLOCK, O_APPEND, O_DIRECT, O_ASYNC. 0 or -errno. */
+	int (*set_flags)(struct file *f, int flags);
+	/* /proc/PID/fdinfo: extra lines after pos, flags, mnt_id. */
+	void (*show_fdinfo)(struct file *f, char *buf, size_t size);
+};
+
+struct file {
+	struct ref ref;
+	const struct file_ops *ops;
+	struct path path;         /* references; {NULL, NULL} never: anonymous ones have a dentry in anonfs */
+	struct inode *inode;      /* path.dentry->inode, borrowed */
+	_Atomic int flags;        /* O_*; access mode and status flags, without O_CLOEXEC and O_CREAT... */
+	bool seekable;            /* has a position: pread is allowed */
+	struct mutex pos_lock;    /* L_FILE */
+	off_t pos;
+	void *priv;               /* the ops' own */
+	const struct cred *cred;  /* the opener's; a reference */
+	struct list epoll_items;  /* fs/epoll.c: interests in this file, so that release can drop them */
+	struct fasync *fasync;    /* F_SETOWN, O_ASYNC */
+	void *flock_owner;
+};
+
+/* One registration of a poller with the wait queues of a file (a file may have more than one queue). */
+struct poll_table {
+	/* Called by the poll op for each queue; may be NULL: only the bits are asked for. */
+	void (*add)(struct poll_table *p, struct wait_queue *q);
+	uint32_t events; /* POLL* bits wanted */
+};
+
+static inline void poll_wait(struct poll_table *p, struct wait_queue *q)
+{
+	if (p && p->add)
+		p->add(p, q);
+}
+
+/* count 1; takes references to path's parts. ops may be changed by the open op. NULL: no memory. */
+struct file *file_create(const struct path *path, const struct file_ops *ops, int flags, const struct cred *cred);
+struct file *file_get(struct file *f);
+void file_put(struct file *f);
+static inline void file_put_cleanup(struct file **f)
+{
+	file_put(*f);
+}
+#define FILE_REF __cleanup(file_put_cleanup) struct file *
+
+/* A file without a name: pipes, sockets, eventfds. name as in /proc/PID/fd: "pipe:[%lu]" style if it ends in ':', else "anon_inode:NAME".
+ * mode: S_IFIFO, S_IFSOCK or 0. */
+int __must_check anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struct file_ops *ops, void *priv,
+				  int flags, struct file **ret);
+
+/* The checks and the position of read(2)/write(2); pos NULL uses and advances f->pos. */
+ssize_t file_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
+ssize_t file_write(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
+uint32_t file_poll(struct file *f, struct poll_table *p);
+off_t file_llseek_generic(struct ctx *c, struct file *f, off_t off, int whence);
+/* Open an already resolved path. */
+int __must_check file_open_path(struct ctx *c, const struct path *p, int flags, struct file **ret);

@@ -1,0 +1,20 @@
+/* What CLONE_FS shares: root, working directory, umask. */
+#pragma once
+
+#include "fs/mount.h"
+
+struct fs_struct {
+	struct ref ref;
+	struct mutex lock; /* L_FDTABLE class: a leaf */
+	struct path root;  /* references */
+	struct path cwd;
+	uint32_t umask;
+};
+
+struct fs_struct *fs_struct_create(const struct path *root, const struct path *cwd, uint32_t umask);
+struct fs_struct *fs_struct_clone(struct fs_struct *fs);
+struct fs_struct *fs_struct_get(struct fs_struct *fs);
+void fs_struct_put(struct fs_struct *fs);
+/* References to the current root or cwd. */
+void fs_get_root(struct ctx *c, struct path *ret);
+void fs_get_cwd(struct ctx *c, struct path *ret);
