@@ -1,0 +1,189 @@
+/*
+ * Tasks and thread groups: the guest's threads and processes. Linux's model: a task is a thread; a thread group is a process;
+ * pids are those of thread group leaders.
+ *
+ * The tree (groups, parents and children, process groups, sessions, the pid table) is under one lock, L_PIDTREE. Signal state of a group is
+ * under its sighand lock (L_SIGHAND). Everything else in a task is its own: touched by the thread that runs its upcall only.
+ *
+ * Life: task_create() makes a task that is not yet visible; task_start() publishes it and starts its cpu. A task leaves by task_exit(), always called by
+ * itself from the run loop, never from inside a handler: a handler that ends the task sets t->exiting and returns. A dead leader stays as a zombie until
+ * it is waited for.
+ */
+#pragma once
+
+#include <sys/resource.h>
+
+#include "platform/platform.h"
+#include "sentry/base/clock.h"
+#include "sentry/base/ctx.h"
+#include "sentry/base/ref.h"
+#include "sentry/base/timer.h"
+#include "sentry/signal.h"
+
+struct mm;
+struct tty;
+struct posix_timer;
+
+struct session {
+	struct ref ref;
+	int32_t id;
+	struct tty *tty; /* controlling terminal, a reference, L_TTY; see fs/dev/tty.h */
+};
+
+struct pgrp {
+	struct ref ref;
+	int32_t id;
+	struct session *session; /* a reference */
+	struct list members;     /* thread_group.pgrp_link, L_PIDTREE */
+	struct list link;        /* in the table, L_PIDTREE */
+};
+
+/* Resource use in ns and counts, as getrusage(2). */
+struct usage {
+	uint64_t utime, stime;
+	uint64_t minflt, majflt, inblock, oublock, nvcsw, nivcsw, maxrss_kb;
+};
+
+struct thread_group {
+	struct ref ref;
+	int32_t pid;
+	struct task *leader;           /* L_PIDTREE; not a reference while it lives, kept by the pid table */
+	struct list tasks;             /* task.tg_link, L_PIDTREE */
+	unsigned task_count;           /* live ones, L_PIDTREE */
+	struct thread_group *parent;   /* L_PIDTREE; init (pid 1) has none */
+	struct list children;          /* thread_group.sibling, L_PIDTREE */
+	struct list sibling;
+	struct pgrp *pgrp;             /* a reference, L_PIDTREE */
+	struct list pgrp_link;
+	bool zombie;                   /* all tasks are dead, status not collected; L_PIDTREE */
+	bool did_exec;                 /* setpgid is refused then */
+	bool is_subreaper, has_subreaper;
+	int exit_signal;               /* sent to the parent at the end; 0 none */
+	struct wait_queue child_wait;  /* the parent's wait4: woken when a child changes state */
+	struct wait_queue exit_wait;   /* pidfd polls, vfork parents */
+
+	/* Group exit: L_SIGHAND. */
+	bool group_exit;               /* every task must die */
+	int exit_code;                 /* as wait status */
+
+	struct sighand *sighand;       /* a reference; shared by CLONE_SIGHAND */
+	struct sigpending pending;     /* shared pending; L_SIGHAND */
+	/* Job control: L_SIGHAND. */
+	bool stopped;                  /* group stop in force */
+	int stop_signal;
+	bool stop_reported, continued_reportable;
+
+	struct rlimit64 rlimit[RLIM_NLIMITS]; /* L_TASK of lock */
+	struct mutex lock;             /* L_TASK: rlimits, usage, timers */
+	struct usage dead_usage;       /* of exited threads */
+	struct usage child_usage;      /* of collected children */
+	int64_t start_time;            /* CLOCK_BOOTTIME ns */
+	struct itimer *itimers;        /* sentry/timers.c: ITIMER_* and timer_create() */
+	struct list posix_timers;
+	int oom_score_adj;
+	uint32_t personality;
+	int32_t pdeath_signal;         /* of the leader's prctl; per task in Linux, see task */
+};
+
+enum task_exit_kind { TASK_RUNS, TASK_EXITS, TASK_EXITS_GROUP };
+
+struct task {
+	struct ctx ctx;                /* first member */
+	struct ref ref;
+	struct thread_group *tg;       /* a reference, constant (but for exec by a non-leader) */
+	struct list tg_link;           /* L_PIDTREE */
+	struct list pid_link;          /* pid table; L_PIDTREE */
+	struct cpu *cpu;               /* replaced by exec; others use it under L_SIGHAND for a kick */
+	struct mm *mm;                 /* a reference; NULL once dead */
+
+	enum task_exit_kind exiting;   /* set by handlers; acted on by the run loop */
+	int exit_code;                 /* wait status */
+	bool dead;                     /* L_PIDTREE */
+
+	/* Signals: see sentry/signal.h. */
+	k_sigset_t blocked;            /* L_SIGHAND for writers; the task reads its own freely */
+	k_sigset_t saved_blocked;      /* to restore after sigsuspend, ppoll... */
+	bool restore_blocked;
+	struct sigpending pending;     /* L_SIGHAND */
+	struct k_stack altstack;
+	bool stop_waiting;             /* parked in a group stop */
+	struct vfork_done *vfork;      /* a parent waits for our exec or exit */
+
+	/* System call in progress. */
+	uint64_t syscall_nr;           /* orig_rax, or UINT64_MAX outside of a call */
+	bool regs_final;               /* the handler has set the registers (sigreturn, execve): do not store the result */
+	struct restart_block {
+		sysret_t (*fn)(struct task *t, struct restart_block *rb); /* for restart_syscall(2) */
+		int64_t deadline;      /* absolute, CLOCK_MONOTONIC ns */
+		uint64_t arg[5];
+	} restart;
+
+	uaddr_t clear_child_tid;
+	uaddr_t robust_list;
+	uaddr_t rseq;
+	uint32_t rseq_len, rseq_sig;
+
+	char comm[16];                 /* L_TASK of tg->lock for others */
+	int nice, sched_policy, sched_priority;
+	int32_t pdeath_signal;
+	uint64_t timer_slack;
+	bool no_setgroups;
+	bool dumpable_hint;
+	uint64_t min_faults;
+	int64_t start_time;
+	void *strace;                  /* sentry/trace.c */
+	char state;                    /* 'R', 'S', 'T', 'Z' for /proc; a hint */
+};
+
+static inline struct task *ctx_task(struct ctx *c)
+{
+	return container_of(c, struct task, ctx);
+}
+
+struct task *task_get(struct task *t);
+void task_put(struct task *t);
+
+/* By thread id (or pid of a leader, zombies included); a reference or NULL. */
+struct task *task_find(int32_t tid);
+/* The group by pid, zombies included; its reference or NULL. */
+struct thread_group *tg_find(int32_t pid);
+struct thread_group *tg_get(struct thread_group *tg);
+void tg_put(struct thread_group *tg);
+extern struct mutex pidtree_lock; /* L_PIDTREE */
+/* Calls fn for each live group / each task of one group, under pidtree_lock; stops if fn returns false. */
+void tg_for_each(bool (*fn)(struct thread_group *tg, void *arg), void *arg) REQUIRES(L_PIDTREE);
+void task_for_each(struct thread_group *tg, bool (*fn)(struct task *t, void *arg), void *arg) REQUIRES(L_PIDTREE);
+
+/* The upcall given to the platform: sentry/run.c. */
+enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev);
+
+/* sentry/clone.c. The arguments of clone3(2), already checked for size. */
+struct clone_args_k {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+sysret_t task_clone(struct task *t, const struct clone_args_k *args);
+
+/* sentry/exec.c: path is resolved by the caller's ctx; argv, envp: guest arrays. 0 with t->regs_final, or -errno. */
+struct file;
+sysret_t task_exec(struct task *t, struct file *exe, const char *filename, uaddr_t argv, uaddr_t envp);
+
+/* The first process: made by the front end. argv and envp are ours. Then task_start(). */
+struct init_spec {
+	const char *path; /* already looked up in PATH, absolute in the guest or relative to cwd */
+	char *const *argv, *const *envp;
+	const struct cred *cred;
+	struct fs_struct *fs;
+	struct fdtable *fdt;
+	struct mnt_ns *mnt_ns;
+	const struct rlimit64 *rlimits; /* RLIM_NLIMITS, or NULL for the sandbox's defaults */
+};
+int task_create_init(const struct init_spec *spec, struct task **ret);
+void task_start(struct task *t);
+/* Blocks until pid 1 has ended; its wait status. */
+int task_wait_init(void);
+
+/* Ends the whole group with a wait status (exit_group, fatal signals): marks, wakes and kicks; the tasks die by themselves. */
+void tg_kill(struct thread_group *tg, int status);
+/* Ids, limits. */
+uint64_t task_rlimit(struct task *t, int resource);
+bool task_capable(struct task *t, int cap);
