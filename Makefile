@@ -5,7 +5,7 @@ WARN = -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-protot
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -D_FORTIFY_SOURCE=3
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -fPIE $(WARN) $(HARDEN) $(CFLAGS)
-LDLIBS = -lseccomp -lcapstone -lunwind -llzma -lpthread
+LDLIBS = -lseccomp -lcapstone -lpthread
 LDFLAGS_ALL = -static-pie -Wl,-z,relro,-z,now,-z,separate-code $(LDFLAGS)
 
 DIRS = sentry/base platform platform/trap platform/ptrace platform/fake fs $(wildcard fs/*/) net sentry syscalls runsc-shim

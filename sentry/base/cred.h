@@ -29,4 +29,7 @@ const struct cred *cred_get(const struct cred *c);
 void cred_put(const struct cred *c);
 /* cap: CAP_* of linux/capability.h. */
 bool cred_capable(const struct cred *c, int cap);
+/* fsgid or a supplementary group, as for access to files. */
 bool cred_in_group(const struct cred *c, uint32_t gid);
+/* Replaces the supplementary groups of an unpublished clone by a copy, sorted. -ENOMEM: nothing changed. */
+int __must_check cred_set_groups(struct cred *c, const uint32_t *groups, size_t count);

@@ -22,5 +22,5 @@ void log_write(enum log_level level, const char *fmt, ...) __printf(2, 3);
 			log_write(LOG_DEBUG, __VA_ARGS__);                                                             \
 	} while (0)
 
-/* Prints the calling thread's stack to the log (libunwind). */
+/* Prints the calling thread's stack to the log, as addresses for addr2line. */
 void log_backtrace(void);

@@ -1,0 +1,176 @@
+/*
+ * The log: see log.h.
+ *
+ * A message is put together on the stack and leaves by one write(2), so that lines of several threads do not mix and no lock
+ * is held; it allocates nothing, so that it works when memory is gone. Bytes that could steer a terminal or forge a line
+ * (control characters, which may come from a guest's names) are shown as '?' in text and escaped in JSON.
+ *
+ * A back-trace gives addresses relative to the program's start: `addr2line -fe bin/sandbox ADDRESS...` names them. The sentry
+ * has an empty root, so it cannot read its own symbols. The unwinder is the compiler's own: libunwind's static library cannot
+ * be part of a position-independent program, and this one makes no system call while it walks.
+ */
+#include "sentry/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#define LINE_MAX_SIZE 2048
+#define BACKTRACE_MAX 64
+
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+static struct {
+	int fd;
+	enum log_level level;
+	bool json;
+} log_state = {.fd = STDERR_FILENO, .level = LOG_WARN};
+
+static const char *const level_names[] = {
+    [LOG_ERROR] = "error",
+    [LOG_WARN] = "warning",
+    [LOG_INFO] = "info",
+    [LOG_DEBUG] = "debug",
+};
+
+void log_init(int fd, enum log_level level, bool json)
+{
+	log_state.fd = fd;
+	log_state.level = level;
+	log_state.json = json;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= log_state.level;
+}
+
+struct line {
+	char text[LINE_MAX_SIZE];
+	size_t size;
+};
+
+static void __printf(2, 3) line_printf(struct line *l, const char *fmt, ...)
+{
+	size_t room = sizeof(l->text) - l->size;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(l->text + l->size, room, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		l->size += MIN((size_t)n, room - 1);
+}
+
+/* UTC, as RFC 3339 has it; without libc's time zone files. */
+static void line_time(struct line *l)
+{
+	struct timespec ts;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	line_printf(l, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+		    tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000);
+}
+
+static void line_text(struct line *l, const char *s)
+{
+	for (; *s; s++)
+		line_printf(l, "%c", ((unsigned char)*s < ' ' && *s != '\t') || *s == 0x7f ? '?' : *s);
+}
+
+static void line_json(struct line *l, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			line_printf(l, "\\%c", *s);
+		else if ((unsigned char)*s < ' ' || *s == 0x7f)
+			line_printf(l, "\\u%04x", (unsigned char)*s);
+		else
+			line_printf(l, "%c", *s);
+	}
+}
+
+static void line_write(struct line *l)
+{
+	const char *p = l->text;
+	int saved = errno;
+
+	l->size = MIN(l->size, sizeof(l->text) - 1);
+	l->text[l->size++] = '\n';
+	while (l->size > 0) {
+		ssize_t n = write(log_state.fd, p, l->size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		p += n;
+		l->size -= (size_t)n;
+	}
+	errno = saved;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	char message[LINE_MAX_SIZE / 2];
+	struct line l = {.size = 0};
+	va_list ap;
+
+	if (!log_enabled(level))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	if (log_state.json) {
+		line_printf(&l, "{\"time\":\"");
+		line_time(&l);
+		line_printf(&l, "\",\"level\":\"%s\",\"msg\":\"", level_names[level]);
+		line_json(&l, message);
+		l.size = MIN(l.size, sizeof(l.text) - sizeof("\"}\n"));
+		line_printf(&l, "\"}");
+	} else if (log_state.fd == STDERR_FILENO) {
+		line_printf(&l, "sandbox: %s: ", level_names[level]);
+		line_text(&l, message);
+	} else {
+		line_time(&l);
+		line_printf(&l, " %d %s: ", gettid(), level_names[level]);
+		line_text(&l, message);
+	}
+	line_write(&l);
+}
+
+static _Unwind_Reason_Code log_frame(struct _Unwind_Context *context, void *arg)
+{
+	unsigned long ip = _Unwind_GetIP(context); /* a return address: one less lies in the call */
+	int *depth = arg;
+
+	if (ip == 0 || *depth == BACKTRACE_MAX)
+		return _URC_END_OF_STACK;
+	log_error("  #%-2d sandbox+%#lx", (*depth)++, ip - 1 - (unsigned long)__ehdr_start);
+	return _URC_NO_REASON;
+}
+
+void log_backtrace(void)
+{
+	int depth = 0;
+
+	_Unwind_Backtrace(log_frame, &depth);
+}
+
+void bug(const char *file, int line, const char *what)
+{
+	static _Thread_local bool again;
+
+	log_error("BUG at %s:%d: %s", file, line, what);
+	if (!again) {
+		again = true;
+		log_backtrace();
+	}
+	abort();
+}
