@@ -41,8 +41,11 @@ struct CAPABILITY("mutex") lock_class {
 	X(rename, 15)     /* one directory rename at a time in a file system */                                        \
 	X(dentry, 20)     /* a directory's children and names */                                                       \
 	X(inode, 30)      /* an inode's attributes and data */                                                         \
+	X(flock, 32)      /* file locks of every inode */                                                              \
+	X(epollctl, 34)   /* which files are watched by which epoll instances */                                       \
 	X(epoll, 35)      /* an epoll instance's interest list */                                                      \
 	X(file, 40)       /* an open description: position, pipe and socket buffers */                                 \
+	X(notify, 42)     /* inotify watches and event queues */                                                       \
 	X(sock, 45)       /* a socket and its protocol state */                                                        \
 	X(mm, 50)         /* an address space's VMA tree */                                                            \
 	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
@@ -55,6 +58,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(timer, 120)     /* leaf: the timer queue */                                                                  \
 	X(futex, 125)     /* leaf: a futex bucket */                                                                   \
 	X(wait, 130)      /* leaf: a wait queue */                                                                     \
+	X(ready, 135)     /* leaf: an epoll instance's ready list */                                                   \
 	X(slab, 140)      /* leaf: an allocator cache */                                                               \
 	X(log, 150)       /* leaf: the log */
 
@@ -66,8 +70,11 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_RENAME (&lock_class_rename)
 #define L_DENTRY (&lock_class_dentry)
 #define L_INODE (&lock_class_inode)
+#define L_FLOCK (&lock_class_flock)
+#define L_EPOLLCTL (&lock_class_epollctl)
 #define L_EPOLL (&lock_class_epoll)
 #define L_FILE (&lock_class_file)
+#define L_NOTIFY (&lock_class_notify)
 #define L_SOCK (&lock_class_sock)
 #define L_MM (&lock_class_mm)
 #define L_PIDTREE (&lock_class_pidtree)
@@ -80,6 +87,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_TIMER (&lock_class_timer)
 #define L_FUTEX (&lock_class_futex)
 #define L_WAIT (&lock_class_wait)
+#define L_READY (&lock_class_ready)
 #define L_SLAB (&lock_class_slab)
 #define L_LOG (&lock_class_log)
 
@@ -111,6 +119,21 @@ static inline void mutex_lock(struct mutex *m, struct lock_class *cls)
 {
 	lock_debug_acquire(cls, false);
 	pthread_mutex_lock(&m->m);
+}
+
+/* A second lock of a class that is held, where the objects form a tree (nested epoll instances): the caller knows the order. */
+static inline void mutex_lock_nested(struct mutex *m, struct lock_class *cls) NO_TSA;
+static inline void mutex_lock_nested(struct mutex *m, struct lock_class *cls)
+{
+	lock_debug_acquire(cls, true);
+	pthread_mutex_lock(&m->m);
+}
+
+static inline void mutex_unlock_nested(struct mutex *m, struct lock_class *cls) NO_TSA;
+static inline void mutex_unlock_nested(struct mutex *m, struct lock_class *cls)
+{
+	lock_debug_release(cls);
+	pthread_mutex_unlock(&m->m);
 }
 
 static inline bool mutex_trylock(struct mutex *m, struct lock_class *cls) TRY_ACQUIRE(true, cls) NO_TSA;

@@ -91,14 +91,10 @@ bool wait_queue_active(const struct wait_queue *q)
 	return __atomic_load_n(&q->entries.next, __ATOMIC_SEQ_CST) != &q->entries;
 }
 
-static void wake_some(struct wait_queue *q, uint32_t events, bool all)
+static void wake_entries(struct wait_queue *q, uint32_t events, bool all)
 {
 	struct wait_entry *e, *next;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!wait_queue_active(q))
-		return;
-	mutex_lock(&q->lock, L_WAIT);
 	list_for_each_safe(e, next, &q->entries, link) {
 		if (events && e->events && !(events & e->events))
 			continue;
@@ -106,7 +102,26 @@ static void wake_some(struct wait_queue *q, uint32_t events, bool all)
 		if (e->exclusive && !all)
 			break;
 	}
+}
+
+static void wake_some(struct wait_queue *q, uint32_t events, bool all)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!wait_queue_active(q))
+		return;
+	mutex_lock(&q->lock, L_WAIT);
+	wake_entries(q, events, all);
 	mutex_unlock(&q->lock, L_WAIT);
+}
+
+void wake_up_nested(struct wait_queue *q, uint32_t events)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!wait_queue_active(q))
+		return;
+	mutex_lock_nested(&q->lock, L_WAIT);
+	wake_entries(q, events, false);
+	mutex_unlock_nested(&q->lock, L_WAIT);
 }
 
 void wake_up(struct wait_queue *q, uint32_t events)

@@ -45,6 +45,8 @@ void wait_queue_init(struct wait_queue *q);
 void wake_up(struct wait_queue *q, uint32_t events);
 /* As wake_up(), exclusive entries included. */
 void wake_up_all(struct wait_queue *q, uint32_t events);
+/* wake_up() from a wait entry's callback: the queues form a tree (an epoll instance's queue behind those of its files). */
+void wake_up_nested(struct wait_queue *q, uint32_t events);
 /* Whether anybody is on the queue; a hint without the lock. */
 bool wait_queue_active(const struct wait_queue *q);
 
