@@ -1,7 +1,7 @@
 /*
  * Open descriptions: what a descriptor refers to and dup() and fork() share. open(2).
  *
- * Position: ops get `pos`: f->pos (with f->pos_lock held) for read/write/lseek of seekable files, or the caller's own for pread/pwrite. Ops of
+ * Position: ops get `pos`: f->pos (with f->pos_lock, L_POS, held) for read/write/lseek of seekable files, or the caller's own for pread/pwrite. Ops of
  * streams ignore it. Ops take their own locks; none is held when they are called except pos_lock.
  */
 #pragma once
@@ -64,7 +64,7 @@ struct file {
 	struct inode *inode;      /* path.dentry->inode, borrowed */
 	_Atomic int flags;        /* O_*; access mode and status flags, without O_CLOEXEC and O_CREAT... */
 	bool seekable;            /* has a position: pread is allowed */
-	struct mutex pos_lock;    /* L_FILE */
+	struct mutex pos_lock;    /* L_POS */
 	off_t pos;
 	void *priv;               /* the ops' own */
 	const struct cred *cred;  /* the opener's; a reference */

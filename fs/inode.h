@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "sentry/base/ctx.h"
+#include "sentry/base/lock.h"
 #include "sentry/base/ref.h"
 
 struct dentry;
@@ -105,14 +106,16 @@ struct super_ops {
 };
 
 struct super {
-	struct ref ref;
+	struct ref ref;       /* by inodes: memory */
+	struct ref active;    /* by mounts and overlays: super_get(), super_put(); the last takes the tree apart */
 	const struct super_ops *ops;
 	dev_t dev;            /* st_dev of its inodes; super_create() gives each its own minor */
 	struct dentry *root;  /* a reference; NULL while dying */
-	bool read_only;
+	_Atomic bool read_only;
 	void *priv;
 	_Atomic uint64_t next_ino;
 	uint64_t max_name;    /* 255 */
+	bool layer;           /* a layer of an overlay: its inodes' locks are of class L_LAYER */
 };
 
 struct inode {
@@ -135,6 +138,8 @@ struct inode {
 	struct file_lock_ctx *locks;       /* fs/locks.c: POSIX, OFD and flock locks; made on first use */
 	struct pipe *fifo;                 /* fs/pipe.c: an open FIFO's buffer; L_INODE */
 	void *bound;                       /* net/unix: the socket bound to this name */
+	bool dead;                         /* a removed directory: nothing can be made in it; L_INODE */
+	struct inode *evict_next;          /* inode_put()'s own */
 };
 
 /* count 1; ino 0 takes the superblock's next; times are now. NULL: no memory. */
@@ -146,10 +151,44 @@ struct super *super_create(const struct super_ops *ops, void *priv);
 struct super *super_get(struct super *s);
 void super_put(struct super *s);
 
+/* Memory references to a superblock, as inodes hold them. */
+struct super *super_hold(struct super *s);
+void super_release(struct super *s);
+
+/* An inode's lock: L_INODE, or L_LAYER below an overlay. */
+static inline struct lock_class *inode_lock_class(const struct inode *i)
+{
+	return i->super->layer ? L_LAYER : L_INODE;
+}
+static inline void inode_lock(struct inode *i) ACQUIRE(L_INODE) NO_TSA;
+static inline void inode_lock(struct inode *i)
+{
+	mutex_lock(&i->lock, inode_lock_class(i));
+}
+static inline void inode_unlock(struct inode *i) RELEASE(L_INODE) NO_TSA;
+static inline void inode_unlock(struct inode *i)
+{
+	mutex_unlock(&i->lock, inode_lock_class(i));
+}
+/* Up to INODE_LOCK_MAX of one file system, by address; NULLs and repetitions are skipped. set is sorted in place. */
+#define INODE_LOCK_MAX 4
+void inode_lock_set(struct inode **set, size_t count);
+void inode_unlock_set(struct inode **set, size_t count);
+
+/* The owner, group and mode of something new in dir: fsuid, fsgid or dir's group, S_ISGID handed down to directories. */
+void inode_init_owner(struct ctx *c, const struct inode *dir, uint32_t *mode, uint32_t *ret_uid, uint32_t *ret_gid);
+/* Sets the fields of i as setattr's arguments say; L_INODE held. ATTR_SIZE is the caller's business. */
+void inode_setattr_fields(struct inode *i, unsigned valid, const struct attr *a);
 /* The attributes by the getattr op or the fields. */
 int inode_getattr(struct ctx *c, struct inode *i, struct attr *ret);
 /* Generic permission check by mode bits, group and CAP_DAC_*; 0 or -EACCES. */
 int inode_permission_generic(const struct cred *cred, uint32_t mode, uint32_t uid, uint32_t gid, int mask);
+/* The caller owns i or has CAP_FOWNER. */
+bool inode_owner_or_capable(struct ctx *c, const struct inode *i);
+/* May a name that leads to `victim` be taken out of dir (write and search permission, sticky bit)? L_INODE of dir held. */
+int inode_may_delete(struct ctx *c, struct inode *dir, struct inode *victim, bool is_dir);
+/* May something be made in dir? -ENOENT if it is removed. L_INODE of dir held. */
+int inode_may_create(struct ctx *c, struct inode *dir);
 /* With the op, the read-only superblock and ETXTBSY-free checks of Linux's inode_permission(). */
 int inode_permission(struct ctx *c, struct inode *i, int mask);
 /* CLOCK_REALTIME now, for timestamps. */

@@ -46,5 +46,31 @@ void mnt_ns_put(struct mnt_ns *ns);
 int mount_add(struct mnt_ns *ns, struct super *s, const struct path *at, uint64_t flags, const char *source);
 int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at, uint64_t flags);
 int mount_remove(struct ctx *c, const struct path *at, int flags);
+struct mount *mount_get(struct mount *m);
+void mount_put(struct mount *m);
+/* Replaces p by what is mounted on it, as often as something is. True if it crossed. p's references are exchanged. */
+bool mount_cross(struct path *p);
+/* Replaces p, a mount's root, by the place it is mounted on. False: it is not a root, or of the namespace. */
+bool mount_up(struct path *p);
+int mount_move(struct mnt_ns *ns, const struct path *from, const struct path *to);
+int mount_remount(const struct path *at, uint64_t flags, bool super_too);
+int mount_set_propagation(const struct path *at, unsigned type, bool recursive);
+/* A copy of the whole tree (CLONE_NEWNS); *root and *cwd, if not NULL, are moved to the copies. */
+int mnt_ns_clone(struct mnt_ns *ns, struct path *root, struct path *cwd, struct mnt_ns **ret);
+/* pivot_root(2): new becomes the root of ns, the old one hangs on put_old. The caller moves roots and cwds. */
+int mount_pivot(struct mnt_ns *ns, const struct path *root, const struct path *new_root, const struct path *put_old);
+
+/* Kinds of file systems that mount(2) makes. */
+struct fs_type {
+	const char *name;
+	bool nodev; /* as /proc/filesystems shows it: needs no device */
+	/* data: the options, NUL-terminated, may be "". The superblock's active reference goes to the caller. */
+	int (*create)(struct ctx *c, const char *source, const char *data, uint64_t flags, struct super **ret);
+	const struct fs_type *next; /* fs_type_register()'s own */
+};
+/* t stays the caller's, for ever. Before the first guest runs. */
+void fs_type_register(struct fs_type *t);
+const struct fs_type *fs_type_find(const char *name);
+const struct fs_type *fs_type_next(const struct fs_type *t);
 /* -EROFS if the mount or its superblock is read-only. */
 int mount_want_write(const struct mount *m);

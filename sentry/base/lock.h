@@ -40,7 +40,10 @@ struct CAPABILITY("mutex") lock_class {
 	X(mount, 10)      /* the mount tree and its namespaces */                                                      \
 	X(rename, 15)     /* one directory rename at a time in a file system */                                        \
 	X(dentry, 20)     /* a directory's children and names */                                                       \
-	X(inode, 30)      /* an inode's attributes and data */                                                         \
+	X(pos, 25)        /* the position of an open description, over the whole read or write */                      \
+	X(inode, 28)      /* an inode's attributes and data */                                                         \
+	X(copyup, 29)     /* overlay: one inode's move to the upper layer */                                           \
+	X(layer, 30)      /* inodes of a file system that is a layer of an overlay */                                  \
 	X(flock, 32)      /* file locks of every inode */                                                              \
 	X(epollctl, 34)   /* which files are watched by which epoll instances */                                       \
 	X(epoll, 35)      /* an epoll instance's interest list */                                                      \
@@ -53,6 +56,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(sighand, 70)    /* handlers, pending signals of a thread group */                                            \
 	X(task, 80)       /* one task's own state */                                                                   \
 	X(cache, 90)      /* page and attribute caches */                                                              \
+	X(dcache, 92)     /* leaf: a bucket of the dentry cache, names and parents */                                  \
 	X(aspace, 100)    /* platform: an address space and its cpus */                                                \
 	X(fdtable, 110)   /* leaf: descriptor tables */                                                                \
 	X(timer, 120)     /* leaf: the timer queue */                                                                  \
@@ -69,7 +73,10 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_MOUNT (&lock_class_mount)
 #define L_RENAME (&lock_class_rename)
 #define L_DENTRY (&lock_class_dentry)
+#define L_POS (&lock_class_pos)
 #define L_INODE (&lock_class_inode)
+#define L_COPYUP (&lock_class_copyup)
+#define L_LAYER (&lock_class_layer)
 #define L_FLOCK (&lock_class_flock)
 #define L_EPOLLCTL (&lock_class_epollctl)
 #define L_EPOLL (&lock_class_epoll)
@@ -82,6 +89,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_SIGHAND (&lock_class_sighand)
 #define L_TASK (&lock_class_task)
 #define L_CACHE (&lock_class_cache)
+#define L_DCACHE (&lock_class_dcache)
 #define L_ASPACE (&lock_class_aspace)
 #define L_FDTABLE (&lock_class_fdtable)
 #define L_TIMER (&lock_class_timer)
