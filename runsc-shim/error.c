@@ -1,0 +1,35 @@
+/* Errors for people: see error.h. */
+#include "runsc-shim/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int error_set(struct error *e, int status, int err, const char *advice, const char *fmt, ...)
+{
+	va_list ap;
+	size_t n;
+
+	e->status = status;
+	va_start(ap, fmt);
+	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	va_end(ap);
+	n = strlen(e->text);
+	if (err)
+		snprintf(e->text + n, sizeof(e->text) - n, ": %s", strerror(err));
+	n = strlen(e->text);
+	if (advice)
+		snprintf(e->text + n, sizeof(e->text) - n, " (%s)", advice);
+	return -1;
+}
+
+void error_print(const char *prog, const struct error *e)
+{
+	char line[sizeof(e->text) + 64];
+	int n = snprintf(line, sizeof(line), "%s: %s\n", prog, e->text);
+
+	/* One write, so that the line stays whole among others. */
+	if (n > 0)
+		fwrite(line, 1, MIN((size_t)n, sizeof(line) - 1), stderr);
+	fflush(stderr);
+}

@@ -1,0 +1,460 @@
+/*
+ * The command line of `sandbox exec`: getopt_long with "+", so that options end at the program's name. Each mistake is
+ * one line that says what is wrong, why and what to do; the status is 125, as docker run gives for its own errors.
+ */
+#include "runsc-shim/options.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sentry/base/clock.h"
+
+static const char help_text[] =
+    "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
+    "\n"
+    "Runs PROGRAM on a Linux kernel of its own, in user space. By default it sees this\n"
+    "machine's files read-only, and what it writes goes to memory and is dropped at the\n"
+    "end; it has its own /proc, /sys, /dev and /tmp, and no network but loopback.\n"
+    "Its standard streams, signals and exit status pass through.\n"
+    "\n"
+    "Files:\n"
+    "  --root DIR            use DIR as the root directory instead of /\n"
+    "  --bind SRC[:DST][:ro] show the host's SRC at DST; writable unless :ro\n"
+    "  --tmpfs DST           an empty in-memory directory at DST\n"
+    "  --overlay KIND        where writes go: memory (default, dropped at the end),\n"
+    "                        dir=PATH (kept in PATH), none (the root is read-only)\n"
+    "  --workdir DIR         start in DIR (default: the current directory if it is\n"
+    "                        visible inside, else /)\n"
+    "Identity and environment:\n"
+    "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
+    "  --user USER[:GROUP]   run as this user (name or number; default: yours)\n"
+    "  --hostname NAME       the name of the machine inside (default: sandbox)\n"
+    "Limits:\n"
+    "  --memory SIZE         kill the largest process above this (512M, 2G)\n"
+    "  --pids COUNT          at most so many processes\n"
+    "  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h); exit status 124\n"
+    "Terminal and diagnosis:\n"
+    "  --tty, --no-tty       treat the standard streams as a terminal, or not\n"
+    "                        (default: if they are one)\n"
+    "  --platform NAME       auto, trap or ptrace: see `sandbox doctor`\n"
+    "  --strace[=FILE]       write each system call to stderr or FILE\n"
+    "  --log FILE            the sandbox's own messages go to FILE\n"
+    "  --debug               more of them\n"
+    "  --help                this text\n"
+    "\n"
+    "Exit status: PROGRAM's; 128+N if signal N ended it; 124 timed out, 125 the sandbox\n"
+    "failed, 126 PROGRAM cannot be run, 127 PROGRAM was not found.\n"
+    "\n"
+    "Examples:\n"
+    "  sandbox exec -- python3 script.py\n"
+    "  sandbox exec --bind $PWD/out:/out -- make -j2 DESTDIR=/out install\n"
+    "  sandbox exec --overlay dir=$HOME/box -- bash\n"
+    "  sandbox exec --root /srv/debian --user nobody --memory 1G --timeout 5m -- ./job\n";
+
+enum {
+	OPT_ROOT = 256,
+	OPT_BIND,
+	OPT_TMPFS,
+	OPT_OVERLAY,
+	OPT_WORKDIR,
+	OPT_ENV,
+	OPT_USER,
+	OPT_HOSTNAME,
+	OPT_MEMORY,
+	OPT_PIDS,
+	OPT_TIMEOUT,
+	OPT_TTY,
+	OPT_NO_TTY,
+	OPT_PLATFORM,
+	OPT_STRACE,
+	OPT_LOG,
+	OPT_DEBUG,
+	OPT_HELP,
+};
+
+static const struct option long_options[] = {
+    {"root", required_argument, NULL, OPT_ROOT},
+    {"bind", required_argument, NULL, OPT_BIND},
+    {"tmpfs", required_argument, NULL, OPT_TMPFS},
+    {"overlay", required_argument, NULL, OPT_OVERLAY},
+    {"workdir", required_argument, NULL, OPT_WORKDIR},
+    {"env", required_argument, NULL, OPT_ENV},
+    {"user", required_argument, NULL, OPT_USER},
+    {"hostname", required_argument, NULL, OPT_HOSTNAME},
+    {"memory", required_argument, NULL, OPT_MEMORY},
+    {"pids", required_argument, NULL, OPT_PIDS},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"tty", no_argument, NULL, OPT_TTY},
+    {"no-tty", no_argument, NULL, OPT_NO_TTY},
+    {"platform", required_argument, NULL, OPT_PLATFORM},
+    {"strace", optional_argument, NULL, OPT_STRACE},
+    {"log", required_argument, NULL, OPT_LOG},
+    {"debug", no_argument, NULL, OPT_DEBUG},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int usage(struct error *e, const char *option, const char *value, const char *why)
+{
+	return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help", "%s %s: %s", option, value, why);
+}
+
+/* A count with an optional suffix K, M, G or T (powers of 1024). False: not one. */
+static bool parse_size(const char *s, uint64_t *ret)
+{
+	static const char suffixes[] = "KMGT";
+	char *end;
+	uint64_t n;
+	unsigned shift = 0;
+	const char *suffix;
+
+	if (*s < '0' || *s > '9')
+		return false;
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	suffix = *end ? strchr(suffixes, *end & ~0x20) : NULL;
+	if (suffix) {
+		shift = 10 * (unsigned)(suffix - suffixes + 1);
+		end++;
+		if (*end == 'i')
+			end++;
+		if (*end == 'B' || *end == 'b')
+			end++;
+	}
+	if (errno || *end || n == 0 || n > UINT64_MAX >> shift)
+		return false;
+	*ret = n << shift;
+	return true;
+}
+
+/* Seconds with an optional suffix s, m, h or d, fractions allowed, as timeout(1). */
+static bool parse_duration(const char *s, uint64_t *ret_ns)
+{
+	double factor = 1;
+	char *end;
+	double n;
+
+	if ((*s < '0' || *s > '9') && *s != '.')
+		return false;
+	n = strtod(s, &end);
+	switch (*end) {
+	case 'd':
+		factor = 86400;
+		break;
+	case 'h':
+		factor = 3600;
+		break;
+	case 'm':
+		factor = 60;
+		break;
+	case 's':
+	case 0:
+		break;
+	default:
+		return false;
+	}
+	if (*end && end[1])
+		return false;
+	if (!(n > 0) || n * factor > 1e9)
+		return false;
+	*ret_ns = (uint64_t)(n * factor * (double)NSEC_PER_SEC);
+	return true;
+}
+
+static struct mount_spec *mount_new(struct spec *s, struct error *e)
+{
+	if (s->mount_count == MOUNTS_MAX) {
+		error_set(e, EXIT_SANDBOX, 0, NULL, "more than %d --bind and --tmpfs options", MOUNTS_MAX);
+		return NULL;
+	}
+	s->mounts[s->mount_count] = (struct mount_spec){.fd = -1};
+	return &s->mounts[s->mount_count++];
+}
+
+/* SRC[:DST][:ro|:rw]; the argument's own memory is cut at the colons. */
+static int parse_bind(struct spec *s, char *arg, struct error *e)
+{
+	struct mount_spec *m = mount_new(s, e);
+	char *colon;
+
+	if (!m)
+		return -1;
+	m->kind = MOUNT_BIND;
+	m->src = m->dst = arg;
+	colon = strrchr(arg, ':');
+	if (colon && (strcmp(colon, ":ro") == 0 || strcmp(colon, ":rw") == 0)) {
+		m->read_only = colon[2] == 'o';
+		*colon = 0;
+		colon = strrchr(arg, ':');
+	}
+	if (colon) {
+		*colon = 0;
+		m->dst = colon + 1;
+	}
+	if (!*m->src)
+		return usage(e, "--bind", arg, "the source is empty");
+	if (*m->dst != '/' && m->dst == m->src) {
+		m->dst = realpath(m->src, NULL);
+		if (!m->dst)
+			return error_set(e, EXIT_SANDBOX, errno, "the source of --bind must exist", "cannot use %s",
+					 m->src);
+	}
+	if (*m->dst != '/')
+		return usage(e, "--bind", m->dst, "the destination must be an absolute path");
+	return 0;
+}
+
+static int parse_tmpfs(struct spec *s, char *arg, struct error *e)
+{
+	struct mount_spec *m = mount_new(s, e);
+
+	if (!m)
+		return -1;
+	m->kind = MOUNT_TMPFS;
+	m->src = "tmpfs";
+	m->dst = arg;
+	m->is_dir = true;
+	return *arg == '/' ? 0 : usage(e, "--tmpfs", arg, "the destination must be an absolute path");
+}
+
+static int parse_overlay(struct spec *s, const char *arg, struct error *e)
+{
+	if (strcmp(arg, "none") == 0)
+		s->overlay = OVERLAY_NONE;
+	else if (strcmp(arg, "memory") == 0)
+		s->overlay = OVERLAY_MEMORY;
+	else if (strncmp(arg, "dir=", 4) == 0 && arg[4]) {
+		s->overlay = OVERLAY_DIR;
+		s->overlay_path = arg + 4;
+	} else
+		return usage(e, "--overlay", arg, "must be none, memory or dir=PATH");
+	return 0;
+}
+
+/* Replaces or adds NAME=VALUE; value-less entries copy from `environment`. */
+static int parse_env(struct spec *s, char *arg, char **environment, struct error *e)
+{
+	size_t len = strcspn(arg, "="), n = 0;
+	char *entry = arg;
+
+	if (strcmp(arg, "-") == 0) {
+		s->envp[0] = NULL;
+		return 0;
+	}
+	if (len == 0)
+		return usage(e, "--env", arg, "the name is empty");
+	if (!arg[len]) {
+		for (; *environment; environment++)
+			if (strncmp(*environment, arg, len) == 0 && (*environment)[len] == '=')
+				break;
+		if (!*environment)
+			return 0;
+		entry = *environment;
+	}
+	for (; s->envp[n]; n++)
+		if (strncmp(s->envp[n], arg, len) == 0 && s->envp[n][len] == '=')
+			break;
+	if (n + 1 >= ENV_MAX)
+		return error_set(e, EXIT_SANDBOX, 0, "pass fewer with --env - --env NAME", "too many variables");
+	if (!s->envp[n])
+		s->envp[n + 1] = NULL;
+	s->envp[n] = entry;
+	return 0;
+}
+
+static int parse_platform(struct spec *s, const char *arg, struct error *e)
+{
+	s->platform = arg;
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "trap") != 0 && strcmp(arg, "ptrace") != 0)
+		return usage(e, "--platform", arg, "must be auto, trap or ptrace");
+	return 0;
+}
+
+static int parse_hostname(struct spec *s, const char *arg, struct error *e)
+{
+	s->hostname = arg;
+	return *arg && strlen(arg) <= 64 ? 0 : usage(e, "--hostname", arg, "must have 1 to 64 bytes");
+}
+
+static int parse_limits(struct spec *s, int opt, const char *arg, struct error *e)
+{
+	uint64_t n;
+
+	if (opt == OPT_MEMORY)
+		return parse_size(arg, &s->memory_bytes) ? 0 : usage(e, "--memory", arg, "must be like 512M or 2G");
+	if (opt == OPT_TIMEOUT)
+		return parse_duration(arg, &s->timeout_ns) ? 0
+							   : usage(e, "--timeout", arg, "must be like 30, 1.5s or 10m");
+	if (!parse_size(arg, &n) || n > 4194304)
+		return usage(e, "--pids", arg, "must be a number from 1 to 4194304");
+	s->pids_max = (unsigned)n;
+	return 0;
+}
+
+static int parse_one(struct spec *s, int opt, char *arg, char **environment, struct error *e)
+{
+	switch (opt) {
+	case OPT_ROOT:
+		s->root = arg;
+		return 0;
+	case OPT_BIND:
+		return parse_bind(s, arg, e);
+	case OPT_TMPFS:
+		return parse_tmpfs(s, arg, e);
+	case OPT_OVERLAY:
+		return parse_overlay(s, arg, e);
+	case OPT_WORKDIR:
+		s->workdir = arg;
+		s->workdir_given = true;
+		return *arg == '/' ? 0 : usage(e, "--workdir", arg, "must be an absolute path inside the sandbox");
+	case OPT_ENV:
+		return parse_env(s, arg, environment, e);
+	case OPT_USER:
+		s->user = arg;
+		return *arg ? 0 : usage(e, "--user", arg, "is empty");
+	case OPT_HOSTNAME:
+		return parse_hostname(s, arg, e);
+	case OPT_MEMORY:
+	case OPT_PIDS:
+	case OPT_TIMEOUT:
+		return parse_limits(s, opt, arg, e);
+	case OPT_TTY:
+		s->tty = TTY_YES;
+		return 0;
+	case OPT_NO_TTY:
+		s->tty = TTY_NO;
+		return 0;
+	case OPT_PLATFORM:
+		return parse_platform(s, arg, e);
+	case OPT_STRACE:
+		s->strace = true;
+		s->strace_path = arg;
+		return 0;
+	case OPT_LOG:
+		s->log_path = arg;
+		return 0;
+	default:
+		s->debug = true;
+		return 0;
+	}
+}
+
+/* The caller's groups, environment and current directory. */
+static int spec_init(struct spec *s, char **environment, struct error *e)
+{
+	static char cwd[PATH_MAX];
+	size_t n = 0;
+	int groups = getgroups(0, NULL);
+
+	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1};
+	s->platform = "auto";
+	s->hostname = "sandbox";
+	s->uid = geteuid();
+	s->gid = getegid();
+	s->envp = calloc(ENV_MAX + 1, sizeof(*s->envp));
+	s->groups = calloc((size_t)MAX(groups, 0) + 1, sizeof(*s->groups));
+	if (!s->envp || !s->groups)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
+	groups = getgroups(groups, s->groups);
+	s->group_count = groups > 0 ? (size_t)groups : 0;
+	for (; environment[n] && n < ENV_MAX; n++)
+		s->envp[n] = environment[n];
+	if (getcwd(cwd, sizeof(cwd)))
+		s->workdir = cwd;
+	return 0;
+}
+
+int options_parse(int argc, char **argv, char **environment, struct spec *s, struct error *e)
+{
+	int opt;
+
+	if (spec_init(s, environment, e))
+		return -1;
+	opterr = 0;
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+		if (opt == OPT_HELP) {
+			fputs(help_text, stdout);
+			return 1;
+		}
+		if (opt == '?')
+			return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help",
+					 "%s: unknown option, or its value is missing", argv[optind - 1]);
+		if (parse_one(s, opt, optarg, environment, e))
+			return -1;
+	}
+	if (optind == argc)
+		return error_set(e, EXIT_SANDBOX, 0, "sandbox exec [options] -- PROGRAM [ARGUMENT...]; see --help",
+				 "no program given");
+	if (!**(argv + optind))
+		return error_set(e, EXIT_NOT_FOUND, 0, NULL, "the program's name is empty");
+	s->argv = argv + optind;
+	s->program = s->argv[0];
+	return 0;
+}
+
+static int open_output(const char *option, const char *path, int *ret, struct error *e)
+{
+	if (!path)
+		return 0;
+	*ret = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+	if (*ret < 0)
+		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot write the file %s of %s", path, option);
+	return 0;
+}
+
+static int open_dir(const char *option, const char *path, int *ret, struct error *e)
+{
+	*ret = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*ret < 0)
+		return error_set(e, EXIT_SANDBOX, errno, "it must be a directory that you may enter",
+				 "cannot use the directory %s of %s", path, option);
+	return 0;
+}
+
+static int open_bind(struct mount_spec *m, struct error *e)
+{
+	struct stat st;
+
+	m->fd = open(m->src, O_PATH | O_CLOEXEC);
+	if (m->fd < 0 || fstat(m->fd, &st))
+		return error_set(e, EXIT_SANDBOX, errno, "the source of --bind must exist and be reachable for you",
+				 "cannot use %s", m->src);
+	m->is_dir = S_ISDIR(st.st_mode);
+	if (!m->is_dir && !S_ISREG(st.st_mode))
+		return error_set(e, EXIT_SANDBOX, 0, "bind the directory that holds it, or use --tmpfs",
+				 "cannot use %s: neither a directory nor a regular file", m->src);
+	if (faccessat(AT_FDCWD, m->src, m->is_dir ? R_OK | X_OK : R_OK, AT_EACCESS))
+		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use %s", m->src);
+	return 0;
+}
+
+int spec_open(struct spec *s, struct error *e)
+{
+	if (open_dir("--root", s->root, &s->root_fd, e))
+		return -1;
+	if (s->overlay == OVERLAY_DIR && open_dir("--overlay", s->overlay_path, &s->overlay_fd, e))
+		return -1;
+	if (s->overlay == OVERLAY_DIR && faccessat(AT_FDCWD, s->overlay_path, W_OK | X_OK, AT_EACCESS))
+		return error_set(e, EXIT_SANDBOX, errno, "choose one that you may write to",
+				 "cannot use the directory %s of --overlay", s->overlay_path);
+	for (size_t i = 0; i < s->mount_count; i++)
+		if (s->mounts[i].kind == MOUNT_BIND && open_bind(&s->mounts[i], e))
+			return -1;
+	if (open_output("--strace", s->strace_path, &s->strace_fd, e))
+		return -1;
+	return open_output("--log", s->log_path, &s->log_fd, e);
+}
+
+void spec_finish(struct spec *s)
+{
+	free(s->envp);
+	free(s->groups);
+	s->envp = NULL;
+	s->groups = NULL;
+}

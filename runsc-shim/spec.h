@@ -1,0 +1,57 @@
+/*
+ * What a sandbox is to be made of: filled by a front end from its command line or from an OCI configuration, used by boot.c inside the
+ * sentry. Strings are borrowed from the front end (argv), which outlives the sandbox. Fds are opened by the launcher, while it still
+ * has the caller's rights and the host's tree; the sentry sees nothing of the host but them.
+ */
+#pragma once
+
+#include "sentry/base/types.h"
+
+enum overlay_kind {
+	OVERLAY_MEMORY, /* writes go to memory and are dropped at the end */
+	OVERLAY_DIR,    /* writes go to a directory and stay there */
+	OVERLAY_NONE,   /* the root is read-only */
+};
+
+enum mount_kind { MOUNT_BIND, MOUNT_TMPFS };
+
+struct mount_spec {
+	enum mount_kind kind;
+	const char *dst; /* absolute, in the guest */
+	const char *src; /* bind: as the user wrote it, for messages and /proc/mounts */
+	int fd;          /* bind: O_PATH fd of the source; -1 for tmpfs */
+	bool read_only;
+	bool is_dir;     /* bind: source is a directory */
+};
+
+#define MOUNTS_MAX 64
+#define ENV_MAX 4096
+
+struct spec {
+	const char *program;   /* argv[0] */
+	char **argv;           /* NULL-terminated */
+	char **envp;           /* NULL-terminated; owned array of borrowed strings */
+	const char *root;      /* directory on the host, "/" by default */
+	int root_fd;           /* O_PATH | O_DIRECTORY */
+	enum overlay_kind overlay;
+	const char *overlay_path;
+	int overlay_fd;        /* OVERLAY_DIR: upper directory */
+	struct mount_spec mounts[MOUNTS_MAX];
+	size_t mount_count;
+	const char *workdir;   /* absolute; NULL: / */
+	bool workdir_given;    /* by the user: must exist then */
+	const char *user;      /* "name", "uid", "uid:gid" or NULL: the caller's */
+	const char *hostname;
+	const char *platform;
+	bool strace;
+	const char *strace_path, *log_path; /* NULL: stderr */
+	int strace_fd, log_fd; /* -1: stderr */
+	bool debug;
+	uint64_t timeout_ns;   /* 0: none */
+	uint64_t memory_bytes; /* 0: no limit */
+	unsigned pids_max;     /* 0: the default */
+	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
+	uint32_t uid, gid;     /* the caller's */
+	uint32_t *groups;
+	size_t group_count;
+};
