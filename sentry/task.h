@@ -48,7 +48,7 @@ struct thread_group {
 	struct ref ref;
 	int32_t pid;
 	struct task *leader;           /* L_PIDTREE; not a reference while it lives, kept by the pid table */
-	struct list tasks;             /* task.tg_link, L_PIDTREE */
+	struct list tasks;             /* task.tg_link; changed under L_PIDTREE *and* L_SIGHAND, read under either */
 	unsigned task_count;           /* live ones, L_PIDTREE */
 	struct thread_group *parent;   /* L_PIDTREE; init (pid 1) has none */
 	struct list children;          /* thread_group.sibling, L_PIDTREE */
@@ -69,9 +69,12 @@ struct thread_group {
 	struct sighand *sighand;       /* a reference; shared by CLONE_SIGHAND */
 	struct sigpending pending;     /* shared pending; L_SIGHAND */
 	/* Job control: L_SIGHAND. */
-	bool stopped;                  /* group stop in force */
+	bool stopped;                  /* group stop complete: every task is parked (what wait4 reports) */
+	unsigned stop_count;           /* tasks that have yet to park for the stop under way */
 	int stop_signal;
 	bool stop_reported, continued_reportable;
+	int cld_pending;               /* CLD_* that the next task through signal_work() tells the parent; 0 none */
+	bool unkillable;               /* a container's init: ignores what it has no handler for, unless forced */
 
 	struct rlimit64 rlimit[RLIM_NLIMITS]; /* L_TASK of lock */
 	struct mutex lock;             /* L_TASK: rlimits, usage, timers */
@@ -91,7 +94,7 @@ struct task {
 	struct ctx ctx;                /* first member */
 	struct ref ref;
 	struct thread_group *tg;       /* a reference, constant (but for exec by a non-leader) */
-	struct list tg_link;           /* L_PIDTREE */
+	struct list tg_link;           /* L_PIDTREE and L_SIGHAND */
 	struct list pid_link;          /* pid table; L_PIDTREE */
 	struct cpu *cpu;               /* replaced by exec; others use it under L_SIGHAND for a kick */
 	struct mm *mm;                 /* a reference; NULL once dead */
@@ -104,9 +107,17 @@ struct task {
 	k_sigset_t blocked;            /* L_SIGHAND for writers; the task reads its own freely */
 	k_sigset_t saved_blocked;      /* to restore after sigsuspend, ppoll... */
 	bool restore_blocked;
+	k_sigset_t real_blocked;       /* what was blocked before sigtimedwait opened its set, else 0; L_SIGHAND */
 	struct sigpending pending;     /* L_SIGHAND */
 	struct k_stack altstack;
-	bool stop_waiting;             /* parked in a group stop */
+	bool stop_pending;             /* has yet to park for a group stop; L_SIGHAND */
+	bool stop_waiting;             /* parked in a group stop; L_SIGHAND */
+	/*
+	 * Run loop: set (seq_cst) as the last thing before the cpu resumes, then ctx_interrupts() is looked at once more; cleared
+	 * first in the upcall. Who interrupts the task sets the ctx flag first and kicks the cpu only if this is set.
+	 */
+	_Atomic bool in_guest;
+	uint64_t fault_trapno, fault_err, fault_cr2; /* of the last CPU_FAULT, for sigcontext */
 	struct vfork_done *vfork;      /* a parent waits for our exec or exit */
 
 	/* System call in progress. */
