@@ -195,6 +195,15 @@ int task_wait_init(void);
 
 /* Ends the whole group with a wait status (exit_group, fatal signals): marks, wakes and kicks; the tasks die by themselves. */
 void tg_kill(struct thread_group *tg, int status);
+/*
+ * What other tasks may look at: references taken under tg->lock (L_TASK), under which the task itself replaces these pointers (exec, exit,
+ * unshare, setuid). NULL once the task is dead. Results are released with mm_put(), fdtable_put(), fs_struct_put(), cred_put().
+ */
+struct mm *task_get_mm(struct task *t);
+struct fdtable *task_get_fdtable(struct task *t);
+struct fs_struct *task_get_fs(struct task *t);
+const struct cred *task_get_cred(struct task *t);
+
 /* Ids, limits. */
 uint64_t task_rlimit(struct task *t, int resource);
 bool task_capable(struct task *t, int cap);
