@@ -1,33 +1,124 @@
-# Builds bin/sandbox (also runsc and containerd-shim-runsc-v1, by name). `make help` lists the targets.
-CC ?= gcc
-BUILD ?= build
-WARN = -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
-HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -D_FORTIFY_SOURCE=3
+# Builds bin/sandbox (also runsc and containerd-shim-runsc-v1, by name). `make help` lists the targets and variables.
+#
+# Sources are found, not listed: every .c and .S below the directories of SRC_DIRS belongs to the program, except the platform
+# for tests. CFLAGS_path/to/file.c adds flags for one file. Each compiler and sanitizer has its own directory below build/.
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+SAN ?=
+V ?= 0
+PREFIX ?= /usr/local
+
+comma = ,
+BUILD ?= build/$(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CLANG := $(findstring clang,$(notdir $(CC)))
+
 CFLAGS ?= -O2 -g
+WARN = -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
+HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
+LDFLAGS_HARDEN = -Wl,-z,relro,-z,now,-z,separate-code,-z,noexecstack
+ifeq ($(SAN),)
+# Release: arithmetic and array bounds trap instead of going on with nonsense.
+HARDEN += -D_FORTIFY_SOURCE=3 -fsanitize=bounds,signed-integer-overflow
+HARDEN += $(if $(CLANG),-fsanitize-trap=all,-fsanitize-undefined-trap-on-error)
+LINK = -static-pie
+else
+HARDEN += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DLOCK_DEBUG=1
+HARDEN += $(if $(filter thread,$(SAN)),$(if $(CLANG),,-Wno-tsan))
+LINK = -pie
+endif
+HARDEN += $(if $(CLANG),,-ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr)
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -fPIE $(WARN) $(HARDEN) $(CFLAGS)
+ALL_LDFLAGS = $(LINK) $(LDFLAGS_HARDEN) $(LDFLAGS)
 LDLIBS = -lseccomp -lcapstone -lpthread
-LDFLAGS_ALL = -static-pie -Wl,-z,relro,-z,now,-z,separate-code $(LDFLAGS)
 
-DIRS = sentry/base platform platform/trap platform/ptrace platform/fake fs $(wildcard fs/*/) net sentry syscalls runsc-shim
-SRCS = $(sort $(foreach d,$(DIRS),$(wildcard $(d:/=)/*.c $(d:/=)/*.S)))
+SRC_DIRS = sentry platform fs net syscalls runsc-shim
+MAIN = $(wildcard runsc-shim/main.c)
+FOUND := $(sort $(foreach d,$(SRC_DIRS),$(foreach x,c S,$(wildcard $(d)/*.$(x) $(d)/*/*.$(x) $(d)/*/*/*.$(x)))))
+FAKE_SRCS = $(filter platform/fake/%,$(FOUND))
+SRCS = $(filter-out $(FAKE_SRCS),$(FOUND))
 OBJS = $(SRCS:%=$(BUILD)/%.o)
+# What tests link against: everything but main(), and the platform for tests.
+LIB_OBJS = $(patsubst %,$(BUILD)/%.o,$(filter-out $(MAIN),$(SRCS)) $(FAKE_SRCS))
+LIB = $(BUILD)/libsandbox.a
 
-all: bin/sandbox
+ifeq ($(V),0)
+Q = @
+say = @printf '  %-5s %s\n' $(1) $(2);
+else
+say =
+endif
 
-bin/sandbox: $(OBJS)
-	@mkdir -p bin
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS_ALL) -o $@ $(OBJS) $(LDLIBS)
+.DEFAULT_GOAL = all
+all: $(if $(MAIN),bin/sandbox bin/runsc bin/containerd-shim-runsc-v1,$(OBJS))
 
-$(BUILD)/%.c.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+# bin/sandbox is the last one built, whichever compiler that was; a build with sanitizers stays in its own directory.
+$(BUILD)/sandbox: $(OBJS)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(OBJS) $(LDLIBS)
 
-$(BUILD)/%.S.o: %.S
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+bin/sandbox: $(BUILD)/sandbox $(if $(SAN),,FORCE)
+	$(Q)mkdir -p bin
+	$(Q)$(if $(SAN),:,[ $@ -ef $< ] || ln -f $< $@)
+
+bin/runsc bin/containerd-shim-runsc-v1: bin/sandbox
+	$(Q)ln -sf sandbox $@
+
+$(LIB): $(LIB_OBJS)
+	$(call say,AR,$@) rm -f $@ && ar crs $@ $(LIB_OBJS)
+
+# Everything is made again when the flags change.
+$(BUILD)/flags: FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '$(subst ','\'',$(CC) $(ALL_CFLAGS))' | cmp -s - $@ || echo '$(subst ','\'',$(CC) $(ALL_CFLAGS))' >$@
+
+$(BUILD)/%.c.o: %.c $(BUILD)/flags | build/.deps
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) $(CFLAGS_$<) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.S.o: %.S $(BUILD)/flags | build/.deps
+	$(Q)mkdir -p $(@D)
+	$(call say,AS,$<) $(CC) $(ALL_CFLAGS) $(CFLAGS_$<) -MMD -MP -c -o $@ $<
+
+# Without what it needs to build, say so once instead of failing in the middle. `make deps` installs it.
+build/.deps:
+	$(Q)sh mk/deps.sh check build
+	$(Q)mkdir -p build && touch $@
+
+deps:
+	$(Q)sh mk/deps.sh install build run
+
+run: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)sh mk/demo.sh
+
+install: all
+	install -D -m 755 bin/sandbox $(DESTDIR)$(PREFIX)/bin/sandbox
+	ln -sf sandbox $(DESTDIR)$(PREFIX)/bin/runsc
+	ln -sf sandbox $(DESTDIR)$(PREFIX)/bin/containerd-shim-runsc-v1
 
 clean:
-	rm -rf $(BUILD) bin
+	rm -rf build bin
 
--include $(OBJS:.o=.d)
-.PHONY: all clean
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+FORCE:
+.PHONY: all deps run install clean help FORCE
+.SECONDARY:
+
+include mk/tests.mk
+-include $(OBJS:.o=.d) $(LIB_OBJS:.o=.d)
+
+## make             bin/sandbox, bin/runsc, bin/containerd-shim-runsc-v1
+## make run         installs what is missing, builds, and shows what a sandbox does
+## make check       every test: unit tests (also under sanitizers), lint, guest tests on each platform, a short fuzzing run
+## make unit        the unit tests alone;   make guest   the guest tests alone
+## make lint        format, layers, sizes, headers, thread-safety analysis, cppcheck, sparse, spelling
+## make bench       the performance table: native, each platform, and the peers that are installed
+## make fuzz        fuzzes the system calls on the platform for tests; FUZZ_SECONDS=1800
+## make install     to PREFIX (/usr/local), below DESTDIR
+## make deps        installs what building and running need (Debian packages)
+## make clean       removes build/ and bin/
+##
+## Variables: CC=gcc|clang-14   SAN=address,undefined|thread   V=1 (shows commands)   CFLAGS   BUILD   PREFIX   DESTDIR

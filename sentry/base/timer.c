@@ -4,7 +4,8 @@
  * Armed timers stand in a binary heap by deadline, under one lock; slot 0 stays empty, so that index 0 means "not armed".
  * One thread, made when the first timer is armed, sleeps on a condition variable until the first deadline, without
  * limit if there is none. It takes a due timer off the heap, drops the lock and calls it. `firing` names the timer whose function
- * runs: that is how timer_cancel() waits for it, and it is compared only, because the function may free its timer.
+ * runs: that is how timer_cancel() waits for it. It is compared only, because the function may free its timer, unless
+ * somebody waits in timer_cancel(), who keeps it.
  */
 #include "sentry/base/timer.h"
 
@@ -22,6 +23,7 @@ static struct {
 	struct timer **heap;    /* slots 1..count */
 	uint32_t count, capacity;
 	struct timer *firing;
+	bool firing_canceled; /* timer_cancel() waits for it: it may not stay armed */
 	pthread_t thread;
 	bool started;
 } timers = {.lock = MUTEX_INIT, .fired = PTHREAD_COND_INITIALIZER};
@@ -97,9 +99,12 @@ static void timer_fire(struct timer *t) NO_TSA
 {
 	heap_remove(t);
 	timers.firing = t;
+	timers.firing_canceled = false;
 	mutex_unlock(&timers.lock, L_TIMER);
 	t->fire(t);
 	mutex_lock(&timers.lock, L_TIMER);
+	if (timers.firing_canceled && t->heap_index)
+		heap_remove(t);
 	timers.firing = NULL;
 	pthread_cond_broadcast(&timers.fired);
 }
@@ -185,7 +190,7 @@ bool timer_disarm(struct timer *t)
 	return armed;
 }
 
-/* The function that runs may arm its timer again, so that is looked at after it. */
+/* The function that runs may arm its timer again: then the timer thread, which is first to see it, takes that back. */
 bool timer_cancel(struct timer *t)
 {
 	bool armed;
@@ -193,8 +198,8 @@ bool timer_cancel(struct timer *t)
 	mutex_lock(&timers.lock, L_TIMER);
 	armed = timer_disarm_locked(t);
 	while (timers.firing == t && !pthread_equal(timers.thread, pthread_self())) {
+		timers.firing_canceled = true;
 		pthread_cond_wait(&timers.fired, &timers.lock.m);
-		armed |= timer_disarm_locked(t);
 	}
 	mutex_unlock(&timers.lock, L_TIMER);
 	return armed;

@@ -15,8 +15,8 @@ struct timer {
 void timer_init(struct timer *t, void (*fire)(struct timer *t));
 /* Arms or moves it. A deadline in the past fires at once, on the timer thread. -ENOMEM. */
 int __must_check timer_arm(struct timer *t, int64_t deadline);
-/* After it returns fire is not running and will not run, unless called from fire itself. True if it was armed.
- * Not while holding a lock that fire takes. */
+/* After it returns fire is not running and will not run, unless called from fire itself. True if it was armed
+ * at the call. Not while holding a lock that fire takes. */
 bool timer_cancel(struct timer *t);
 /* As timer_cancel() but does not wait for a running fire: for callers that hold a lock that fire takes. */
 bool timer_disarm(struct timer *t);

@@ -1,0 +1,48 @@
+# Targets that check and measure.
+
+UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter-out tests/unit/unit.c,$(wildcard tests/unit/*.c)))
+GUEST_SRCS = $(wildcard tests/guest/*.c)
+GUEST = $(GUEST_SRCS:tests/guest/%.c=build/guest/%)
+FUZZ_SECONDS ?= 60
+TEST ?=
+
+# One program for each file of tests/unit, against the whole program's code.
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/tests/unit/unit.c.o $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/unit/unit.c.o $(LIB) \
+		-lcheck -lsubunit -lrt -lm $(LDLIBS)
+
+unit-programs: $(UNIT)
+
+unit: unit-programs
+	$(Q)python3 tests/run --unit $(BUILD) $(TEST)
+
+# Guest programs know nothing of the sandbox: the host's compiler and libc, once static and once dynamic.
+build/guest/%: tests/guest/%.c tests/guest/guest.h
+	$(Q)mkdir -p $(@D)
+	$(call say,GUEST,$<) gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wno-unused-result -pthread -static -o $@ $<
+	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wno-unused-result -pthread -o $@.dyn $<
+
+guest-programs: $(GUEST)
+
+guest: all guest-programs
+	$(Q)python3 tests/run --guest $(TEST)
+
+check:
+	$(Q)sh mk/deps.sh install build run test
+	$(Q)$(MAKE) --no-print-directory all unit-programs guest-programs
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined unit-programs
+	$(Q)$(MAKE) --no-print-directory SAN=thread unit-programs
+	$(Q)python3 tests/run --all $(TEST)
+
+lint:
+	$(Q)sh mk/deps.sh check test
+	$(Q)python3 tests/lint/run
+
+bench: all
+	$(Q)python3 tests/bench/run
+
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang-14 SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-programs
+	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
+
+.PHONY: unit unit-programs guest guest-programs check lint bench fuzz fuzz-programs
