@@ -84,11 +84,12 @@ void wait_queue_init(struct wait_queue *q)
 {
 	mutex_init(&q->lock);
 	list_init(&q->entries);
+	q->count = 0;
 }
 
 bool wait_queue_active(const struct wait_queue *q)
 {
-	return __atomic_load_n(&q->entries.next, __ATOMIC_SEQ_CST) != &q->entries;
+	return __atomic_load_n(&q->count, __ATOMIC_SEQ_CST) != 0;
 }
 
 static void wake_entries(struct wait_queue *q, uint32_t events, bool all)
@@ -160,6 +161,7 @@ void wait_queue_add(struct wait_queue *q, struct wait_entry *e)
 {
 	mutex_lock(&q->lock, L_WAIT);
 	e->queue = q;
+	__atomic_fetch_add(&q->count, 1, __ATOMIC_SEQ_CST);
 	/* Exclusive entries stand behind the others, so that a wake-up of one reaches everybody else too. */
 	if (e->exclusive)
 		list_append(&q->entries, &e->link);
@@ -177,6 +179,7 @@ void wait_entry_remove(struct wait_entry *e)
 	mutex_lock(&q->lock, L_WAIT);
 	list_remove(&e->link);
 	e->queue = NULL;
+	__atomic_fetch_sub(&q->count, 1, __ATOMIC_SEQ_CST);
 	mutex_unlock(&q->lock, L_WAIT);
 }
 

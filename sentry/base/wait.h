@@ -38,6 +38,7 @@ struct wait_entry {
 struct wait_queue {
 	struct mutex lock;
 	struct list entries;
+	uint32_t count; /* of entries; written atomically under the lock, so that wake_up() may look without it */
 };
 
 void wait_queue_init(struct wait_queue *q);
