@@ -46,6 +46,8 @@ void mnt_ns_put(struct mnt_ns *ns);
 int mount_add(struct mnt_ns *ns, struct super *s, const struct path *at, uint64_t flags, const char *source);
 int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at, uint64_t flags);
 int mount_remove(struct ctx *c, const struct path *at, int flags);
+/* Up to `room` mounts of ns, in order of mounting, each with a reference; how many there are in all. */
+size_t mnt_ns_snapshot(struct mnt_ns *ns, struct mount **ret, size_t room);
 struct mount *mount_get(struct mount *m);
 void mount_put(struct mount *m);
 /* Replaces p by what is mounted on it, as often as something is. True if it crossed. p's references are exchanged. */

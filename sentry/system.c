@@ -44,6 +44,7 @@ void system_init(const char *hostname, uint64_t memory_bytes, unsigned pids_max)
 		machine.memory_total = (uint64_t)si.totalram * si.mem_unit;
 	machine.pids_max = pids_max ? pids_max : 32768;
 	machine.boot_monotonic = clock_now(CLOCK_MONOTONIC);
+	machine.boot_boottime = clock_now(CLOCK_BOOTTIME);
 	machine.boot_realtime = clock_now(CLOCK_REALTIME);
 }
 

@@ -18,6 +18,7 @@ struct system {
 	uint64_t memory_total;          /* bytes: --memory, or the host's */
 	unsigned pids_max;
 	int64_t boot_monotonic;         /* CLOCK_MONOTONIC ns at start: uptime counts from here */
+	int64_t boot_boottime;          /* CLOCK_BOOTTIME ns at start: start times of tasks are shown from here */
 	int64_t boot_realtime;          /* CLOCK_REALTIME ns at start */
 	_Atomic uint64_t forks;         /* since boot, for /proc/stat */
 };
