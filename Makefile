@@ -107,7 +107,7 @@ FORCE:
 .PHONY: all deps run install clean help FORCE
 .SECONDARY:
 
-include mk/tests.mk
+include mk/tests.mk mk/platform.mk
 -include $(OBJS:.o=.d) $(LIB_OBJS:.o=.d)
 
 ## make             bin/sandbox, bin/runsc, bin/containerd-shim-runsc-v1

@@ -1,0 +1,15 @@
+# Platforms without the sentry: a small client (tests/platform/client.c) runs a static guest.
+PT = $(BUILD)/tests/platform
+
+$(PT)/client: tests/platform/client.c $(LIB) $(BUILD)/flags
+	$(Q)mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+$(PT)/guest: tests/platform/guest.c
+	$(Q)mkdir -p $(@D)
+	$(call say,CC,$@) gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -static -pthread -o $@ $<
+
+check-platform: $(PT)/client $(PT)/guest
+	$(Q)timeout 60 $(PT)/client ptrace $(PT)/guest
+
+.PHONY: check-platform

@@ -1,0 +1,347 @@
+/*
+ * What client.c runs: a static program that exercises a platform. Each check prints one line; the exit status is the
+ * number of failures. `guest bench` measures, `guest hello` only says so (it is what execve runs).
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEST_CALL 5000
+#define PAGE 4096ul
+
+static int failures;
+static volatile int handled, handled_sig;
+static volatile uint64_t handled_addr;
+static sigjmp_buf jump;
+
+static void check(int ok, const char *what)
+{
+	char line[128];
+	int n = snprintf(line, sizeof(line), "%s %s\n", ok ? "ok  " : "FAIL", what);
+
+	failures += !ok;
+	if (write(1, line, (size_t)n) != n)
+		_exit(99);
+}
+
+static void handler(int sig, uint64_t addr)
+{
+	handled++;
+	handled_sig = sig;
+	handled_addr = addr;
+}
+
+static void handler_jump(int sig, uint64_t addr)
+{
+	handler(sig, addr);
+	siglongjmp(jump, 1);
+}
+
+void restorer(void);
+__asm__(".globl restorer\nrestorer: mov $15, %eax; syscall");
+
+static void on_signal(int sig, void (*fn)(int, uint64_t))
+{
+	uint64_t a[4] = {(uint64_t)fn, 0x04000000, (uint64_t)restorer, 0};
+
+	syscall(SYS_rt_sigaction, sig, a, NULL, 8);
+}
+
+static void test_memory(void)
+{
+	char *p = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *q = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	check(p != MAP_FAILED, "mmap");
+	memset(p, 7, 16 * PAGE);
+	check(syscall(TEST_CALL, 1, p) == 16, "mincore of touched pages");
+	check(syscall(TEST_CALL, 1, q) == 0, "mincore of untouched pages");
+	check(madvise(p, PAGE, MADV_DONTNEED) == 0 && p[0] == 0 && p[PAGE] == 7, "madvise");
+	check(syscall(TEST_CALL, 3, p, 16 * PAGE, q) == 0 && q[PAGE] == 7, "move");
+	check(mprotect(q, PAGE, PROT_READ) == 0 && write(-1, q, 1) == -1, "mprotect");
+	check(munmap(q, 16 * PAGE) == 0, "munmap");
+	check(write(1, q, 1) == -1, "write from unmapped memory fails");
+	check(malloc(1 << 20) != NULL, "malloc");
+}
+
+static void test_cas(void)
+{
+	volatile uint32_t w = 5;
+	uint32_t *ro = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	check(syscall(TEST_CALL, 0, &w, 5, 9) == 5 && w == 9, "cas that succeeds");
+	check(syscall(TEST_CALL, 0, &w, 5, 11) == 9 && w == 9, "cas that fails");
+	check(syscall(TEST_CALL, 0, ro, 0, 1) == -1, "cas of a read-only page");
+	check(syscall(TEST_CALL, 0, 8, 0, 1) == -1, "cas of page zero");
+}
+
+static void test_faults(void)
+{
+	volatile double x = 1.5, y = 2.25;
+
+	on_signal(SIGSEGV, handler_jump);
+	on_signal(SIGFPE, handler_jump);
+	on_signal(SIGILL, handler_jump);
+	on_signal(SIGTRAP, handler);
+	if (!sigsetjmp(jump, 0))
+		*(volatile int *)0x12345 = 1;
+	check(handled == 1 && handled_sig == SIGSEGV && handled_addr == 0x12345, "SIGSEGV with its address");
+	if (!sigsetjmp(jump, 0)) {
+		volatile int zero = 0;
+
+		zero = 100 / zero;
+	}
+	check(handled == 2 && handled_sig == SIGFPE, "SIGFPE");
+	if (!sigsetjmp(jump, 0))
+		__asm__ volatile("ud2");
+	check(handled == 3 && handled_sig == SIGILL, "SIGILL");
+	__asm__ volatile("int3");
+	check(handled == 4 && handled_sig == SIGTRAP, "SIGTRAP");
+	if (!sigsetjmp(jump, 0))
+		__asm__ volatile("int $0x80" : : "a"(20));
+	check(handled == 5 && handled_sig == SIGSEGV, "int 0x80 is a fault");
+	check(x * y == 3.375, "floating point");
+}
+
+static volatile int thread_ran[8];
+
+static void *thread_main(void *arg)
+{
+	double d = (double)(intptr_t)arg;
+
+	for (int i = 0; i < 1000; i++)
+		d += 0.5;
+	thread_ran[(intptr_t)arg] = (int)d == 500 + (int)(intptr_t)arg;
+	return arg;
+}
+
+static void test_threads(void)
+{
+	pthread_t t[8];
+	int ok = 1;
+
+	for (int round = 0; round < 10; round++) {
+		for (intptr_t i = 0; i < 8; i++)
+			ok &= pthread_create(&t[i], NULL, thread_main, (void *)i) == 0;
+		for (int i = 0; i < 8; i++)
+			ok &= pthread_join(t[i], NULL) == 0 && thread_ran[i];
+	}
+	check(ok, "80 threads");
+}
+
+static volatile int spin_stop;
+
+static void handler_stop(int sig, uint64_t addr __attribute__((unused)))
+{
+	handled_sig = sig;
+	spin_stop = 1;
+}
+
+static volatile int spinner_tid;
+
+static void *spinner(void *arg)
+{
+	volatile double a = 3;
+
+	spinner_tid = (int)syscall(SYS_gettid);
+	while (!spin_stop)
+		a = a * 1.0;
+	return a == 3 ? arg : NULL;
+}
+
+static void test_kick(void)
+{
+	struct timespec ms = {0, 2000000};
+	pthread_t t;
+	void *r;
+
+	on_signal(SIGUSR2, handler_stop);
+	pthread_create(&t, NULL, spinner, (void *)&handled);
+	while (!spinner_tid)
+		nanosleep(&ms, NULL);
+	syscall(SYS_tgkill, getpid(), spinner_tid, SIGUSR2);
+	pthread_join(t, &r);
+	check(r == (void *)&handled && handled_sig == SIGUSR2, "signal to a spinning thread");
+}
+
+static void test_fork(void)
+{
+	volatile int private = 1;
+	volatile int *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int ok = 1, status;
+
+	for (int i = 0; i < 20; i++) {
+		int pid = fork();
+
+		if (pid == 0) {
+			private = 2;
+			(*shared)++;
+			_exit(7);
+		}
+		ok &= pid > 0 && waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7;
+	}
+	check(ok && private == 1 && *shared == 20, "20 forks");
+	int pid = fork();
+	if (pid == 0)
+		for (;;)
+			;
+	struct timespec ms = {0, 2000000};
+	nanosleep(&ms, NULL);
+	kill(pid, SIGKILL);
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "kill of a spinning child");
+}
+
+static void test_exec(void)
+{
+	char *argv[] = {"guest", "hello", NULL};
+	volatile int ok = 1;
+	int status;
+
+	for (volatile int i = 0; i < 5; i++) {
+		int pid = i & 1 ? vfork() : fork();
+
+		if (pid == 0) {
+			execve("guest", argv, NULL);
+			_exit(1);
+		}
+		ok &= waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 42;
+	}
+	check(ok, "fork, vfork and exec");
+}
+
+static void *thread_exit_group(void *arg)
+{
+	(void)arg;
+	_exit(33);
+}
+
+/* The process ends while its threads spin or wait. */
+static void test_exit_group(void)
+{
+	int ok = 1, status;
+
+	for (int i = 0; i < 5; i++) {
+		int pid = fork();
+
+		if (pid == 0) {
+			pthread_t t;
+
+			spin_stop = 0;
+			pthread_create(&t, NULL, spinner, NULL);
+			pthread_create(&t, NULL, spinner, NULL);
+			pthread_create(&t, NULL, thread_exit_group, NULL);
+			pthread_join(t, NULL);
+			for (;;)
+				;
+		}
+		ok &= waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 33;
+	}
+	check(ok, "exit_group with spinning threads");
+	/* The first thread leaves, another one ends the process. */
+	int pid = fork();
+	if (pid == 0) {
+		pthread_t t;
+
+		pthread_create(&t, NULL, thread_exit_group, NULL);
+		syscall(SYS_exit, 5);
+	}
+	check(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 33, "the first thread leaves early");
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void test_vdso(void)
+{
+	uint64_t a = now(), b = now();
+
+	check(a && b >= a && b - a < 1000000000u, "clock");
+}
+
+#define BENCH(name, rounds, ...)                                                                                      \
+	do {                                                                                                           \
+		uint64_t best = ~0ull, start = now();                                                                  \
+		for (int i_ = 0; i_ < (rounds); i_++) {                                                                \
+			uint64_t s_ = now();                                                                           \
+			__VA_ARGS__;                                                                                          \
+			s_ = now() - s_;                                                                               \
+			best = s_ < best ? s_ : best;                                                                  \
+		}                                                                                                      \
+		printf("%-28s min %9.2f mean %9.2f us\n", name, (double)best / 1e3,                                    \
+		       (double)(now() - start) / 1e3 / (rounds));                                                      \
+		fflush(stdout);                                                                                        \
+	} while (0)
+
+static void *empty(void *arg)
+{
+	return arg;
+}
+
+static void bench(void)
+{
+	pthread_t t;
+	int status;
+
+	BENCH("clock_gettime", 1000, now());
+	BENCH("getppid", 2000, syscall(SYS_getppid));
+	BENCH("mmap+touch+munmap", 500, {
+		char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		*(volatile char *)p = 1;
+		munmap(p, PAGE);
+	});
+	BENCH("pthread create+join", 200, {
+		pthread_create(&t, NULL, empty, NULL);
+		pthread_join(t, NULL);
+	});
+	BENCH("fork+exit+wait", 100, {
+		int pid = fork();
+		if (pid == 0)
+			_exit(0);
+		waitpid(pid, &status, 0);
+	});
+	BENCH("fork+exec+wait", 50, {
+		int pid = fork();
+		if (pid == 0) {
+			char *argv[] = {"guest", "quiet", NULL};
+			execve("guest", argv, NULL);
+		}
+		waitpid(pid, &status, 0);
+	});
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "hello") == 0)
+		return 42;
+	if (argc > 1 && strcmp(argv[1], "quiet") == 0)
+		return 0;
+	if (argc > 1 && strcmp(argv[1], "bench") == 0) {
+		bench();
+		return 0;
+	}
+	test_vdso();
+	test_memory();
+	test_cas();
+	test_faults();
+	test_threads();
+	test_kick();
+	test_fork();
+	test_exec();
+	test_exit_group();
+	check(failures == 0, "all");
+	return failures;
+}
