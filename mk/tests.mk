@@ -34,10 +34,6 @@ check:
 	$(Q)$(MAKE) --no-print-directory SAN=thread unit-programs
 	$(Q)python3 tests/run --all $(TEST)
 
-lint:
-	$(Q)sh mk/deps.sh check test
-	$(Q)python3 tests/lint/run
-
 bench: all
 	$(Q)python3 tests/bench/run
 
@@ -45,4 +41,4 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang-14 SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-programs
 	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
 
-.PHONY: unit unit-programs guest guest-programs check lint bench fuzz fuzz-programs
+.PHONY: unit unit-programs guest guest-programs check bench fuzz fuzz-programs
