@@ -15,7 +15,7 @@ BUILD ?= build/$(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CLANG := $(findstring clang,$(notdir $(CC)))
 
 CFLAGS ?= -O2 -g
-WARN = -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes
+WARN = -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
 LDFLAGS_HARDEN = -Wl,-z,relro,-z,now,-z,separate-code,-z,noexecstack
 ifeq ($(SAN),)
