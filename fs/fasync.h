@@ -35,7 +35,7 @@ extern void (*fasync_send)(const struct fasync_signal *s);
 /* F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX, F_SETSIG, F_GETSIG and FIOSETOWN's plain form by F_SETOWN. -EINVAL if cmd is none of them. */
 long fasync_fcntl(struct ctx *c, struct file *f, int cmd, uint64_t arg);
 /* For set_flags ops, with the stream's lock held: enters f into or takes it out of list as (flags & O_ASYNC) says. -ENOMEM. */
-int __must_check fasync_set(struct file *f, int fd, struct list *list, int flags);
+int __must_check fasync_set(struct file *f, struct list *list, int flags);
 /* For release ops, with the stream's lock held. */
 void fasync_remove(struct file *f);
 /* With the stream's lock held. band: POLLIN, POLLOUT, POLLHUP, POLLERR... */

@@ -23,8 +23,14 @@ long pipe_fcntl(struct ctx *c, struct file *f, int cmd, uint64_t arg);
  * -EAGAIN, -EPIPE (after SIGPIPE), -ERESTARTSYS, -EINVAL for one pipe with itself.
  */
 ssize_t pipe_to_pipe(struct ctx *c, struct file *in, struct file *out, size_t size, bool keep, bool nonblock);
-/* Sleeps until f (a read end) has something to read, or f (a write end) takes a byte. 1 ready, 0 end of file, -errno. */
-int pipe_wait(struct ctx *c, struct file *f, bool for_read, bool nonblock);
-/* Read and write as read(2) and write(2) but with O_NONBLOCK as given. */
+/* Bytes that a write end takes now, after waiting for some unless nonblock; -EAGAIN, -EPIPE (after SIGPIPE), -ERESTARTSYS. */
+ssize_t pipe_wait_space(struct ctx *c, struct file *f, bool nonblock);
+/*
+ * Copies up to size bytes out of a read end without taking them, and keeps other readers away until pipe_peek_end() has been told how
+ * many were used. Bytes; 0: end of file, -EAGAIN, -ERESTARTSYS: then without pipe_peek_end(). No lock is held in between.
+ */
+ssize_t pipe_peek_begin(struct ctx *c, struct file *f, void *buf, size_t size, bool nonblock);
+void pipe_peek_end(struct file *f, size_t used);
+/* As read(2) and write(2) but with O_NONBLOCK as given. */
 ssize_t pipe_read_from(struct ctx *c, struct file *f, struct iobuf *b, bool nonblock);
 ssize_t pipe_write_to(struct ctx *c, struct file *f, struct iobuf *b, bool nonblock);
