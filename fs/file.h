@@ -78,6 +78,7 @@ struct poll_table {
 	/* Called by the poll op for each queue; may be NULL: only the bits are asked for. */
 	void (*add)(struct poll_table *p, struct wait_queue *q);
 	uint32_t events; /* POLL* bits wanted */
+	struct ctx *c;   /* who asks; may be NULL */
 };
 
 static inline void poll_wait(struct poll_table *p, struct wait_queue *q)
