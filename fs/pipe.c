@@ -498,11 +498,11 @@ static void pipe_put(struct pipe *p, struct inode *i)
 {
 	bool last;
 
-	mutex_lock(&i->lock, L_INODE);
+	inode_lock(i);
 	last = --p->files == 0;
 	if (last)
 		i->fifo = NULL;
-	mutex_unlock(&i->lock, L_INODE);
+	inode_unlock(i);
 	if (last)
 		pipe_destroy(p);
 }
@@ -565,13 +565,13 @@ static struct pipe *fifo_get(struct ctx *c, struct inode *i)
 {
 	struct pipe *p;
 
-	mutex_lock(&i->lock, L_INODE);
+	inode_lock(i);
 	p = i->fifo;
 	if (!p)
 		p = i->fifo = pipe_alloc(c);
 	if (p)
 		p->files++;
-	mutex_unlock(&i->lock, L_INODE);
+	inode_unlock(i);
 	return p;
 }
 
