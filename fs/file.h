@@ -20,11 +20,14 @@ struct dir_sink {
 	bool (*emit)(struct dir_sink *s, const char *name, size_t len, uint64_t ino, unsigned d_type, off_t next_off);
 };
 
-/* What a mapping of a file is backed by: a host fd (borrowed from the file: valid while the file or its inode is referenced) */
+/*
+ * What a mapping of a file is backed by: a host fd, borrowed from the file: valid while the file or its inode is referenced.
+ * host_fd -1: no file at all, but zeros (/dev/zero). The identity for futex keys and /proc/PID/maps is the file's inode.
+ */
 struct file_backing {
 	int host_fd;
 	uint64_t off;
-	/* Identity for futex keys and /proc/PID/maps is the file's inode. */
+	int deny_prot; /* PROT_* that mprotect must never add (seals); 0 by default */
 };
 
 struct file_ops {
