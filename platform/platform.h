@@ -138,9 +138,11 @@ struct platform_ops {
 	int (*aspace_unmap)(struct cpu *cpu, uint64_t addr, size_t size);
 	int (*aspace_protect)(struct cpu *cpu, uint64_t addr, size_t size, int prot);
 	/* Only the advice that drops, prefetches or tunes: DONTNEED, FREE, WILLNEED, NORMAL, RANDOM, SEQUENTIAL,
-	 * HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE. */
+	 * HUGEPAGE, NOHUGEPAGE, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE. It is a hint: if it was queued and fails late,
+	 * nothing is reported; cpu_sync() tells. */
 	int (*aspace_advise)(struct cpu *cpu, uint64_t addr, size_t size, int advice);
-	/* mremap(2) with MREMAP_MAYMOVE | MREMAP_FIXED; old_size 0 duplicates a shared mapping. */
+	/* mremap(2) with MREMAP_MAYMOVE | MREMAP_FIXED; old_size 0 duplicates a shared mapping. new_addr == old: it grows in
+	 * place (flags 0), where the caller knows that there is room. */
 	int (*aspace_move)(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr, size_t new_size);
 	int (*aspace_sync)(struct cpu *cpu, uint64_t addr, size_t size, int flags); /* msync(2) */
 	int (*aspace_mincore)(struct cpu *cpu, uint64_t addr, size_t size, unsigned char *vec);

@@ -67,7 +67,7 @@ static int snapshot_take(const struct pseudo_ref *r, struct vma_snapshot *snap)
 		return -ESRCH;
 	if (!mm)
 		return 0;
-	snap->room = mm->vma_count + 16;
+	snap->room = mm->vmas.count + 16;
 	snap->vmas = kalloc(snap->room * sizeof(struct vma));
 	if (snap->vmas)
 		mm_for_each(mm, snapshot_add, snap);
