@@ -87,7 +87,7 @@ void signal_raise(struct ctx *c, int signo);
  */
 bool signal_notify_parent(struct thread_group *tg, int code, int status) REQUIRES(L_PIDTREE);
 /* kill(2)'s permission rule. 0 or -EPERM. */
-int signal_permitted(struct task *from, struct thread_group *to, int signo);
+int signal_permitted(struct task *from, struct thread_group *to, int signo) REQUIRES(L_PIDTREE);
 /* An siginfo of kill(2) and the like: code SI_USER or SI_TKILL, from t. */
 void signal_info_user(siginfo_t *info, int signo, int code, const struct task *t);
 

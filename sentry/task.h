@@ -73,6 +73,7 @@ struct thread_group {
 	unsigned stop_count;           /* tasks that have yet to park for the stop under way */
 	int stop_signal;
 	bool stop_reported, continued_reportable;
+	unsigned cont_count;           /* SIGCONTs seen: a stop decided before one is void */
 	int cld_pending;               /* CLD_* that the next task through signal_work() tells the parent; 0 none */
 	bool unkillable;               /* a container's init: ignores what it has no handler for, unless forced */
 
