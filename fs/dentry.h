@@ -13,7 +13,8 @@ struct dentry {
 	struct dentry *parent; /* a reference; itself for a root */
 	struct inode *inode;   /* a reference; NULL: negative */
 	struct super *super;   /* constant */
-	char *name;            /* kalloc'ed */
+	char *name;            /* name_buf, or kalloc'ed */
+	char name_buf[32];
 	uint32_t name_len;
 	uint32_t hash;
 	bool hashed;           /* findable; false once removed */
@@ -39,7 +40,7 @@ void dentry_scratch(struct dentry *d, struct super *s, const char *name);
 /* An unhashed dentry for an inode without a name (O_TMPFILE, anonymous files); takes over the reference to inode. */
 struct dentry *dentry_create_unnamed(struct dentry *parent, const char *name, struct inode *inode);
 /* After a rename op: d takes the name and parent of `to` (which is forgotten), or both swap. Both parents' locks are held. */
-int dentry_move(struct dentry *d, struct dentry *to, bool exchange);
+void dentry_move(struct dentry *d, struct dentry *to, bool exchange);
 /* A reference to the parent. */
 struct dentry *dentry_get_parent(struct dentry *d);
 /* True if d is `ancestor` or below it. */

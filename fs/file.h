@@ -66,7 +66,8 @@ struct file {
 	struct path path;         /* references; {NULL, NULL} never: anonymous ones have a dentry in anonfs */
 	struct inode *inode;      /* path.dentry->inode, borrowed */
 	_Atomic int flags;        /* O_*; access mode and status flags, without O_CLOEXEC and O_CREAT... */
-	bool seekable;            /* has a position: pread is allowed */
+	bool seekable;            /* has a position: pread is allowed. Set by the open if the ops have llseek */
+	bool opened;              /* the open op has succeeded: release will be called */
 	struct mutex pos_lock;    /* L_POS */
 	off_t pos;
 	void *priv;               /* the ops' own */
@@ -110,5 +111,12 @@ ssize_t file_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
 ssize_t file_write(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);
 uint32_t file_poll(struct file *f, struct poll_table *p);
 off_t file_llseek_generic(struct ctx *c, struct file *f, off_t off, int whence);
+/* RLIMIT_FSIZE for a write at pos: cuts b, or SIGXFSZ and -EFBIG. For write ops of regular files. */
+int file_write_limit(struct ctx *c, struct file *f, struct iobuf *b, off_t pos);
+/* lseek(2) with the checks and the lock; and the arithmetic for llseek ops that know a size. */
+off_t file_llseek(struct ctx *c, struct file *f, off_t off, int whence);
+off_t file_llseek_size(struct file *f, off_t off, int whence, off_t size);
+/* getdents at the file's position. -ENOTDIR, -ENOENT for a removed directory. */
+int file_iterate(struct ctx *c, struct file *f, struct dir_sink *s);
 /* Open an already resolved path. */
 int __must_check file_open_path(struct ctx *c, const struct path *p, int flags, struct file **ret);

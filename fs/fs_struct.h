@@ -18,3 +18,8 @@ void fs_struct_put(struct fs_struct *fs);
 /* References to the current root or cwd. */
 void fs_get_root(struct ctx *c, struct path *ret);
 void fs_get_cwd(struct ctx *c, struct path *ret);
+/* Replace it by p, of which they take references of their own. */
+void fs_set_root(struct ctx *c, const struct path *p);
+void fs_set_cwd(struct ctx *c, const struct path *p);
+/* pivot_root(2): root and cwd, where they are `from`, become `to`. */
+void fs_replace_root(struct fs_struct *fs, const struct path *from, const struct path *to);

@@ -138,6 +138,7 @@ struct inode {
 	struct file_lock_ctx *locks;       /* fs/locks.c: POSIX, OFD and flock locks; made on first use */
 	struct pipe *fifo;                 /* fs/pipe.c: an open FIFO's buffer; L_INODE */
 	void *bound;                       /* net/unix: the socket bound to this name */
+	bool linkable;                     /* an O_TMPFILE without O_EXCL: link(2) may give it a name */
 	bool dead;                         /* a removed directory: nothing can be made in it; L_INODE */
 	struct inode *evict_next;          /* inode_put()'s own */
 };
