@@ -1,0 +1,307 @@
+/*
+ * Running a cpu: answer its report so that it resumes, wait for the next one, make an event of it, call the client.
+ *
+ * Each running cpu has a worker thread in this loop. Hand-offs are cheap only so (SYNC_WAKE_UP, one listener and one
+ * waiter for each guest thread). A worker whose cpu has stopped waits for another one; workers never end. Their stacks are
+ * small, and only what an upcall touches of them is resident.
+ */
+#include <linux/futex.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "platform/trap/trap.h"
+#include "sentry/base/log.h"
+
+#define WORKER_STACK (256 * 1024)
+#define CANONICAL_END 0x800000000000ul
+
+struct worker {
+	uint32_t wake;          /* futex: set when job is */
+	struct trap_cpu *job;
+	struct worker *next;
+};
+
+static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct worker *idle;              /* workers_lock */
+static const struct platform_client *client;
+static bool poll_first;                  /* RECV does not notice that a stub is gone: before Linux 6.11 */
+
+void run_init(const struct platform_config *config)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	client = config->client;
+	if (uname(&u) == 0)
+		sscanf(u.release, "%u.%u", &major, &minor);
+	poll_first = major < 6 || (major == 6 && minor < 11);
+}
+
+bool answer(struct trap_cpu *c, int64_t value)
+{
+	struct seccomp_notif_resp r = {.id = c->notification, .val = value};
+	int err;
+
+	do
+		err = ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SEND, &r);
+	while (err && errno == EINTR);
+	return err == 0;
+}
+
+/* Waits if `block`: true if all users of the filter are gone. */
+static bool hung_up(const struct trap_cpu *c, bool block)
+{
+	struct pollfd p = {.fd = c->listener, .events = POLLIN};
+
+	while (poll(&p, 1, block ? -1 : 0) < 0 && errno == EINTR)
+		;
+	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
+static bool receive(struct trap_cpu *c, struct seccomp_notif *n)
+{
+	for (;;) {
+		if (poll_first && hung_up(c, true))
+			return false;
+		memset(n, 0, sizeof(*n));
+		if (ioctl(c->listener, SECCOMP_IOCTL_NOTIF_RECV, n) == 0)
+			break;
+		/* ENOENT: the report was withdrawn because of a signal, or the thread is gone. */
+		if (errno != EINTR && (errno != ENOENT || hung_up(c, false)))
+			return false;
+	}
+	c->notification = n->id;
+	c->tid = (pid_t)n->pid;
+	return true;
+}
+
+bool first_report(struct trap_cpu *c)
+{
+	struct seccomp_notif n;
+
+	if (!receive(c, &n))
+		return false;
+	c->fs_base = n.data.args[3];
+	c->gs_base = n.data.args[4];
+	return true;
+}
+
+static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
+{
+	frame_read(c);
+	if (signo == SIGSYS) {
+		ret_ev->kind = CPU_SYSCALL;
+		c->regs.orig_rax = c->regs.rax;
+		c->regs.rax = (uint64_t)-ENOSYS;
+	} else if (signo == KICK_SIGNAL) {
+		ret_ev->kind = CPU_KICK;
+	} else {
+		frame_event(c, signo, ret_ev);
+	}
+}
+
+/* A report from guest code. False: a kick that nobody waits for any more, answered. */
+static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, struct cpu_event *ret_ev)
+{
+	int signo = (int)n->data.args[0];
+	uint32_t state;
+
+	frame_take(c, n->data.args[1]);
+	c->fs_base = n->data.args[3];
+	c->gs_base = n->data.args[4];
+	if (signo == KICK_SIGNAL) {
+		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
+		if ((state & CPU_RUNNING) && !(state & CPU_KICKED)) {
+			answer(c, ANSWER_RESUME);
+			return false;
+		}
+	}
+	make_event(c, signo, ret_ev);
+	return true;
+}
+
+enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
+{
+	struct seccomp_notif n;
+	uint32_t frame;
+	uint64_t rip;
+
+	while (receive(c, &n)) {
+		frame = frame_offset(c, n.data.args[1]);
+		if (!frame) {
+			aspace_kill(c->cpu.aspace);
+			continue;
+		}
+		if (n.data.args[5] == REPORT_LIST) {
+			c->list_result = (int64_t)n.data.args[2];
+			return REPORTED_LIST;
+		}
+		rip = frame_reg(c, frame, REG_RIP);
+		if (rip - STUB_CODE < STUB_CODE_SIZE) {
+			if (!nested_report(c, (int)n.data.args[0], frame, rip)) {
+				log_debug("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid,
+					  (int)n.data.args[0], rip);
+				aspace_kill(c->cpu.aspace);
+			}
+		} else if (guest_report(c, &n, ret_ev)) {
+			return REPORTED_EVENT;
+		}
+	}
+	return REPORTED_LOST;
+}
+
+/* Sets RUNNING unless there is a kick to be told; that one is taken. */
+static bool enter_guest(struct trap_cpu *c)
+{
+	uint32_t old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
+
+	do {
+		if (old & CPU_KICKED) {
+			__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_KICKED, __ATOMIC_SEQ_CST);
+			return false;
+		}
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST));
+	return true;
+}
+
+static void leave_guest(struct trap_cpu *c)
+{
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_RUNNING | CPU_KICKED), __ATOMIC_SEQ_CST);
+}
+
+static void queue_bases(struct trap_cpu *c)
+{
+	if (c->regs.fs_base != c->fs_base && c->regs.fs_base < CANONICAL_END) {
+		list_add(c, CMD_FSBASE, (uint64_t[6]){c->regs.fs_base}, 0);
+		c->fs_base = c->regs.fs_base;
+	}
+	if (c->regs.gs_base != c->gs_base && c->regs.gs_base < CANONICAL_END) {
+		list_add(c, CMD_GSBASE, (uint64_t[6]){c->regs.gs_base}, 0);
+		c->gs_base = c->regs.gs_base;
+	}
+}
+
+static bool resume(struct trap_cpu *c)
+{
+	queue_bases(c);
+	frame_write(c);
+	return c->queued ? list_send(c, true) : answer(c, ANSWER_RESUME);
+}
+
+static void fatal(struct cpu_event *ev, int signo)
+{
+	*ev = (struct cpu_event){.kind = CPU_FAULT, .signo = signo, .code = 0x80 /* SI_KERNEL */};
+}
+
+static void next_event(struct trap_cpu *c, struct cpu_event *ev)
+{
+	memset(ev, 0, sizeof(*ev));
+	if (!enter_guest(c)) {
+		ev->kind = CPU_KICK;
+		return;
+	}
+	if (c->regs.rip + CANONICAL_END >= 2 * CANONICAL_END) { /* the stub's iretq would fault instead of the guest */
+		fatal(ev, SIGSEGV);
+		leave_guest(c);
+		return;
+	}
+	resume(c); /* a failure shows as a lost stub */
+	switch (wait_report(c, ev)) {
+	case REPORTED_EVENT:
+		break;
+	case REPORTED_LIST:
+		ev->kind = CPU_KICK;
+		if (c->list_result < 0 && c->list_result >= -4095) {
+			log_debug("stub %d: queued memory work failed: %ld", c->cpu.aspace->pid, (long)c->list_result);
+			fatal(ev, SIGKILL);
+		}
+		break;
+	case REPORTED_LOST:
+		ev->kind = CPU_LOST;
+		break;
+	}
+	leave_guest(c);
+}
+
+static void run(struct trap_cpu *c)
+{
+	struct cpu_event ev;
+
+	do
+		next_event(c, &ev);
+	while (client->event(&c->cpu, &ev) == CPU_RESUME);
+	/* c may be running elsewhere, or gone */
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker self = {.job = arg};
+
+	for (;;) {
+		run(self.job);
+		pthread_mutex_lock(&workers_lock);
+		self.wake = 0;
+		self.next = idle;
+		idle = &self;
+		pthread_mutex_unlock(&workers_lock);
+		while (!__atomic_load_n(&self.wake, __ATOMIC_ACQUIRE))
+			syscall(SYS_futex, &self.wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	}
+	return NULL;
+}
+
+static int worker_create(struct trap_cpu *c)
+{
+	size_t size = WORKER_STACK + PAGE_SIZE;
+	pthread_attr_t attr;
+	pthread_t t;
+	char *stack;
+	int err;
+
+	stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return -errno;
+	mprotect(stack, PAGE_SIZE, PROT_NONE);
+	pthread_attr_init(&attr);
+	pthread_attr_setstack(&attr, stack + PAGE_SIZE, WORKER_STACK);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	err = pthread_create(&t, &attr, worker_main, c);
+	pthread_attr_destroy(&attr);
+	if (err)
+		munmap(stack, size);
+	return -err;
+}
+
+void trap_cpu_start(struct cpu *cpu)
+{
+	struct trap_cpu *c = to_trap(cpu);
+	struct worker *w;
+	int err;
+
+	pthread_mutex_lock(&workers_lock);
+	w = idle;
+	if (w)
+		idle = w->next;
+	pthread_mutex_unlock(&workers_lock);
+	if (w) {
+		w->job = c;
+		__atomic_store_n(&w->wake, 1, __ATOMIC_RELEASE);
+		syscall(SYS_futex, &w->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		return;
+	}
+	err = worker_create(c);
+	if (err) {
+		/* Without a thread the cpu cannot even be told so: its aspace ends, and a later start will say it. */
+		log_error("no thread for a guest thread: %s", strerror(-err));
+		aspace_kill(cpu->aspace);
+	}
+}

@@ -1,0 +1,122 @@
+/*
+ * FP state: the XSAVE image in the signal frame, standard format. The host kernel writes it there when it stops the guest
+ * by a signal, the stub loads it again by xrstor. The image lies in memory that other threads of the guest can write, so
+ * nothing here believes it: sizes come from CPUID, and an image that the processor refuses makes the stub fault, which
+ * kills that guest process only.
+ *
+ * Components that a process must ask for (AMX) are left out: the guest cannot ask, and the host does not save them.
+ */
+#include <cpuid.h>
+#include <string.h>
+
+#include "platform/trap/trap.h"
+
+#define XSTATE_LEGACY 512
+#define XSTATE_HEADER 64
+#define XSTATE_DYNAMIC (3ull << 17) /* AMX: TILECFG, TILEDATA */
+#define MXCSR_OFFSET 24
+#define MXCSR_DEFAULT 0x1f80
+
+static uint64_t xcr0;
+static size_t image_size;
+static uint32_t mxcsr_mask;
+static struct {
+	uint32_t offset, size;
+} component[64];
+
+static uint64_t read_xcr0(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return lo | (uint64_t)hi << 32;
+}
+
+void fp_init(void)
+{
+	uint8_t legacy[XSTATE_LEGACY] __attribute__((aligned(16))) = {0};
+	uint32_t a, b, c, d;
+
+	xcr0 = read_xcr0() & ~XSTATE_DYNAMIC;
+	image_size = XSTATE_LEGACY + XSTATE_HEADER;
+	for (unsigned i = 2; i < 63; i++) {
+		if (!(xcr0 >> i & 1))
+			continue;
+		__cpuid_count(0xd, i, a, b, c, d);
+		component[i].size = a;
+		component[i].offset = b;
+		image_size = MAX(image_size, (size_t)a + b);
+	}
+	__asm__ volatile("fxsave64 %0" : "=m"(legacy));
+	memcpy(&mxcsr_mask, legacy + 28, 4);
+	if (mxcsr_mask == 0)
+		mxcsr_mask = 0xffbf;
+}
+
+size_t fp_size(uint64_t *ret_xcr0)
+{
+	if (ret_xcr0)
+		*ret_xcr0 = xcr0;
+	return image_size;
+}
+
+uint64_t fp_mask(void)
+{
+	return xcr0;
+}
+
+void fp_initial(void *image)
+{
+	uint32_t mxcsr = MXCSR_DEFAULT;
+
+	memset(image, 0, XSTATE_LEGACY + XSTATE_HEADER); /* XSTATE_BV 0: every component in its initial state */
+	memcpy((char *)image + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
+}
+
+/* Would xrstor take it? */
+static bool image_valid(const uint8_t *image, size_t size)
+{
+	uint64_t header[8];
+	uint32_t mxcsr;
+
+	if (size < XSTATE_LEGACY + XSTATE_HEADER || size > image_size)
+		return false;
+	memcpy(header, image + XSTATE_LEGACY, sizeof(header));
+	memcpy(&mxcsr, image + MXCSR_OFFSET, sizeof(mxcsr));
+	if ((header[0] & ~xcr0) || (mxcsr & ~mxcsr_mask))
+		return false;
+	for (unsigned i = 1; i < 8; i++)
+		if (header[i])
+			return false;
+	for (unsigned i = 2; i < 63; i++)
+		if ((header[0] >> i & 1) && (size_t)component[i].offset + component[i].size > size)
+			return false;
+	return true;
+}
+
+const void *trap_fpstate(struct cpu *cpu, size_t *ret_size)
+{
+	struct trap_cpu *c = to_trap(cpu);
+
+	if (c->fpstate == 0) {
+		*ret_size = 0;
+		return NULL;
+	}
+	*ret_size = image_size;
+	return cpu_thr(c) + c->fpstate;
+}
+
+int trap_set_fpstate(struct cpu *cpu, const void *image, size_t size)
+{
+	struct trap_cpu *c = to_trap(cpu);
+
+	if (size == 0) {
+		c->fpstate = 0;
+		return 0;
+	}
+	if (!image_valid(image, size))
+		return -EINVAL;
+	c->fpstate = FRESH_FPSTATE;
+	memmove(cpu_thr(c) + c->fpstate, image, size);
+	return 0;
+}

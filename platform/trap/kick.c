@@ -1,0 +1,94 @@
+/*
+ * Kicks. A cpu that runs guest code is stopped by a host signal to its thread; one whose upcall runs, or that has not
+ * been started, sees the wish before it resumes. At most one signal is in flight for a cpu, so that frames do not pile
+ * up on its signal stack.
+ *
+ * A signal can land in the stub's own code. Then its handler reports a nested frame, and nested_report() decides by the
+ * interrupted instruction: before the report, nothing is to be done, because an event is on its way; after the answer, the
+ * thread is turned back to report the frame that it was about to resume; within a final list, the list is made to
+ * report at its end. While the thread waits for an answer the host holds signals back (WAIT_KILLABLE_RECV).
+ */
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/ucontext.h>
+#include <unistd.h>
+
+#include "platform/trap/trap.h"
+
+void trap_cpu_kick(struct cpu *cpu)
+{
+	struct trap_cpu *c = to_trap(cpu);
+	uint32_t old = __atomic_fetch_or((uint32_t *)&c->state, CPU_KICKED, __ATOMIC_SEQ_CST);
+
+	if (!(old & CPU_RUNNING))
+		return;
+	old = __atomic_fetch_or((uint32_t *)&c->state, CPU_SIGNAL, __ATOMIC_SEQ_CST);
+	if (!(old & CPU_SIGNAL))
+		syscall(SYS_tgkill, cpu->aspace->pid, c->tid, KICK_SIGNAL);
+}
+
+/* The stub was about to resume c's frame: let it report that instead. */
+static void turn_back(struct trap_cpu *c, uint32_t frame)
+{
+	frame_set_reg(c, frame, REG_RIP, STUB_ADDR(stub_report));
+	frame_set_reg(c, frame, REG_R12, KICK_SIGNAL);
+	frame_set_reg(c, frame, REG_R13, slot_address(c->slot) + c->frame);
+	frame_set_reg(c, frame, REG_R14, 0);
+	frame_set_reg(c, frame, REG_R9, REPORT_SIGNAL);
+}
+
+static void end_list_early(struct trap_cpu *c, uint32_t frame, uint64_t rip)
+{
+	*(volatile uint64_t *)(cpu_ctl(c) + C_FINAL) = 0;
+	frame_set_reg(c, frame, REG_R15, 0);
+	if (rip == STUB_ADDR(stub_list_branch)) /* the flags are stale now */
+		frame_set_reg(c, frame, REG_RIP, STUB_ADDR(stub_list_test));
+}
+
+static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
+{
+	uint64_t outer = slot_address(c->slot) + c->frame;
+	uint64_t sp = frame_reg(c, frame, REG_RSP);
+
+	if (rip < STUB_ADDR(stub_answered))
+		return;
+	if (rip <= STUB_ADDR(stub_resume) ? frame_reg(c, frame, REG_R13) != outer : sp < outer - 64 || sp > outer - 48)
+		return;
+	if (rip < STUB_ADDR(stub_list)) {
+		if (frame_reg(c, frame, REG_RAX) == ANSWER_RESUME)
+			turn_back(c, frame);
+		else if ((int64_t)frame_reg(c, frame, REG_RAX) > 0)
+			end_list_early(c, frame, rip);
+	} else if (rip < STUB_ADDR(stub_resume)) {
+		end_list_early(c, frame, rip);
+	} else if (rip < STUB_ADDR(stub_resume_end)) {
+		turn_back(c, frame);
+	}
+}
+
+/* Instructions of the stub that may fault, and where they go on then. */
+static uint64_t fixup(uint64_t rip)
+{
+	return rip == STUB_ADDR(stub_cas) ? STUB_ADDR(stub_cas_fault) : 0;
+}
+
+bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
+{
+	uint32_t state;
+	uint64_t to;
+
+	if (signo == SIGSEGV || signo == SIGBUS) {
+		to = fixup(rip);
+		if (!to)
+			return false;
+		frame_set_reg(c, frame, REG_RIP, to);
+	} else if (signo == KICK_SIGNAL) {
+		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
+		if ((state & CPU_RUNNING) && (state & CPU_KICKED))
+			divert(c, frame, rip);
+	} else {
+		return false;
+	}
+	answer(c, ANSWER_RESUME); /* a failure shows at the next report */
+	return true;
+}

@@ -1,0 +1,134 @@
+/*
+ * The command list of a cpu: host calls that its stub thread makes before it continues. It lies in the thread's control
+ * page, which the guest can read but not write, and is filled only while the thread waits in a report.
+ *
+ * A final list goes out with the resume and costs nothing but its calls; if a call fails, the thread reports instead
+ * of resuming, and that becomes a fatal event: the caller has been told that it worked. A list that is not final is run
+ * by list_run(), which waits for its result.
+ *
+ * Files to be mapped are handed over by ADDFD together with the answer, one per list; a second one runs the list first.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "platform/trap/trap.h"
+
+struct command {
+	int64_t nr;
+	uint64_t args[6];
+	uint64_t flags;
+};
+_Static_assert(sizeof(struct command) == CMD_SIZE, "stub.S");
+_Static_assert(C_LIST + CMD_MAX * CMD_SIZE <= CTL_PAGE, "the list fits");
+
+void list_reset(struct trap_cpu *c)
+{
+	c->queued = 0;
+	c->queued_lo = ~0ull;
+	c->queued_hi = 0;
+	if (c->map_fd >= 0)
+		close(c->map_fd);
+	c->map_fd = -1;
+}
+
+void list_touch(struct trap_cpu *c, uint64_t addr, uint64_t size)
+{
+	c->queued_lo = MIN(c->queued_lo, addr);
+	c->queued_hi = MAX(c->queued_hi, addr + size);
+}
+
+void list_add(struct trap_cpu *c, int64_t nr, const uint64_t args[6], uint64_t flags)
+{
+	struct command *cmd = (struct command *)(cpu_ctl(c) + C_LIST) + c->queued;
+
+	BUG_ON(c->queued >= CMD_MAX);
+	c->queued++;
+	cmd->nr = nr;
+	for (unsigned i = 0; i < 6; i++)
+		cmd->args[i] = args[i];
+	cmd->flags = flags;
+}
+
+/* The descriptor is closed at the end of the list that uses it. */
+static int hand_over(struct trap_cpu *c, bool send)
+{
+	struct seccomp_notif_addfd a = {
+	    .id = c->notification,
+	    .flags = SECCOMP_ADDFD_FLAG_SETFD | (send ? SECCOMP_ADDFD_FLAG_SEND : 0),
+	    .srcfd = (uint32_t)c->map_fd,
+	    .newfd = FD_MAP + c->slot,
+	};
+	int r;
+
+	do
+		r = ioctl(c->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+bool list_send(struct trap_cpu *c, bool final)
+{
+	char *ctl = cpu_ctl(c);
+	bool sent = false;
+	int err;
+
+	if (c->map_fd >= 0)
+		list_add(c, SYS_close, (uint64_t[6]){FD_MAP + c->slot}, CMD_MAY_FAIL);
+	*(volatile uint64_t *)(ctl + C_COUNT) = c->queued;
+	*(volatile uint64_t *)(ctl + C_FINAL) = final;
+	if (c->map_fd >= 0) {
+		/* SEND is from Linux 5.14 on, with SETFD too; elsewhere descriptor and answer go separately. */
+		err = hand_over(c, true);
+		if (err == -EINVAL)
+			err = hand_over(c, false);
+		else
+			sent = err == 0;
+		(void)err; /* without the descriptor the map fails in the stub, and says so */
+	}
+	list_reset(c);
+	return sent || answer(c, ANSWER_LIST);
+}
+
+int list_run(struct trap_cpu *c)
+{
+	struct cpu_event ev;
+	enum report r;
+
+	if (c->queued == 0)
+		return 0;
+	if (!list_send(c, false))
+		return -ESRCH;
+	r = wait_report(c, &ev);
+	if (r == REPORTED_LIST)
+		return c->list_result < 0 && c->list_result >= -4095 ? (int)c->list_result : 0;
+	/* Anything else is a guest that has made a report of its own from the stub's code: it gets what it asked for. */
+	return r == REPORTED_LOST ? -ESRCH : -EIO;
+}
+
+/* Makes fd the list's file: 0, or -errno. */
+int list_queue_fd(struct trap_cpu *c, int fd)
+{
+	struct stat st;
+	int flags = fcntl(fd, F_GETFL), err;
+
+	if (flags < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (c->map_fd >= 0) {
+		if (c->map_dev == st.st_dev && c->map_ino == st.st_ino && c->map_flags == flags)
+			return 0;
+		err = list_run(c);
+		if (err)
+			return err;
+	}
+	c->map_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (c->map_fd < 0)
+		return -errno;
+	c->map_dev = st.st_dev;
+	c->map_ino = st.st_ino;
+	c->map_flags = flags;
+	return 0;
+}

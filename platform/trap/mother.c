@@ -1,0 +1,163 @@
+/*
+ * Talking to a stub's mother thread: a command in her control page and a change of its sequence word, on which she waits.
+ *
+ * She answers a fork by the file offset of the control file, which every stub shares with us (command number << 32 |
+ * pid): guest threads may not lseek, so it can be believed, once it is checked that the pid is a child of ours. Words in
+ * the thread areas only tell when to look. One fork at a time in the sandbox: there is one offset.
+ */
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform/trap/trap.h"
+
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1ul
+#endif
+
+#define HINT_TIMEOUT_NS 10000000 /* look for a dead stub after this */
+
+static pthread_mutex_t mailbox_lock = PTHREAD_MUTEX_INITIALIZER;
+static int mailbox = -1;
+static uint32_t sequence;
+
+int mother_init(int ctl_fd)
+{
+	mailbox = ctl_fd;
+	return 0;
+}
+
+#define WORD(a, off) ((uint32_t *)((a)->ctl + (off)))
+
+uint32_t mother_post(struct aspace *a, uint32_t op, unsigned slot, const struct aspace *child)
+{
+	uint32_t seq;
+
+	do
+		seq = __atomic_add_fetch(&sequence, 1, __ATOMIC_RELAXED) & 0x3fffffff;
+	while (seq == 0);
+	*WORD(a, M_OP) = op;
+	*WORD(a, M_SLOT) = slot;
+	if (child) {
+		*(uint64_t *)(a->ctl + M_CTLOFF) = (uint64_t)child->index * CTL_SIZE;
+		*(uint64_t *)(a->ctl + M_THROFF) = (uint64_t)child->index * THR_SIZE;
+	}
+	__atomic_store_n(WORD(a, M_SEQ), seq, __ATOMIC_SEQ_CST);
+	return seq;
+}
+
+/* Guest threads may wait on her word too: wake all. */
+static void mother_wake(struct aspace *a)
+{
+	syscall(SYS_futex, WORD(a, M_SEQ), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static bool is_dead(const struct aspace *a)
+{
+	siginfo_t si = {0};
+
+	return waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid != 0;
+}
+
+/* Waits until the hostile word says `want`, or a while, or the stub is dead (false). */
+static bool wait_hint(const struct aspace *a, char *area, uint32_t want)
+{
+	uint32_t *word = (uint32_t *)(area + T_HINT), now;
+	struct timespec ts = {0, HINT_TIMEOUT_NS};
+
+	for (unsigned tries = 0; tries < 4; tries++) {
+		now = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+		if (now == want)
+			return true;
+		if (syscall(SYS_futex, word, FUTEX_WAIT, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT && is_dead(a))
+			return false;
+	}
+	return true;
+}
+
+static pid_t fork_answer(struct aspace *from, uint32_t seq)
+{
+	while (wait_hint(from, from->thr, seq)) {
+		off_t o = lseek(mailbox, 0, SEEK_CUR);
+
+		if (o >> 32 == seq)
+			return (pid_t)(o & 0x7fffffff);
+	}
+	return 0;
+}
+
+int mother_fork(struct aspace *from, struct aspace *to)
+{
+	siginfo_t si = {0};
+	uint32_t seq;
+	pid_t pid;
+
+	mutex_lock(&from->lock, L_ASPACE);
+	pthread_mutex_lock(&mailbox_lock);
+	seq = mother_post(from, M_OP_FORK, 0, to);
+	mother_wake(from);
+	pid = fork_answer(from, seq);
+	pthread_mutex_unlock(&mailbox_lock);
+	mutex_unlock(&from->lock, L_ASPACE);
+	if (pid == 0)
+		return -ESRCH;
+	if (pid == 0x7fffffff)
+		return -EAGAIN;
+	to->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (to->pidfd < 0)
+		return -errno;
+	if (waitid(P_PIDFD, (id_t)to->pidfd, &si, WEXITED | WNOHANG | WNOWAIT)) { /* not a child of ours */
+		close(to->pidfd);
+		to->pidfd = -1;
+		return -ESRCH;
+	}
+	to->pid = pid;
+	return 0;
+}
+
+static int fetch_listener(const struct aspace *a, char *area)
+{
+	uint64_t flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
+	int fd;
+
+	for (;;) {
+		if (!wait_hint(a, area, 1))
+			return -ESRCH;
+		fd = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
+		if (fd >= 0)
+			break;
+		if (errno != EBADF)
+			return -errno;
+		if (__atomic_load_n((uint32_t *)(area + T_HINT), __ATOMIC_SEQ_CST) == 1 && is_dead(a))
+			return -ESRCH;
+	}
+	ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags); /* before Linux 6.6: slower, not wrong */
+	return fd;
+}
+
+int mother_thread(struct trap_cpu *c, bool posted)
+{
+	struct aspace *a = c->cpu.aspace;
+	int fd;
+
+	mutex_lock(&a->lock, L_ASPACE);
+	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = posted ? *(volatile uint32_t *)(cpu_thr(c) + T_HINT) : 0;
+	if (!posted) {
+		mother_post(a, M_OP_THREAD, c->slot, NULL);
+		mother_wake(a);
+	}
+	fd = fetch_listener(a, cpu_thr(c));
+	mutex_unlock(&a->lock, L_ASPACE);
+	if (fd < 0)
+		return fd;
+	c->listener = fd;
+	return 0;
+}

@@ -1,0 +1,314 @@
+/*
+ * The stub: one page of code at a fixed address in every guest process. It has no data of its own: what matters is in
+ * registers, in the read-only control and constant pages, or in the signal frame. The guest can jump to any instruction
+ * here with any registers: the filters make every call safe for arbitrary arguments (filter.c).
+ *
+ * boot      The template forgets the sentry's memory and installs the base filter.
+ * mother    A thread without a listener that makes threads and forks on command. Her signals are blocked, rsp is 0: she
+ *           reads nothing that the guest can write.
+ * start     A new guest thread: alternate stack, empty signal mask, strict filter with its own listener.
+ * signal    Each host signal of a guest thread: the frame is the register page. Reports, does what the sentry queued,
+ *           resumes. A kick that lands in here is sorted out by the sentry (kick.c), by the labels below.
+ */
+#include "platform/trap/layout.h"
+
+#define SYS_close 3
+#define SYS_lseek 8
+#define SYS_mmap 9
+#define SYS_munmap 11
+#define SYS_rt_sigprocmask 14
+#define SYS_clone 56
+#define SYS_sigaltstack 131
+#define SYS_prctl 157
+#define SYS_futex 202
+#define SYS_exit_group 231
+#define SYS_seccomp 317
+
+#define CONST(off) stub_start + STUB_CODE_SIZE + off(%rip)
+
+	.globl stub_start, stub_end, stub_boot, stub_signal, stub_restorer
+	.globl stub_report, stub_answered, stub_list, stub_resume, stub_resume_end
+	.globl stub_list_test, stub_list_branch, stub_cas, stub_cas_fault
+
+	.section .rodata
+	.balign 4096
+stub_start:
+
+/* ---- boot: rsp is not used any more ---- */
+stub_boot:
+	lea CONST(K_HOLES), %rbx
+1:	mov 8(%rbx), %rsi
+	test %rsi, %rsi
+	jz 2f
+	mov (%rbx), %rdi
+	mov $SYS_munmap, %eax
+	syscall
+	test %rax, %rax
+	jnz die
+	add $16, %rbx
+	jmp 1b
+2:	xor %esp, %esp
+	mov $SYS_seccomp, %eax
+	mov $1, %edi
+	xor %esi, %esi
+	lea CONST(K_FPROG_BASE), %rdx
+	syscall
+	test %rax, %rax
+	jnz die
+	xor %r15d, %r15d
+
+/* ---- the mother: r15d is the last command done, rbp her control page ---- */
+mother:
+	movabs $STUB_CTL, %rbp
+1:	mov M_SEQ(%rbp), %eax
+	cmp %eax, %r15d
+	jne 2f
+	mov $SYS_futex, %eax
+	lea M_SEQ(%rbp), %rdi
+	xor %esi, %esi /* FUTEX_WAIT */
+	mov %r15d, %edx
+	xor %r10d, %r10d
+	syscall
+	jmp 1b
+2:	mov %eax, %r15d
+	mov M_SLOT(%rbp), %r13d
+	mov M_CTLOFF(%rbp), %r14
+	mov M_THROFF(%rbp), %r12
+	mov M_OP(%rbp), %ebx
+	mov $SYS_close, %eax /* the sentry has the previous listener by now */
+	mov $FD_LSN, %edi
+	syscall
+	xor %esi, %esi
+	xor %edx, %edx
+	xor %r10d, %r10d
+	xor %r8d, %r8d
+	cmp $M_OP_THREAD, %ebx
+	jne mother_fork
+	mov $SYS_clone, %eax
+	mov $MOTHER_THREAD, %edi
+	syscall
+	test %rax, %rax
+	jz start
+	jmp mother_hint
+
+mother_fork:
+	mov $SYS_clone, %eax
+	mov $MOTHER_FORK, %edi
+	syscall
+	test %rax, %rax
+	jnz mother_answer
+	/* The child: its own pages before anything reads them. Its first command is already posted. */
+	mov $SYS_mmap, %eax
+	movabs $STUB_CTL, %rdi
+	mov $CTL_SIZE, %esi
+	mov $1, %edx      /* PROT_READ */
+	mov $0x11, %r10d  /* MAP_SHARED | MAP_FIXED */
+	mov $FD_CTL, %r8d
+	mov %r14, %r9
+	syscall
+	cmp %rdi, %rax
+	jne die
+	mov $SYS_mmap, %eax
+	movabs $STUB_THR, %rdi
+	mov $THR_SIZE, %esi
+	mov $3, %edx      /* PROT_READ | PROT_WRITE */
+	mov $0x11, %r10d
+	mov $FD_THR, %r8d
+	mov %r12, %r9
+	syscall
+	cmp %rdi, %rax
+	jne die
+	mov $SYS_prctl, %eax /* PR_SET_PDEATHSIG, SIGKILL: not inherited */
+	mov $1, %edi
+	mov $9, %esi
+	syscall
+	xor %r15d, %r15d
+	jmp mother
+
+/* The trusted answer of a fork: the file offset of FD_CTL = command << 32 | pid, 0x7fffffff for an error. */
+mother_answer:
+	mov %rax, %rbx
+	test %rax, %rax
+	jns 1f
+	mov $0x7fffffff, %ebx
+1:	mov %r15d, %esi
+	shl $32, %rsi
+	or %rbx, %rsi
+	mov $SYS_lseek, %eax
+	mov $FD_CTL, %edi
+	xor %edx, %edx
+	syscall
+mother_hint:
+	movabs $STUB_THR, %rdi
+	mov %r15d, T_HINT(%rdi)
+	mov $SYS_futex, %eax
+	mov $1, %esi /* FUTEX_WAKE */
+	mov $1, %edx
+	xor %r10d, %r10d
+	syscall
+	jmp mother
+
+/* ---- a new guest thread: r13 = slot, rbp = the mother's control page ---- */
+start:
+	mov %r13d, %ebx
+	shl $12, %ebx
+	add %rbp, %rbx
+	mov $SYS_sigaltstack, %eax
+	lea C_STACK(%rbx), %rdi
+	xor %esi, %esi
+	syscall
+	mov C_UC(%rbx), %rsp
+	sub $256, %rsp /* on the alternate stack from now on: signals may come */
+	mov $SYS_rt_sigprocmask, %eax
+	mov $2, %edi
+	lea CONST(K_ZERO), %rsi
+	xor %edx, %edx
+	mov $8, %r10d
+	syscall
+	mov $SYS_seccomp, %eax
+	mov $1, %edi
+	mov $LISTENER_FLAGS, %esi
+	lea CONST(K_FPROG_THR), %rdx
+	syscall
+	shl $16, %r13d
+	movabs $STUB_THR, %rdi
+	add %r13, %rdi
+	movl $1, T_HINT(%rdi)
+	mov $SYS_futex, %eax
+	mov $1, %esi
+	mov $1, %edx
+	xor %r10d, %r10d
+	syscall
+	xor %r12d, %r12d
+	mov C_UC(%rbx), %r13
+	xor %r14d, %r14d
+	xor %r9d, %r9d
+	jmp stub_report
+
+/* ---- a host signal: rdi = signo, rsi = siginfo, rdx = ucontext ---- */
+stub_signal:
+	mov %edi, %r12d
+	mov %rdx, %r13
+	xor %r14d, %r14d
+	xor %r9d, %r9d
+
+/* Reports: r12 = signo, r13 = frame, r14 = result of a list, r9 = what is reported. */
+stub_report:
+	mov $NR_REPORT, %eax
+	mov %r12, %rdi
+	mov %r13, %rsi
+	mov %r14, %rdx
+	rdfsbase %r10
+	rdgsbase %r8
+	syscall
+stub_answered:
+	test %rax, %rax
+	jz stub_resume
+	js no_answer
+
+/* The commands of this thread's control page: the slot follows from the frame's address. */
+stub_list:
+	mov %r13d, %ebx
+	and $(MAX_SLOTS - 1) << 16, %ebx
+	shr $4, %ebx
+	movabs $STUB_CTL, %rcx
+	add %rcx, %rbx
+	mov C_COUNT(%rbx), %ebp
+	mov C_FINAL(%rbx), %r15d
+	add $C_LIST, %rbx
+1:	mov (%rbx), %rax
+	mov 8(%rbx), %rdi
+	mov 16(%rbx), %rsi
+	mov 24(%rbx), %rdx
+	mov 32(%rbx), %r10
+	mov 40(%rbx), %r8
+	mov 48(%rbx), %r9
+	xor %r14d, %r14d
+	test %rax, %rax
+	js 4f
+	syscall
+	mov %rax, %r14
+	cmp $-4096, %rax
+	ja 3f
+2:	add $CMD_SIZE, %rbx
+	dec %ebp
+	jnz 1b
+stub_list_test:
+	test %r15d, %r15d
+stub_list_branch:
+	jnz stub_resume
+list_done:
+	mov $REPORT_LIST, %r9d
+	jmp stub_report
+3:	testl $CMD_MAY_FAIL, 56(%rbx)
+	jz list_done
+	xor %r14d, %r14d
+	jmp 2b
+4:	cmp $CMD_FSBASE, %rax
+	je 5f
+	jb 6f
+	mov %esi, %eax
+stub_cas:
+	lock cmpxchg %edx, (%rdi)
+	mov %eax, %r14d
+	jmp 2b
+5:	wrfsbase %rdi
+	jmp 2b
+6:	wrgsbase %rdi
+	jmp 2b
+stub_cas_fault:
+	mov $-14, %r14
+	jmp list_done
+
+/*
+ * To the guest. Not by rt_sigreturn: a forged one would change the signal mask. Until the iretq this can be started
+ * again from the report: only r13, and at the end rsp, say which frame it is.
+ */
+stub_resume:
+	lea -64(%r13), %rsp
+	movq $0x202, (%rsp) /* a guest's NT or AC must not reach the iretq */
+	popfq
+	lea -48(%r13), %rsp
+	mov 224(%r13), %rbx
+	mov CONST(K_XMASK), %eax
+	mov CONST(K_XMASK + 4), %edx
+	xrstor64 (%rbx)
+	mov 168(%r13), %rax
+	mov %rax, 0(%rsp)
+	movq $0x33, 8(%rsp)
+	mov 176(%r13), %rax
+	mov %rax, 16(%rsp)
+	mov 160(%r13), %rax
+	mov %rax, 24(%rsp)
+	movq $0x2b, 32(%rsp)
+	mov 40(%r13), %r8
+	mov 48(%r13), %r9
+	mov 56(%r13), %r10
+	mov 64(%r13), %r11
+	mov 72(%r13), %r12
+	mov 88(%r13), %r14
+	mov 96(%r13), %r15
+	mov 104(%r13), %rdi
+	mov 112(%r13), %rsi
+	mov 120(%r13), %rbp
+	mov 128(%r13), %rbx
+	mov 136(%r13), %rdx
+	mov 144(%r13), %rax
+	mov 152(%r13), %rcx
+	mov 80(%r13), %r13
+	iretq
+stub_resume_end:
+
+no_answer:
+	cmp $-4, %rax /* interrupted before the sentry saw it: again */
+	je stub_report
+die:
+	mov $SYS_exit_group, %eax
+	mov $77, %edi
+	syscall
+stub_restorer:
+	hlt
+
+	.org stub_start + STUB_CODE_SIZE, 0xf4
+stub_end:
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,130 @@
+/*
+ * The trap platform's table. See docs/platform-trap.md; the parts are aspace.c and mother.c (processes and threads),
+ * cpu.c and kick.c (running them), list.c and mem.c (their memory), frame.c and fp.c (their registers).
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform/trap/trap.h"
+
+#define HWCAP2_FSGSBASE_ 2
+
+static int trap_init(const struct platform_config *config)
+{
+	int err;
+
+	fp_init();
+	run_init(config);
+	err = vdso_init();
+	return err ? err : aspaces_init(config);
+}
+
+static int trap_probe(const char **ret_why)
+{
+	struct seccomp_notif_sizes sizes;
+	uint32_t action = SECCOMP_RET_USER_NOTIF;
+
+	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_)) {
+		*ret_why = "the processor or kernel has no FSGSBASE";
+		return -EOPNOTSUPP;
+	}
+	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) ||
+	    syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes)) {
+		*ret_why = "seccomp user notification is missing or denied";
+		return -EOPNOTSUPP;
+	}
+	/* A flag unknown to the kernel gives EINVAL, a known one EFAULT for the missing program. */
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, LISTENER_FLAGS, NULL) && errno != EFAULT) {
+		*ret_why = "the kernel is older than Linux 5.19 (no WAIT_KILLABLE_RECV)";
+		return -EOPNOTSUPP;
+	}
+	*ret_why = "";
+	return 0;
+}
+
+static struct k_user_regs *trap_regs(struct cpu *cpu)
+{
+	return &to_trap(cpu)->regs;
+}
+
+static void trap_set_fast(struct cpu *cpu __unused, const struct cpu_fast *fast __unused)
+{
+}
+
+/* Clocks of a whole other process: the encoding of clock_getcpuclockid(3). */
+#define CPU_CLOCK(pid, which) ((clockid_t)((~(uint32_t)(pid) << 3) | (which)))
+#define CPU_CLOCK_PROF 0u /* user and system */
+#define CPU_CLOCK_VIRT 1u /* user */
+
+static int read_clock(clockid_t id, uint64_t *ret_ns)
+{
+	struct timespec ts;
+
+	if (clock_gettime(id, &ts))
+		return -errno;
+	*ret_ns = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+	return 0;
+}
+
+static int trap_cpu_time(struct cpu *cpu, uint64_t *ret_user, uint64_t *ret_sys)
+{
+	uint64_t user = 0, both = 0;
+	int err;
+
+	if ((err = read_clock(CPU_CLOCK(cpu->aspace->pid, CPU_CLOCK_VIRT), &user)) ||
+	    (err = read_clock(CPU_CLOCK(cpu->aspace->pid, CPU_CLOCK_PROF), &both)))
+		return err;
+	*ret_user = user;
+	*ret_sys = both > user ? both - user : 0;
+	return 0;
+}
+
+static int trap_rss(struct cpu *any __unused, uint64_t *ret_bytes __unused)
+{
+	return -ENOSYS;
+}
+
+static int trap_affinity(struct cpu *cpu, const void *mask, size_t size)
+{
+	return sched_setaffinity(to_trap(cpu)->tid, size, mask) ? -errno : 0;
+}
+
+const struct platform_ops platform_trap = {
+    .name = "trap",
+    .init = trap_init,
+    .probe = trap_probe,
+    .aspace_create = trap_aspace_create,
+    .aspace_fork = trap_aspace_fork,
+    .cpu_create = trap_cpu_create,
+    .cpu_start = trap_cpu_start,
+    .cpu_put = trap_cpu_put,
+    .cpu_kick = trap_cpu_kick,
+    .aspace_kill = trap_aspace_kill,
+    .cpu_regs = trap_regs,
+    .cpu_fpstate = trap_fpstate,
+    .cpu_set_fpstate = trap_set_fpstate,
+    .fpstate_size = fp_size,
+    .aspace_map = trap_map,
+    .aspace_unmap = trap_unmap,
+    .aspace_protect = trap_protect,
+    .aspace_advise = trap_advise,
+    .aspace_move = trap_move,
+    .aspace_sync = trap_sync_range,
+    .aspace_mincore = trap_mincore,
+    .cpu_sync = trap_cpu_sync,
+    .cpu_read = trap_read,
+    .cpu_write = trap_write,
+    .cpu_cas32 = trap_cas32,
+    .aspace_read = trap_aspace_read,
+    .aspace_write = trap_aspace_write,
+    .cpu_set_fast = trap_set_fast,
+    .cpu_time = trap_cpu_time,
+    .aspace_rss = trap_rss,
+    .cpu_affinity = trap_affinity,
+    .vdso = trap_vdso,
+};

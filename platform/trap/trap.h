@@ -1,0 +1,185 @@
+/*
+ * Inside the trap platform: an aspace is a stub process, a cpu is one of its guest threads with the listener through
+ * which it reports. See docs/platform-trap.md for the whole.
+ *
+ * Locks: aspace.lock (L_ASPACE) guards an aspace's slots, its parked cpus and its mother. What belongs to a cpu is used
+ * by whoever owns the stopped cpu (its upcall, or its creator); only `state` is touched by others.
+ */
+#pragma once
+
+#include <linux/seccomp.h>
+#include <signal.h>
+
+#include "platform/cpu.h"
+#include "platform/trap/layout.h"
+#include "sentry/base/lock.h"
+
+#define PARKED_MAX 8 /* threads that an aspace keeps for reuse */
+
+struct aspace {
+	unsigned index;      /* constant; place in the two files */
+	pid_t pid;           /* constant until the aspace is destroyed; not reaped before */
+	int pidfd;
+	char *ctl, *thr;     /* our views of its control pages and thread areas */
+	struct mutex lock;
+	unsigned cpus;       /* L_ASPACE: not parked */
+	unsigned top_slot;   /* L_ASPACE: highest slot ever used */
+	uint64_t slots[MAX_SLOTS / 64]; /* L_ASPACE: in use, parked ones included */
+	struct trap_cpu *parked;        /* L_ASPACE */
+	unsigned parked_count;          /* L_ASPACE */
+	struct aspace *next;            /* in the free list or the pool */
+};
+
+/* trap_cpu.state */
+enum {
+	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
+	CPU_KICKED = 2,  /* somebody wants an event */
+	CPU_SIGNAL = 4,  /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
+};
+
+struct trap_cpu {
+	struct cpu cpu;
+	unsigned slot;
+	int listener;
+	pid_t tid;                  /* as the sentry sees it; 0 before its first report */
+	uint64_t notification;      /* the report that has not been answered */
+	struct k_user_regs regs;
+	uint64_t fs_base, gs_base;  /* what the host thread has */
+	uint32_t frame;             /* offset of the ucontext in the thread's area */
+	uint32_t fpstate;           /* offset of the XSAVE image there; 0: the initial state */
+	unsigned queued;            /* commands in the list */
+	uint64_t queued_lo, queued_hi; /* addresses they may touch */
+	int map_fd;                 /* ours, to be handed over with the list; -1 none */
+	uint64_t map_dev, map_ino;
+	int map_flags;
+	int64_t list_result;        /* of the last list that was reported */
+	_Atomic uint32_t state;
+	struct trap_cpu *next;      /* parked, or waiting for a worker */
+};
+
+/* What wait_report() brings. */
+enum report {
+	REPORTED_EVENT, /* registers and the event are filled in */
+	REPORTED_LIST,  /* a list has ended with list_result */
+	REPORTED_LOST,
+};
+
+static inline struct trap_cpu *to_trap(struct cpu *c)
+{
+	return container_of(c, struct trap_cpu, cpu);
+}
+
+static inline char *cpu_ctl(const struct trap_cpu *c)
+{
+	return c->cpu.aspace->ctl + (size_t)c->slot * CTL_PAGE;
+}
+
+static inline char *cpu_thr(const struct trap_cpu *c)
+{
+	return c->cpu.aspace->thr + (size_t)c->slot * SLOT_SIZE;
+}
+
+static inline uint64_t slot_address(unsigned slot)
+{
+	return STUB_THR + (uint64_t)slot * SLOT_SIZE;
+}
+
+/* stub.S; STUB_ADDR() is where a label lies in every stub. */
+extern const char stub_start[], stub_end[], stub_boot[], stub_signal[], stub_restorer[];
+extern const char stub_report[], stub_answered[], stub_list[], stub_resume[], stub_resume_end[];
+extern const char stub_list_test[], stub_list_branch[], stub_cas[], stub_cas_fault[];
+#define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label) - stub_start))
+
+/* filter.c: the two programs; their lengths in instructions, at most `max`. */
+struct sock_filter;
+unsigned filter_base(struct sock_filter *prog, unsigned max);
+unsigned filter_thread(struct sock_filter *prog, unsigned max);
+
+/* fp.c */
+void fp_init(void);
+size_t fp_size(uint64_t *ret_xcr0);
+uint64_t fp_mask(void);
+/* An image of the initial state, as far as MXCSR and the header go: 576 bytes. */
+void fp_initial(void *image);
+const void *trap_fpstate(struct cpu *cpu, size_t *ret_size);
+int trap_set_fpstate(struct cpu *cpu, const void *image, size_t size);
+
+/* frame.c: signal frames in the thread area. */
+/* Takes over the frame at stub address `va`; false if it does not lie in the cpu's own signal stack. */
+bool frame_take(struct trap_cpu *c, uint64_t va);
+/* Offsets of the frame at `va`, without taking it; 0 if it is not one. */
+uint32_t frame_offset(const struct trap_cpu *c, uint64_t va);
+void frame_read(struct trap_cpu *c);
+void frame_write(struct trap_cpu *c);
+/* Writes a frame for a new thread with c's registers and the given FP image (NULL: initial). */
+void frame_create(struct trap_cpu *c, const void *fp, size_t fp_bytes);
+uint64_t frame_reg(const struct trap_cpu *c, uint32_t frame, int reg);
+void frame_set_reg(const struct trap_cpu *c, uint32_t frame, int reg, uint64_t v);
+void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
+
+/* vdso.c */
+int vdso_init(void);
+/* In the template's child: moves the host's vDSO to its place. */
+int vdso_move(void);
+const struct platform_vdso *trap_vdso(void);
+
+/* aspace.c */
+int aspaces_init(const struct platform_config *config);
+void aspace_kill(struct aspace *a);
+int trap_aspace_create(struct cpu **ret_cpu);
+int trap_aspace_fork(struct cpu *parent, struct cpu **ret_cpu);
+int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu);
+void trap_cpu_put(struct cpu *cpu);
+void trap_aspace_kill(struct cpu *any);
+
+/* mother.c: what a stub's mother thread does. */
+int mother_init(int ctl_fd);
+/* Posts a command without waking her: for a child that is about to be forked. */
+uint32_t mother_post(struct aspace *a, uint32_t op, unsigned slot, const struct aspace *child);
+/* Forks `from` into `to`, whose first command has been posted: sets pid and pidfd. Takes from's lock. */
+int mother_fork(struct aspace *from, struct aspace *to);
+/* Starts a thread in c's slot (posted: that was done already) and fetches its listener. Takes the aspace's lock. */
+int mother_thread(struct trap_cpu *c, bool posted);
+
+/* template.c: the process that all stubs come from. */
+int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid);
+
+/* cpu.c */
+/* The next report; nested ones are sorted out. */
+enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev);
+/* Answers the pending report; false if the thread is gone. */
+bool answer(struct trap_cpu *c, int64_t value);
+/* Waits for a new thread's first report; false if there is none. */
+bool first_report(struct trap_cpu *c);
+void trap_cpu_start(struct cpu *cpu);
+void trap_cpu_kick(struct cpu *cpu);
+void run_init(const struct platform_config *config);
+
+/* kick.c */
+/* A report from inside the stub's own code: true if it has been answered, false if the stub must die. */
+bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip);
+
+/* list.c: the command list. */
+/* Runs what is queued, keeping the cpu stopped. 0 or -errno, -ESRCH if the stub is gone. */
+int list_run(struct trap_cpu *c);
+void list_add(struct trap_cpu *c, int64_t nr, const uint64_t args[6], uint64_t flags);
+/* Answers the pending report with the queued list (final: the guest continues after it). */
+bool list_send(struct trap_cpu *c, bool final);
+void list_reset(struct trap_cpu *c);
+int list_queue_fd(struct trap_cpu *c, int fd);
+void list_touch(struct trap_cpu *c, uint64_t addr, uint64_t size);
+
+/* mem.c */
+int trap_map(struct cpu *cpu, uint64_t addr, size_t size, int prot, int flags, int fd, uint64_t off);
+int trap_unmap(struct cpu *cpu, uint64_t addr, size_t size);
+int trap_protect(struct cpu *cpu, uint64_t addr, size_t size, int prot);
+int trap_advise(struct cpu *cpu, uint64_t addr, size_t size, int advice);
+int trap_move(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr, size_t new_size);
+int trap_sync_range(struct cpu *cpu, uint64_t addr, size_t size, int flags);
+int trap_mincore(struct cpu *cpu, uint64_t addr, size_t size, unsigned char *vec);
+int trap_cpu_sync(struct cpu *cpu);
+ssize_t trap_read(struct cpu *cpu, void *dst, uint64_t addr, size_t size);
+ssize_t trap_write(struct cpu *cpu, uint64_t addr, const void *src, size_t size);
+int trap_cas32(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desired);
+ssize_t trap_aspace_read(struct cpu *any, void *dst, uint64_t addr, size_t size);
+ssize_t trap_aspace_write(struct cpu *any, uint64_t addr, const void *src, size_t size);
