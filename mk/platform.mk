@@ -10,6 +10,7 @@ $(PT)/guest: tests/platform/guest.c
 	$(call say,CC,$@) gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -static -pthread -o $@ $<
 
 check-platform: $(PT)/client $(PT)/guest
+	$(Q)timeout 60 $(PT)/client trap $(PT)/guest
 	$(Q)timeout 60 $(PT)/client ptrace $(PT)/guest
 
 .PHONY: check-platform

@@ -97,7 +97,11 @@ bool first_report(struct trap_cpu *c)
 static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 {
 	frame_read(c);
-	if (signo == SIGSYS) {
+	if (signo == SIGSYS && frame_is_32bit(c)) { /* as on a kernel without 32-bit emulation */
+		*ret_ev = (struct cpu_event){.kind = CPU_FAULT, .signo = SIGSEGV, .code = SI_KERNEL, .trapno = 13};
+		ret_ev->err = 0x402;
+		c->regs.rip -= 2;
+	} else if (signo == SIGSYS) {
 		ret_ev->kind = CPU_SYSCALL;
 		c->regs.orig_rax = c->regs.rax;
 		c->regs.rax = (uint64_t)-ENOSYS;
@@ -147,7 +151,7 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 		rip = frame_reg(c, frame, REG_RIP);
 		if (rip - STUB_CODE < STUB_CODE_SIZE) {
 			if (!nested_report(c, (int)n.data.args[0], frame, rip)) {
-				log_debug("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid,
+				log_error("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid,
 					  (int)n.data.args[0], rip);
 				aspace_kill(c->cpu.aspace);
 			}
@@ -199,7 +203,7 @@ static bool resume(struct trap_cpu *c)
 
 static void fatal(struct cpu_event *ev, int signo)
 {
-	*ev = (struct cpu_event){.kind = CPU_FAULT, .signo = signo, .code = 0x80 /* SI_KERNEL */};
+	*ev = (struct cpu_event){.kind = CPU_FAULT, .signo = signo, .code = SI_KERNEL};
 }
 
 static void next_event(struct trap_cpu *c, struct cpu_event *ev)
@@ -221,7 +225,7 @@ static void next_event(struct trap_cpu *c, struct cpu_event *ev)
 	case REPORTED_LIST:
 		ev->kind = CPU_KICK;
 		if (c->list_result < 0 && c->list_result >= -4095) {
-			log_debug("stub %d: queued memory work failed: %ld", c->cpu.aspace->pid, (long)c->list_result);
+			log_error("stub %d: queued memory work failed: %ld", c->cpu.aspace->pid, (long)c->list_result);
 			fatal(ev, SIGKILL);
 		}
 		break;

@@ -130,14 +130,24 @@ static void allow(struct prog *p, uint32_t nr, void (*body)(struct prog *))
 	p->f[at].jf = (uint8_t)(p->n - at - 1);
 }
 
-static void check_range(struct prog *p)
+/* The calls whose first two arguments are a range of guest memory: checked once for all of them. */
+static void check_ranges(struct prog *p)
 {
+	static const uint32_t calls[] = {SYS_mmap,  SYS_munmap, SYS_mprotect, SYS_madvise,
+					 SYS_mremap, SYS_msync,  SYS_mincore};
+	unsigned n = ARRAY_SIZE(calls), at;
+
+	load(p, NR);
+	for (unsigned i = 0; i < n; i++)
+		jump(p, BPF_JEQ, calls[i], (uint8_t)(n - i), 0);
+	at = p->n;
+	emit(p, BPF_JMP | BPF_JA, 0, 0, 0);
 	need_guest_range(p, 0, 1);
+	p->f[at].k = p->n - at - 1;
 }
 
 static void check_protect(struct prog *p)
 {
-	need_guest_range(p, 0, 1);
 	need_word(p, HI(2), 0);
 	need_no_bits(p, 2, ~(uint32_t)PROTS);
 }
@@ -149,13 +159,11 @@ static void check_advice(struct prog *p)
 	    MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_COLD,       MADV_PAGEOUT,  MADV_POPULATE_READ, MADV_POPULATE_WRITE,
 	};
 
-	need_guest_range(p, 0, 1);
 	need_one_of(p, 2, advice, ARRAY_SIZE(advice));
 }
 
 static void check_move(struct prog *p)
 {
-	need_guest_range(p, 0, 1);
 	need_guest_range(p, 4, 2);
 	need(p, 3, MREMAP_MAYMOVE | MREMAP_FIXED);
 }
@@ -176,8 +184,8 @@ static void check_map(struct prog *p)
 	ret(p, p->deny);
 }
 
-/* A mother's mmap in a forked child: exactly these, at any file offset; else what a guest may. */
-static void check_map_mother(struct prog *p)
+/* A mother's mmap in a forked child: exactly these, at any file offset. Anything else goes on to the next rules. */
+static void allow_own_pages(struct prog *p)
 {
 	static const uint64_t own[2][5] = {
 	    {STUB_CTL, CTL_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, FD_CTL},
@@ -187,6 +195,8 @@ static void check_map_mother(struct prog *p)
 	for (unsigned m = 0; m < 2; m++) {
 		unsigned start = p->n;
 
+		load(p, NR);
+		jump(p, BPF_JEQ, SYS_mmap, 0, 0);
 		for (unsigned i = 0; i < 5; i++) {
 			load(p, HI(i));
 			jump(p, BPF_JEQ, (uint32_t)(own[m][i] >> 32), 0, 0);
@@ -197,7 +207,6 @@ static void check_map_mother(struct prog *p)
 		for (unsigned i = start + 1; i < p->n - 1; i += 2)
 			p->f[i].jf = (uint8_t)(p->n - i - 1);
 	}
-	check_map(p);
 }
 
 static void check_futex(struct prog *p)
@@ -266,12 +275,14 @@ static void check_close_mother(struct prog *p)
 /* What guest threads and mothers may do alike. */
 static void allow_memory(struct prog *p)
 {
-	allow(p, SYS_munmap, check_range);
+	check_ranges(p);
+	allow(p, SYS_mmap, check_map);
+	allow(p, SYS_munmap, NULL);
 	allow(p, SYS_mprotect, check_protect);
 	allow(p, SYS_madvise, check_advice);
 	allow(p, SYS_mremap, check_move);
-	allow(p, SYS_msync, check_range);
-	allow(p, SYS_mincore, check_range);
+	allow(p, SYS_msync, NULL);
+	allow(p, SYS_mincore, NULL);
 	allow(p, SYS_futex, check_futex);
 	allow(p, SYS_exit, NULL);
 	allow(p, SYS_exit_group, NULL);
@@ -283,7 +294,7 @@ unsigned filter_base(struct sock_filter *prog, unsigned max)
 
 	load(&p, ARCH);
 	jump(&p, BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0);
-	ret(&p, SECCOMP_RET_KILL_PROCESS);
+	ret(&p, SECCOMP_RET_TRAP); /* int 0x80: the sentry makes a fault of it */
 	load(&p, IP + 4);
 	jump(&p, BPF_JEQ, (uint32_t)((uint64_t)STUB_CODE >> 32), 1, 0);
 	ret(&p, SECCOMP_RET_TRAP);
@@ -292,8 +303,8 @@ unsigned filter_base(struct sock_filter *prog, unsigned max)
 	jump(&p, BPF_JGT, (uint32_t)((STUB_CODE + STUB_CODE_SIZE) & 0xffffffff), 0, 1);
 	ret(&p, SECCOMP_RET_TRAP);
 	allow(&p, NR_REPORT, NULL);
-	allow(&p, SYS_mmap, check_map_mother);
 	allow(&p, SYS_close, check_close_mother);
+	allow_own_pages(&p);
 	allow_memory(&p);
 	allow(&p, SYS_clone, check_clone);
 	allow(&p, SYS_seccomp, check_seccomp);
@@ -313,7 +324,6 @@ unsigned filter_thread(struct sock_filter *prog, unsigned max)
 	jump(&p, BPF_JEQ, NR_REPORT, 0, 1);
 	ret(&p, SECCOMP_RET_USER_NOTIF);
 	/* Guest calls: the base filter's TRAP wins over ERRNO, which the kernel ranks lower. */
-	allow(&p, SYS_mmap, check_map);
 	allow(&p, SYS_close, check_close);
 	allow_memory(&p);
 	ret(&p, p.deny);

@@ -7,6 +7,7 @@
  * Layout by Linux's struct rt_sigframe, struct ucontext and struct sigcontext_64 (a stable ABI): 8 bytes of return
  * address, the ucontext, the siginfo at +304, and somewhere above the FP state, 64-byte aligned.
  */
+#include <linux/audit.h>
 #include <string.h>
 #include <sys/ucontext.h>
 
@@ -17,6 +18,7 @@
 #define UC_SIZE 304
 #define INFO_CODE 8
 #define INFO_ADDR 16
+#define INFO_ARCH 28 /* of SIGSYS */
 /* The flags that a signal return can set on Linux. */
 #define EFLAGS_USER 0x254dd5ull
 #define EFLAGS_FIXED 0x202ull
@@ -105,6 +107,14 @@ void frame_create(struct trap_cpu *c, const void *fp, size_t fp_bytes)
 		c->fpstate = FRESH_FPSTATE;
 	}
 	frame_write(c);
+}
+
+bool frame_is_32bit(const struct trap_cpu *c)
+{
+	uint32_t arch;
+
+	memcpy(&arch, cpu_thr(c) + c->frame + UC_SIZE + INFO_ARCH, sizeof(arch));
+	return arch != AUDIT_ARCH_X86_64;
 }
 
 void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev)

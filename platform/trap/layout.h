@@ -16,7 +16,7 @@
 #define STUB_CODE 0x7fff10000000
 #define STUB_CONST 0x7fff10001000
 #define STUB_CODE_SIZE 0x1000
-#define STUB_CONST_SIZE 0x1000
+#define STUB_CONST_SIZE 0x3000
 #define STUB_CTL 0x7fff20000000
 #define CTL_SIZE 0x800000
 #define CTL_PAGE 0x1000
@@ -34,8 +34,8 @@
 #define K_ZERO 0x28       /* an empty signal mask */
 #define K_HOLES 0x40      /* what the template unmaps: pairs of address and size, ended by size 0 */
 #define K_PROG_BASE 0x200
-#define K_PROG_THR 0x900
-#define K_FPINIT 0xd00 /* an XSAVE image of the initial state */
+#define K_PROG_THR 0x1000
+#define K_FPINIT 0x2000 /* an XSAVE image of the initial state; the processor may read its full size */
 
 /* The mother's control page. */
 #define M_SEQ 0x00 /* changes when a command is posted; she waits on it */

@@ -18,10 +18,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "platform/hostvdso.h"
 #include "platform/trap/trap.h"
 
 #define CHILD_STACK (64 * 1024)
 #define CHILD_FAILED 80 /* exit status: plus the step */
+
+static struct host_vdso host;      /* where it lies in the sentry, and in the template at first */
+static struct platform_vdso guest; /* where it lies in every stub */
 
 struct boot {
 	int code_fd, ctl_fd, thr_fd;
@@ -103,7 +107,7 @@ static int child_main(void *arg)
 
 	if (!child_process())
 		step = 1;
-	else if (vdso_move())
+	else if (guest.vdso_size && host_vdso_move(&host, STUB_VDSO))
 		step = 2;
 	else if (!child_map(b))
 		step = 3;
@@ -120,11 +124,10 @@ static int child_main(void *arg)
 /* Everything above GUEST_END that is not the stub, and all below it. */
 static void fill_holes(uint64_t *pair)
 {
-	const struct platform_vdso *v = trap_vdso();
 	const uint64_t keep[][2] = {
 	    {STUB_CODE, STUB_CODE_SIZE + STUB_CONST_SIZE},
 	    {STUB_CTL, CTL_SIZE},
-	    {STUB_VDSO, v->vvar_size + v->vdso_size},
+	    {STUB_VDSO, guest.vvar_size + guest.vdso_size},
 	    {STUB_THR, THR_SIZE},
 	    {STUB_END, 0},
 	};
@@ -180,12 +183,33 @@ static int code_file(void)
 	return fd;
 }
 
+/*
+ * The host's vDSO serves the guest: clock_gettime and friends without leaving the process. System call instructions
+ * inside it lie outside the stub's code: they trap as the guest's.
+ */
+static void find_vdso(void)
+{
+	host_vdso_find(&host);
+	if (host.vdso_size == 0 || host.vvar_size + host.vdso_size > VDSO_MAX)
+		return;
+	guest.vvar = STUB_VDSO;
+	guest.vvar_size = host.vvar_size;
+	guest.ehdr = STUB_VDSO + host.vvar_size;
+	guest.vdso_size = host.vdso_size;
+}
+
+const struct platform_vdso *trap_vdso(void)
+{
+	return &guest;
+}
+
 int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid)
 {
 	struct boot b = {.ctl_fd = ctl_fd, .thr_fd = thr_fd, .index = 0};
 	char *stack;
 	pid_t pid;
 
+	find_vdso();
 	b.code_fd = code_file();
 	if (b.code_fd < 0)
 		return b.code_fd;

@@ -16,12 +16,9 @@
 
 static int trap_init(const struct platform_config *config)
 {
-	int err;
-
 	fp_init();
 	run_init(config);
-	err = vdso_init();
-	return err ? err : aspaces_init(config);
+	return aspaces_init(config);
 }
 
 static int trap_probe(const char **ret_why)

@@ -115,13 +115,9 @@ void frame_write(struct trap_cpu *c);
 void frame_create(struct trap_cpu *c, const void *fp, size_t fp_bytes);
 uint64_t frame_reg(const struct trap_cpu *c, uint32_t frame, int reg);
 void frame_set_reg(const struct trap_cpu *c, uint32_t frame, int reg, uint64_t v);
+/* Of a SIGSYS frame: whether the call was made through a 32-bit entry. */
+bool frame_is_32bit(const struct trap_cpu *c);
 void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
-
-/* vdso.c */
-int vdso_init(void);
-/* In the template's child: moves the host's vDSO to its place. */
-int vdso_move(void);
-const struct platform_vdso *trap_vdso(void);
 
 /* aspace.c */
 int aspaces_init(const struct platform_config *config);
@@ -143,6 +139,7 @@ int mother_thread(struct trap_cpu *c, bool posted);
 
 /* template.c: the process that all stubs come from. */
 int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid);
+const struct platform_vdso *trap_vdso(void);
 
 /* cpu.c */
 /* The next report; nested ones are sorted out. */

@@ -31,8 +31,6 @@
 #define PIE_BASE 0x555500000000ul
 #define TEST_CALL 5000 /* number of the calls that only this client has: see client_call() */
 
-const struct platform_ops platform_trap __attribute__((weak)) = {.name = "none"};
-
 struct k_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
