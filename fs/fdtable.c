@@ -126,6 +126,11 @@ struct fdtable *fdtable_get(struct fdtable *t)
 	return t;
 }
 
+bool fdtable_is_shared(const struct fdtable *t)
+{
+	return ref_count(&t->ref) > 1;
+}
+
 /* The last close: without a ctx, so there is nobody to tell a flush error to. */
 void fdtable_put(struct fdtable *t)
 {

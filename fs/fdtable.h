@@ -29,6 +29,8 @@ int fd_close(struct ctx *c, int fd);
 int fd_close_range(struct ctx *c, unsigned first, unsigned last, bool cloexec_only);
 int fd_get_cloexec(struct ctx *c, int fd);
 int fd_set_cloexec(struct ctx *c, int fd, bool on);
+/* Somebody else uses t too. */
+bool fdtable_is_shared(const struct fdtable *t);
 /* execve: closes those with FD_CLOEXEC. */
 void fdtable_exec(struct ctx *c);
 /* The next used descriptor >= fd of t with a reference in *ret, or -1: for /proc/PID/fd. */

@@ -118,5 +118,7 @@ off_t file_llseek(struct ctx *c, struct file *f, off_t off, int whence);
 off_t file_llseek_size(struct file *f, off_t off, int whence, off_t size);
 /* getdents at the file's position. -ENOTDIR, -ENOENT for a removed directory. */
 int file_iterate(struct ctx *c, struct file *f, struct dir_sink *s);
+/* A regular file for execution: reading it needs no permission to read. The caller has checked what there is to check. */
+int __must_check file_open_exec(struct ctx *c, const struct path *p, struct file **ret);
 /* Open an already resolved path. */
 int __must_check file_open_path(struct ctx *c, const struct path *p, int flags, struct file **ret);

@@ -167,6 +167,11 @@ int file_open_path(struct ctx *c, const struct path *p, int flags, struct file *
 	return open_found(c, p, flags & ~(O_CREAT | O_EXCL), false, ret);
 }
 
+int file_open_exec(struct ctx *c, const struct path *p, struct file **ret)
+{
+	return do_open(c, p, O_RDONLY, ret);
+}
+
 /* w->last is not there: makes it. Somebody else may be faster, then *ret_created stays false. */
 static int create_last(struct walk *w, uint32_t mode, struct path *child, bool *ret_created)
 {

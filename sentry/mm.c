@@ -57,12 +57,33 @@ static void vma_free_list(struct vma *v)
 	}
 }
 
+int mm_set_exe(struct mm *mm, struct file *exe)
+{
+	int32_t n = exe->inode->write_count;
+
+	do {
+		if (n > 0)
+			return -ETXTBSY;
+	} while (!__atomic_compare_exchange_n((int32_t *)&exe->inode->write_count, &n, n - 1, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	mm->exe = file_get(exe);
+	return 0;
+}
+
+static void mm_clear_exe(struct mm *mm)
+{
+	if (!mm->exe)
+		return;
+	__atomic_fetch_add((int32_t *)&mm->exe->inode->write_count, 1, __ATOMIC_RELEASE);
+	file_put(mm->exe);
+}
+
 static void mm_destroy(struct mm *mm)
 {
 	vma_free_list(mm->vmas.first);
 	vma_free_list(mm->garbage);
 	vma_free_list(mm->spare);
-	file_put(mm->exe);
+	mm_clear_exe(mm);
 	slab_free(&mm_slab, mm);
 }
 
@@ -321,8 +342,8 @@ static void fork_fields(struct mm *to, const struct mm *from) REQUIRES(L_MM)
 	to->env_end = from->env_end;
 	to->dumpable = from->dumpable;
 	memcpy(to->auxv, from->auxv, sizeof(to->auxv));
-	if (from->exe)
-		to->exe = file_get(from->exe);
+	if (from->exe && mm_set_exe(to, from->exe))
+		to->exe = NULL; /* cannot be: it is being executed, so nobody writes to it */
 }
 
 int mm_fork(struct task *parent, struct cpu *child, struct mm **ret)

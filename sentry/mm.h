@@ -92,6 +92,8 @@ int mm_munlock(struct mm *mm, uint64_t addr, size_t size);
 int mm_mlockall(struct mm *mm, struct ctx *c, struct cpu *cpu, int flags);
 /* mincore(2) of a range that lies in one piece of memory: -ENOMEM if something in it is not mapped. vec: a byte a page. */
 int mm_mincore(struct mm *mm, struct cpu *cpu, uint64_t addr, size_t size, unsigned char *vec);
+/* The program that runs here; its file cannot be opened for writing until mm is gone. -ETXTBSY: it is open for writing. */
+int __must_check mm_set_exe(struct mm *mm, struct file *exe);
 /* Names a mapping ("[stack]", "[heap]"): static text. */
 void mm_set_name(struct mm *mm, uint64_t addr, const char *name);
 /*

@@ -50,7 +50,10 @@ struct thread_group {
 	struct task *leader;           /* L_PIDTREE; not a reference while it lives, kept by the pid table */
 	struct list tasks;             /* task.tg_link; changed under L_PIDTREE *and* L_SIGHAND, read under either */
 	unsigned task_count;           /* live ones, L_PIDTREE */
+	_Atomic unsigned live;         /* as task_count, but counted down at the begin of an exit: 0 for the last one to leave */
+	struct task *exec_task;        /* replaces the whole group and waits until it is alone; L_SIGHAND */
 	struct thread_group *parent;   /* L_PIDTREE; init (pid 1) has none */
+	int32_t parent_tid;            /* the thread of it that made us, or took over; L_PIDTREE */
 	struct list children;          /* thread_group.sibling, L_PIDTREE */
 	struct list sibling;
 	struct pgrp *pgrp;             /* a reference, L_PIDTREE */
@@ -119,7 +122,8 @@ struct task {
 	 */
 	_Atomic bool in_guest;
 	uint64_t fault_trapno, fault_err, fault_cr2; /* of the last CPU_FAULT, for sigcontext */
-	struct vfork_done *vfork;      /* a parent waits for our exec or exit */
+	struct vfork_done *vfork;      /* a parent waits for our exec or exit; sentry/clone.c */
+	struct usage past;             /* of cpus given back at exec */
 
 	/* System call in progress. */
 	uint64_t syscall_nr;           /* orig_rax, or UINT64_MAX outside of a call */
@@ -155,6 +159,11 @@ static inline struct task *ctx_task(struct ctx *c)
 struct task *task_get(struct task *t);
 void task_put(struct task *t);
 
+/* The first task, and so all others, is traced (--strace): set before it is made. */
+extern bool task_strace;
+/* Ids are below this; /proc/sys/kernel/pid_max. */
+#define PID_MAX 4194304
+
 /* By thread id (or pid of a leader, zombies included); a reference or NULL. */
 struct task *task_find(int32_t tid);
 /* The group by pid, zombies included; its reference or NULL. */
@@ -168,6 +177,10 @@ void task_for_each(struct thread_group *tg, bool (*fn)(struct task *t, void *arg
 
 /* The upcall given to the platform: sentry/run.c. */
 enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev);
+/* Given by syscalls/dispatch.c and trace.c: the handler of nr, or -ENOSYS; and the same with a line about it, for a task with t->strace. */
+sysret_t syscall_dispatch(struct task *t, uint32_t nr, const uint64_t args[6]);
+sysret_t trace_syscall(struct task *t, uint32_t nr, const uint64_t args[6]);
+void trace_signal(struct task *t, const siginfo_t *info);
 
 /* sentry/clone.c. The arguments of clone3(2), already checked for size. */
 struct clone_args_k {
@@ -175,9 +188,13 @@ struct clone_args_k {
 };
 sysret_t task_clone(struct task *t, const struct clone_args_k *args);
 
-/* sentry/exec.c: path is resolved by the caller's ctx; argv, envp: guest arrays. 0 with t->regs_final, or -errno. */
+/*
+ * sentry/exec.c: exe by exec_open(); argv, envp: guest arrays. inaccessible: filename will not lead to it after close-on-exec, so that a script
+ * could not be found by its interpreter. 0 with t->regs_final, or -errno.
+ */
 struct file;
-sysret_t task_exec(struct task *t, struct file *exe, const char *filename, uaddr_t argv, uaddr_t envp);
+sysret_t task_exec(struct task *t, struct file *exe, const char *filename, bool inaccessible, uaddr_t argv,
+		   uaddr_t envp);
 
 /* The first process: made by the front end. argv and envp are ours. Then task_start(). */
 struct init_spec {
@@ -195,7 +212,20 @@ void task_start(struct task *t);
 int task_wait_init(void);
 
 /* Ends the whole group with a wait status (exit_group, fatal signals): marks, wakes and kicks; the tasks die by themselves. */
-void tg_kill(struct thread_group *tg, int status);
+void tg_kill(struct thread_group *tg, int status) EXCLUDES(L_SIGHAND);
+void tg_kill_locked(struct thread_group *tg, int status) REQUIRES(L_SIGHAND);
+/* For senders: sets CTX_* in t and, if it runs guest code, kicks it out. t->cpu is stable under the lock. */
+void task_interrupt(struct task *t, uint32_t why) REQUIRES(L_SIGHAND);
+/* Replaces the calling task's credentials: takes over the reference. Keeps what is derived from them current. */
+void task_set_cred(struct task *t, const struct cred *cred);
+/* Tells the platform the ids that it may answer by itself. By the task itself, or before it runs. */
+void task_update_fast(struct task *t) EXCLUDES(L_PIDTREE);
+/* The same for another task, whose cpu the caller holds still (L_TASK of its group's lock). */
+void task_update_fast_locked(struct task *t) REQUIRES(L_PIDTREE);
+/* getrusage(2) of a live or dead group and all of its threads; ru of one task. */
+void tg_usage(struct thread_group *tg, struct usage *ret);
+void task_usage(struct task *t, struct usage *ret);
+void usage_add(struct usage *to, const struct usage *from);
 /*
  * What other tasks may look at: references taken under tg->lock (L_TASK), under which the task itself replaces these pointers (exec, exit,
  * unshare, setuid). NULL once the task is dead. Results are released with mm_put(), fdtable_put(), fs_struct_put(), cred_put().
@@ -204,6 +234,16 @@ struct mm *task_get_mm(struct task *t);
 struct fdtable *task_get_fdtable(struct task *t);
 struct fs_struct *task_get_fs(struct task *t);
 const struct cred *task_get_cred(struct task *t);
+
+/* What the end of a task needs of futexes and timers: sentry/futex.c, sentry/timers.c. */
+/* FUTEX_WAKE (not private) of one waiter at an address of t's memory. */
+void futex_wake_addr(struct task *t, uint64_t addr);
+/* The last task of the group leaves, or it executes another program (itimers go on then, POSIX timers do not). No lock held. */
+void timers_exit(struct thread_group *tg);
+void timers_exec(struct thread_group *tg);
+
+/* PTRACE_MODE_ATTACH_REALCREDS of ptrace(2): may t look into target? 0 or -EPERM. /proc asks with its file-system ids: fs. */
+int task_may_access(struct task *t, struct task *target, bool fs);
 
 /* Ids, limits. */
 uint64_t task_rlimit(struct task *t, int resource);
