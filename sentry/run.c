@@ -13,8 +13,6 @@
 #include "sentry/base/log.h"
 #include "sentry/mm.h"
 #include "sentry/task_impl.h"
-#include "syscalls/dispatch.h"
-#include "syscalls/trace.h"
 
 #define PF_WRITE 2 /* page fault error code */
 
