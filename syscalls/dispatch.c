@@ -11,6 +11,7 @@
 #include "syscalls/dispatch.h"
 
 #include "sentry/base/log.h"
+#include "sentry/task.h"
 #include "syscalls/syscalls.h"
 
 static _Atomic uint64_t missing[SYSCALL_MAX];

@@ -18,8 +18,6 @@ struct syscall_info {
 /* One past the highest number in the table. */
 #define SYSCALL_MAX 470
 
-/* Calls the handler of nr: its result, or -ENOSYS. */
-sysret_t syscall_dispatch(struct task *t, uint32_t nr, const uint64_t args[6]);
 /* NULL for a number that Linux does not know either. */
 const struct syscall_info *syscall_info(uint32_t nr);
 /* How often a call without a handler was made since the start. */
