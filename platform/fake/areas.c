@@ -16,7 +16,7 @@
 
 #include "platform/fake/internal.h"
 
-static void *xmalloc(size_t size)
+static void *zalloc(size_t size)
 {
 	return calloc(1, size);
 }
@@ -31,7 +31,7 @@ static void backing_put(struct backing *b)
 
 static struct backing *backing_new(size_t size, int flags, int fd, uint64_t off, int *ret_err)
 {
-	struct backing *b = xmalloc(sizeof(*b));
+	struct backing *b = zalloc(sizeof(*b));
 	int host = (flags & MAP_SHARED ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
 
 	*ret_err = -ENOMEM;
@@ -86,7 +86,7 @@ static void area_free(struct area *x)
 
 static struct area *area_new(uint64_t start, uint64_t end, int prot, struct backing *b, size_t offset)
 {
-	struct area *x = xmalloc(sizeof(*x));
+	struct area *x = zalloc(sizeof(*x));
 
 	if (!x)
 		return NULL;
