@@ -573,6 +573,8 @@ int mm_futex_key(struct mm *mm, uint64_t addr, bool want_private, struct futex_k
 		k.object = inode_get(v->file->inode);
 		k.offset = v->off + (addr - v->start);
 		k.shared = true;
+	} else {
+		k.offset |= 1; /* Linux, too, tells it from a private futex at the same address */
 	}
 	mm_unlock(mm);
 	if (!err)

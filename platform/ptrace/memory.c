@@ -91,7 +91,8 @@ int ptrace_map(struct cpu *cpu, uint64_t addr, size_t size, int prot, int flags,
 
 int ptrace_move(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr, size_t new_size)
 {
-	struct call call = {SYS_mremap, {old, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, new_addr, 0}};
+	uint64_t flags = old == new_addr ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+	struct call call = {SYS_mremap, {old, old_size, new_size, flags, new_addr, 0}};
 	long r;
 
 	if (!range_ok(old, old_size) || !range_ok(new_addr, new_size))

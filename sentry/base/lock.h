@@ -50,6 +50,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(file, 40)       /* an open description: position, pipe and socket buffers */                                 \
 	X(notify, 42)     /* inotify watches and event queues */                                                       \
 	X(sock, 45)       /* a socket and its protocol state */                                                        \
+	X(futexpi, 48)    /* priority-inheritance futexes: held while the lock word is changed in guest memory */      \
 	X(mm, 50)         /* an address space's VMA tree */                                                            \
 	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
 	X(tty, 65)        /* a terminal's line discipline and its foreground group */                                  \
@@ -83,6 +84,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_FILE (&lock_class_file)
 #define L_NOTIFY (&lock_class_notify)
 #define L_SOCK (&lock_class_sock)
+#define L_FUTEXPI (&lock_class_futexpi)
 #define L_MM (&lock_class_mm)
 #define L_PIDTREE (&lock_class_pidtree)
 #define L_TTY (&lock_class_tty)
