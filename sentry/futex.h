@@ -39,6 +39,9 @@ sysret_t futex_requeue(struct task *t, uint64_t addr, uint64_t addr2, bool priva
 		       int requeue_count, const uint32_t *expected);
 sysret_t futex_wake_op(struct task *t, uint64_t addr, uint64_t addr2, bool private, int count, int count2, uint32_t op);
 
+/* FUTEX_WAKE of one waiter at exit; a bad address is ignored. */
+void futex_wake_addr(struct task *t, uint64_t addr);
+
 /* Priority inheritance: the word holds the owner's tid. 0, -EDEADLK, -ESRCH, -EAGAIN (`try`), -ETIMEDOUT, -ERESTARTNOINTR. */
 sysret_t futex_lock_pi(struct task *t, uint64_t addr, bool private, bool try, const struct futex_timeout *timeout);
 sysret_t futex_unlock_pi(struct task *t, uint64_t addr, bool private);
@@ -46,5 +49,5 @@ sysret_t futex_wait_requeue_pi(struct task *t, uint64_t addr, bool private, uint
 			       const struct futex_timeout *timeout, uint64_t addr2);
 sysret_t futex_cmp_requeue_pi(struct task *t, uint64_t addr, uint64_t addr2, bool private, int wake_count,
 			      int requeue_count, uint32_t expected);
-/* A task ends: the locks it owns go to those who wait for them, marked FUTEX_OWNER_DIED. */
+/* A task ends (after its robust list was walked): the locks it owns go to those who wait for them, marked FUTEX_OWNER_DIED. */
 void futex_exit_pi(struct task *t);

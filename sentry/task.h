@@ -136,6 +136,7 @@ struct task {
 
 	uaddr_t clear_child_tid;
 	uaddr_t robust_list;
+	_Atomic bool futex_exited;     /* sentry/futex_pi.c: it owns no lock any more */
 	uaddr_t rseq;
 	uint32_t rseq_len, rseq_sig;
 

@@ -162,10 +162,20 @@ static void check_advice(struct prog *p)
 	need_one_of(p, 2, advice, ARRAY_SIZE(advice));
 }
 
+/* A move to a given place, or growth in place, which must not reach beyond the guest's range either. */
 static void check_move(struct prog *p)
 {
+	static const uint32_t flags[] = {0, MREMAP_MAYMOVE | MREMAP_FIXED};
+	unsigned at;
+
 	need_guest_range(p, 4, 2);
-	need(p, 3, MREMAP_MAYMOVE | MREMAP_FIXED);
+	need_word(p, HI(3), 0);
+	need_one_of(p, 3, flags, ARRAY_SIZE(flags));
+	load(p, LO(3));
+	at = p->n;
+	jump(p, BPF_JEQ, 0, 0, 0);
+	need_guest_range(p, 0, 2);
+	p->f[at].jf = (uint8_t)(p->n - at - 1);
 }
 
 /* A guest mapping: anonymous, or of a descriptor that the sentry has put there for it. */

@@ -94,7 +94,8 @@ int trap_advise(struct cpu *cpu, uint64_t addr, size_t size, int advice)
 int trap_move(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr, size_t new_size)
 {
 	struct trap_cpu *c = to_trap(cpu);
-	uint64_t args[6] = {old, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, new_addr};
+	uint64_t flags = old == new_addr ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+	uint64_t args[6] = {old, old_size, new_size, flags, new_addr};
 	int err;
 
 	if (!guest_range(old, old_size) || !guest_range(new_addr, new_size))
