@@ -13,7 +13,19 @@
 #define ANON_INODE_FS_MAGIC 0x09041934
 
 static const struct inode_ops anon_inode_ops;
-static const struct super_ops anon_super_ops = {.name = "anon_inodefs", .magic = ANON_INODE_FS_MAGIC};
+static void anon_evict(struct inode *i)
+{
+	struct anon_priv *p = i->priv;
+
+	if (p)
+		p->evict(i);
+}
+
+static const struct super_ops anon_super_ops = {
+    .name = "anon_inodefs",
+    .magic = ANON_INODE_FS_MAGIC,
+    .evict = anon_evict,
+};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct mnt_ns *anon_ns;
@@ -58,19 +70,17 @@ static struct dentry *anon_dentry_create(struct ctx *c, struct mount *m, const c
 	return dentry_create_unnamed(m->root, full, i);
 }
 
-int anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struct file_ops *ops, void *priv, int flags,
-		     struct file **ret)
+/* Takes over the reference to the dentry (NULL: no memory). */
+static int file_for_dentry(struct ctx *c, struct dentry *d, const struct file_ops *ops, void *priv, int flags,
+			   struct file **ret)
 {
-	struct path p = {anon_mount_borrow(), NULL};
+	struct path p = {anon_mount_borrow(), d};
 	struct file *f;
 
-	if (!p.mnt)
-		return -ENOMEM;
-	p.dentry = anon_dentry_create(c, p.mnt, name, mode);
-	if (!p.dentry)
+	if (!d)
 		return -ENOMEM;
 	f = file_create(&p, ops, flags, c->cred);
-	dentry_put(p.dentry);
+	dentry_put(d);
 	if (!f)
 		return -ENOMEM;
 	f->priv = priv;
@@ -78,4 +88,22 @@ int anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struc
 	f->opened = true;
 	*ret = f;
 	return 0;
+}
+
+int anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struct file_ops *ops, void *priv, int flags,
+		     struct file **ret)
+{
+	struct mount *m = anon_mount_borrow();
+
+	if (!m)
+		return -ENOMEM;
+	return file_for_dentry(c, anon_dentry_create(c, m, name, mode), ops, priv, flags, ret);
+}
+
+int anon_file_create_inode(struct ctx *c, const char *name, struct inode *i, const struct file_ops *ops, void *priv,
+			   int flags, struct file **ret)
+{
+	struct dentry *d = dentry_create_unnamed(anon_mount_borrow()->root, name, i);
+
+	return file_for_dentry(c, d, ops, priv, flags, ret);
 }

@@ -60,6 +60,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(dcache, 92)     /* leaf: a bucket of the dentry cache, names and parents */                                  \
 	X(aspace, 100)    /* platform: an address space and its cpus */                                                \
 	X(fdtable, 110)   /* leaf: descriptor tables */                                                                \
+	X(hostfd, 115)    /* leaf: the host descriptors that are watched */                                            \
 	X(timer, 120)     /* leaf: the timer queue */                                                                  \
 	X(futex, 125)     /* leaf: a futex bucket */                                                                   \
 	X(wait, 130)      /* leaf: a wait queue */                                                                     \
@@ -94,6 +95,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_DCACHE (&lock_class_dcache)
 #define L_ASPACE (&lock_class_aspace)
 #define L_FDTABLE (&lock_class_fdtable)
+#define L_HOSTFD (&lock_class_hostfd)
 #define L_TIMER (&lock_class_timer)
 #define L_FUTEX (&lock_class_futex)
 #define L_WAIT (&lock_class_wait)
