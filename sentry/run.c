@@ -15,6 +15,7 @@
 #include "sentry/task_impl.h"
 
 #define PF_WRITE 2 /* page fault error code */
+#define TRAP_PAGE_FAULT 14
 
 static sysret_t run_syscall(struct task *t, struct k_user_regs *regs)
 {
@@ -43,7 +44,8 @@ static void send_fault(struct task *t, const struct cpu_event *ev)
 		info.si_code = mm_fault_code(t->mm, ev->addr, ev->err & PF_WRITE);
 	t->fault_trapno = ev->trapno;
 	t->fault_err = ev->err;
-	t->fault_cr2 = ev->addr;
+	if (ev->trapno == TRAP_PAGE_FAULT)
+		t->fault_cr2 = ev->addr;
 	if (t->strace)
 		trace_signal(t, &info);
 	signal_force(t, &info);
