@@ -2,6 +2,7 @@
  * Microbenchmarks of the kernel interface, in one static program that runs unmodified natively and in any sandbox.
  *
  *	mb [-m ms] [-t timeout_s] [-d fixture_dir] [-w work_dir] [-x program] [-F] [-l] [name...]
+ *	mb -s count -- command...	(outside: starts the command so often, and prints the median time of one in ms)
  *
  * Prints one line each: name value unit, or: name FAIL reason. Each runs in a forked child (unless -F), so that one that hangs
  * or crashes does not take the rest with it. A sample is made longer until it lasts -m milliseconds; with -m 0 it is the first one,
@@ -813,10 +814,72 @@ static void run1(const struct b *b)
 	fflush(stdout);
 }
 
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int start_command(long count, char **argv)
+{
+	double *t = calloc(count, sizeof(*t));
+	pid_t p;
+	int st;
+
+	if (!t || !argv[0])
+		return 2;
+	for (long i = 0; i < count; i++) {
+		double t0 = now();
+
+		if (posix_spawnp(&p, argv[0], 0, 0, argv, environ))
+			die(argv[0]);
+		waitpid(p, &st, 0);
+		t[i] = now() - t0;
+		if (st)
+			return 1;
+	}
+	qsort(t, count, sizeof(*t), compare);
+	printf("start %.4f ms\n", t[count / 2] * 1e3);
+	return 0;
+}
+
+static void run_forked(const struct b *b, int timeout)
+{
+	pid_t p = fork();
+	int st;
+
+	if (!p) {
+		alarm(timeout);
+		run1(b);
+		_exit(0);
+	}
+	if (p < 0) {
+		printf("%s FAIL fork:%s\n", b->name, strerror(errno));
+		return;
+	}
+	waitpid(p, &st, 0);
+	if (WIFSIGNALED(st))
+		printf("%s FAIL signal:%d%s\n", b->name, WTERMSIG(st), WTERMSIG(st) == SIGALRM ? "(timeout)" : "");
+	else if (WEXITSTATUS(st))
+		printf("%s FAIL exit:%d\n", b->name, WEXITSTATUS(st));
+	fflush(stdout);
+}
+
+static int wanted(const char *name, char **names)
+{
+	int any = !*names;
+
+	for (; *names; names++)
+		any |= !strcmp(*names, name);
+	return any;
+}
+
 int main(int ac, char **av)
 {
 	int c, nofork = 0, timeout = 30;
-	while ((c = getopt(ac, av, "m:t:d:w:x:Fl")) != -1)
+
+	while ((c = getopt(ac, av, "+m:t:d:w:x:s:Fl")) != -1)
 		switch (c) {
 		case 'm':
 			target = atof(optarg) / 1000;
@@ -833,6 +896,9 @@ int main(int ac, char **av)
 		case 'x':
 			snprintf(truebin, sizeof(truebin), "%s", optarg);
 			break;
+		case 's':
+			return start_command(atol(optarg) > 0 ? atol(optarg) : 1,
+					     av + optind + (av[optind] && !strcmp(av[optind], "--")));
 		case 'F':
 			nofork = 1;
 			break;
@@ -846,34 +912,12 @@ int main(int ac, char **av)
 	mkdir(workdir, 0777);
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 0; i < NTAB; i++) {
-		int want = optind >= ac;
-		for (int k = optind; k < ac; k++)
-			if (!strcmp(av[k], tab[i].name))
-				want = 1;
-		if (!want)
+		if (!wanted(tab[i].name, av + optind))
 			continue;
-		if (nofork) {
+		if (nofork)
 			run1(&tab[i]);
-			continue;
-		}
-		pid_t p = fork();
-		int st;
-		if (!p) {
-			alarm(timeout);
-			run1(&tab[i]);
-			_exit(0);
-		}
-		if (p < 0) {
-			printf("%s FAIL fork:%s\n", tab[i].name, strerror(errno));
-			continue;
-		}
-		waitpid(p, &st, 0);
-		if (WIFSIGNALED(st))
-			printf("%s FAIL signal:%d%s\n", tab[i].name, WTERMSIG(st),
-			       WTERMSIG(st) == SIGALRM ? "(timeout)" : "");
-		else if (WEXITSTATUS(st))
-			printf("%s FAIL exit:%d\n", tab[i].name, WEXITSTATUS(st));
-		fflush(stdout);
+		else
+			run_forked(&tab[i], timeout);
 	}
 	return 0;
 }
