@@ -1,0 +1,34 @@
+# Exit statuses and what is said when a program cannot be run.
+. "$TOP/tests/host/lib"
+
+status 0 "true" box -- true
+status 1 "false" box -- false
+status 42 "exit 42" box -- sh -c 'exit 42'
+status 143 "SIGTERM" box -- sh -c 'kill -TERM $$'
+status 137 "SIGKILL" box -- sh -c 'kill -KILL $$'
+status 139 "SIGSEGV" box -- sh -c 'kill -SEGV $$'
+complains 127 "missing program" box -- no-such-program
+complains 127 "missing path" box -- /no/such/program
+complains 127 "through a file" box -- /etc/passwd/x
+complains 126 "directory" box -- /etc
+touch plain; complains 126 "not executable" box -- ./plain
+echo garbage >garbage; chmod +x garbage; complains 126 "no program format" box -- ./garbage
+printf '#!/no/interpreter\n' >script; chmod +x script; complains 127 "missing interpreter" box -- ./script
+printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\267\0\1\0\0\0' >arm; head -c 100 /dev/zero >>arm; chmod +x arm
+complains 126 "wrong architecture" box -- ./arm
+head -c 3000 /bin/true >cut; chmod +x cut; status_of_cut=$(box -- ./cut >/dev/null 2>&1; echo $?)
+check "cut ELF ends" yes "$([ "$status_of_cut" -ge 126 ] && echo yes)"
+complains 125 "unknown option" box --no-such-option -- true
+complains 125 "no program" box
+complains 125 "unknown platform" "$SANDBOX" exec --platform nonesuch -- true
+complains 125 "missing bind source" box --bind /no/such/dir:/mnt -- true
+complains 125 "missing root" box --root /no/such/dir -- true
+complains 125 "missing workdir" box --workdir /no/such/dir -- true
+complains 125 "unknown user" box --user no-such-user -- true
+complains 125 "bad size" box --memory lots -- true
+complains 125 "bad duration" box --timeout soon -- true
+status 124 "timeout" box --timeout 0.3 -- sleep 30
+status 0 "help" "$SANDBOX" exec --help
+check "help teaches" yes "$(grep -q -- --bind out && grep -qi example out && echo yes)"
+status 0 "doctor" "$SANDBOX" doctor
+check "doctor names the platform" yes "$(grep -q "$PLATFORM" out && echo yes)"
