@@ -37,6 +37,13 @@ check:
 bench: all
 	$(Q)python3 tests/bench/run
 
+# libFuzzer comes with clang; its main() is linked only into the targets.
+FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(filter-out tests/fuzz/kernel.c,$(wildcard tests/fuzz/*.c)))
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/kernel.c.o $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/kernel.c.o $(LIB) $(LDLIBS)
+
+fuzz-programs: $(FUZZ)
+
 fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang-14 SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-programs
 	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
