@@ -10,8 +10,12 @@ enum seccomp_strictness {
 	SECCOMP_TRAP, /* SIGSYS with the number in siginfo: for tests */
 };
 
+/* Before seccomp_install_sentry(). */
+void seccomp_set_strictness(enum seccomp_strictness how);
 /*
  * Installs the filter in every thread of the process, for good. After platform->init() and before any byte from a guest or
  * an image is looked at. 0 or -errno.
  */
-int seccomp_install_sentry(enum seccomp_strictness how);
+int seccomp_install_sentry(void);
+/* Prints the table as docs/security.md has it: one row for each line of hostcalls.def. */
+void seccomp_print_table(void);

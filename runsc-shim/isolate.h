@@ -21,6 +21,7 @@ struct isolate_spec {
 struct isolated {
 	pid_t pid;     /* as the launcher sees it: a child to wait for */
 	int pidfd;
+	bool userns;   /* false: this host refuses user namespaces, and the caller is root */
 	int status_fd; /* what the sentry writes to isolate_status_fd(); end of file when it has gone */
 };
 
