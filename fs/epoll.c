@@ -528,7 +528,7 @@ long epoll_wait_events(struct ctx *c, struct file *epf, uaddr_t events, int max,
 
 /* ---- the instance's file ---- */
 
-static uint32_t epoll_poll(struct file *f, struct poll_table *p)
+static uint32_t epoll_poll(struct file *f, struct poll_table *p) NO_TSA
 {
 	struct epoll *ep = f->priv;
 	struct list taken = LIST_INIT(taken);

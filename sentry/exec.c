@@ -50,7 +50,7 @@ int exec_open(struct ctx *c, int dirfd, const char *name, unsigned lookup, struc
 	err = inode_permission(c, p.dentry->inode, MAY_EXEC);
 	if (err)
 		return err;
-	if (__atomic_load_n(&i->write_count, __ATOMIC_RELAXED) > 0)
+	if (__atomic_load_n((int32_t *)&i->write_count, __ATOMIC_RELAXED) > 0)
 		return -ETXTBSY;
 	return file_open_exec(c, &p, ret);
 }

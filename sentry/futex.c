@@ -117,7 +117,7 @@ static struct futex_bucket *waiter_lock(struct futex_waiter *w) NO_TSA
 	}
 }
 
-bool futex_dequeue(struct futex_waiter *w)
+bool futex_dequeue(struct futex_waiter *w) NO_TSA
 {
 	struct futex_bucket *b = waiter_lock(w);
 	bool queued = w->queued;
@@ -128,7 +128,7 @@ bool futex_dequeue(struct futex_waiter *w)
 	return queued;
 }
 
-bool futex_queued(struct futex_waiter *w)
+bool futex_queued(struct futex_waiter *w) NO_TSA
 {
 	struct futex_bucket *b = waiter_lock(w);
 	bool queued = w->queued;

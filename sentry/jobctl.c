@@ -151,7 +151,7 @@ static bool has_stopped(struct pgrp *pg)
 	return false;
 }
 
-static void kill_if_orphaned(struct pgrp *pg, const struct thread_group *ignored)
+static void kill_if_orphaned(struct pgrp *pg, const struct thread_group *ignored) REQUIRES(L_PIDTREE)
 {
 	if (!pgrp_orphaned(pg, ignored) || !has_stopped(pg))
 		return;

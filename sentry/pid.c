@@ -44,7 +44,7 @@ static struct list *pid_bucket(int32_t id)
 	return l;
 }
 
-static bool pid_in_use(int32_t id)
+static bool pid_in_use(int32_t id) REQUIRES(L_PIDTREE)
 {
 	struct pgrp *pg;
 

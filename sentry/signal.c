@@ -92,7 +92,7 @@ void sighand_unlock(struct sighand *s) NO_TSA
 void signal_wake(struct task *t)
 {
 	ctx_interrupt(&t->ctx, CTX_SIGNAL);
-	if (__atomic_load_n(&t->in_guest, __ATOMIC_SEQ_CST) && t->cpu)
+	if (__atomic_load_n((bool *)&t->in_guest, __ATOMIC_SEQ_CST) && t->cpu)
 		platform->cpu_kick(t->cpu);
 }
 
@@ -124,7 +124,7 @@ static bool is_ignored(const struct task *t, int signo, bool force)
 	return sig_in(SIG_IGNORE_MASK, signo) || (t->tg->unkillable && !force);
 }
 
-static void flush_group(struct thread_group *tg, k_sigset_t mask)
+static void flush_group(struct thread_group *tg, k_sigset_t mask) REQUIRES(L_SIGHAND)
 {
 	struct task *t;
 
@@ -134,7 +134,7 @@ static void flush_group(struct thread_group *tg, k_sigset_t mask)
 }
 
 /* False: the signal is dropped. */
-static bool prepare(struct task *t, int signo, bool force)
+static bool prepare(struct task *t, int signo, bool force) REQUIRES(L_SIGHAND)
 {
 	struct thread_group *tg = t->tg;
 
@@ -181,7 +181,7 @@ static bool is_deadly(const struct task *t, int signo)
 
 enum send_result { SEND_DONE, SEND_KILL };
 
-static enum send_result wake_taker(struct task *t, bool group, int signo)
+static enum send_result wake_taker(struct task *t, bool group, int signo) REQUIRES(L_SIGHAND)
 {
 	if (group && !wants(t, signo))
 		t = choose(t->tg, signo);
@@ -195,7 +195,7 @@ static enum send_result wake_taker(struct task *t, bool group, int signo)
 	return SEND_DONE;
 }
 
-static int enqueue(struct task *t, bool group, int signo, const siginfo_t *info)
+static int enqueue(struct task *t, bool group, int signo, const siginfo_t *info) REQUIRES(L_SIGHAND)
 {
 	struct sigpending *p = group ? &t->tg->pending : &t->pending;
 	bool override = signo < K_SIGRTMIN && info->si_code >= 0;
@@ -211,7 +211,7 @@ static int enqueue(struct task *t, bool group, int signo, const siginfo_t *info)
 }
 
 /* SEND_DONE, SEND_KILL or -EAGAIN. */
-static int send_locked(struct task *t, bool group, const siginfo_t *info, bool force)
+static int send_locked(struct task *t, bool group, const siginfo_t *info, bool force) REQUIRES(L_SIGHAND)
 {
 	int signo = info->si_signo;
 	int err;

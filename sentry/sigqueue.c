@@ -30,7 +30,7 @@ static void entry_free(struct sigqueue_entry *e)
 	slab_free(&entry_slab, e);
 }
 
-void sigpending_flush(struct sigpending *p)
+void sigpending_flush(struct sigpending *p) NO_TSA
 {
 	sigqueue_flush(p, ~0ull);
 }

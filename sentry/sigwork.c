@@ -33,7 +33,7 @@ static bool die(struct task *t)
 }
 
 /* A fault's own signal comes before all others. 0: none. */
-static int take_synchronous(struct task *t, siginfo_t *ret)
+static int take_synchronous(struct task *t, siginfo_t *ret) REQUIRES(L_SIGHAND)
 {
 	k_sigset_t open = t->pending.set & ~t->blocked & SIG_SYNC_MASK;
 	struct sigqueue_entry *e;
@@ -51,7 +51,7 @@ static int take_synchronous(struct task *t, siginfo_t *ret)
 	return 0;
 }
 
-static int take_signal(struct task *t, siginfo_t *ret)
+static int take_signal(struct task *t, siginfo_t *ret) REQUIRES(L_SIGHAND)
 {
 	int signo = take_synchronous(t, ret);
 
@@ -78,7 +78,7 @@ static bool own_pgrp_orphaned(struct task *t) NO_TSA
 }
 
 /* A stop by the keyboard is for shells' jobs: without a shell that could continue it there is none. */
-static void default_stop(struct task *t, int signo)
+static void default_stop(struct task *t, int signo) REQUIRES(L_SIGHAND)
 {
 	unsigned conts = t->tg->cont_count;
 
@@ -96,7 +96,7 @@ static void default_die(struct task *t, int signo) NO_TSA
 }
 
 /* True: a handler is to be entered. */
-static bool act(struct task *t, int signo, struct taken *ret)
+static bool act(struct task *t, int signo, struct taken *ret) REQUIRES(L_SIGHAND)
 {
 	struct k_sigaction *sa = &t->tg->sighand->action[signo - 1];
 

@@ -103,8 +103,8 @@ void tg_put(struct thread_group *tg)
 	slab_free(&tg_slab, tg);
 }
 
-/* RLIMIT_NPROC and the sandbox's own limit. L_PIDTREE is held. */
-static int task_count_check(const struct task *t)
+/* RLIMIT_NPROC and the sandbox's own limit. */
+static int task_count_check(const struct task *t) REQUIRES(L_PIDTREE)
 {
 	const struct cred *cred = t->ctx.cred;
 	uint64_t limit = t->tg->rlimit[RLIMIT_NPROC].rlim_cur;

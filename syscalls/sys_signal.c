@@ -27,7 +27,7 @@ static bool valid_signo(int signo)
 }
 
 /* What is ignored from now on is not pending either. */
-static void flush_ignored(struct thread_group *tg, int signo)
+static void flush_ignored(struct thread_group *tg, int signo) REQUIRES(L_SIGHAND)
 {
 	uint64_t handler = tg->sighand->action[signo - 1].handler;
 	struct task *t;

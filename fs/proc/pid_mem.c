@@ -151,7 +151,7 @@ static int range_show(struct task *t, struct seq *s, uint64_t start, uint64_t en
 	return 0;
 }
 
-static int strings_show(const struct pseudo_ref *r, struct seq *s, bool environ)
+static int strings_show(const struct pseudo_ref *r, struct seq *s, bool of_environ)
 {
 	struct task *t = proc_task(r);
 	struct mm *mm = t ? task_get_mm(t) : NULL;
@@ -159,8 +159,8 @@ static int strings_show(const struct pseudo_ref *r, struct seq *s, bool environ)
 
 	if (mm) {
 		mutex_lock(&mm->lock, L_MM);
-		start = environ ? mm->env_start : mm->arg_start;
-		end = environ ? mm->env_end : mm->arg_end;
+		start = of_environ ? mm->env_start : mm->arg_start;
+		end = of_environ ? mm->env_end : mm->arg_end;
 		mutex_unlock(&mm->lock, L_MM);
 		range_show(t, s, start, end);
 	}

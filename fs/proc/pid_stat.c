@@ -48,7 +48,7 @@ static void gather_tree(struct task *t, struct pid_facts *f)
 	mutex_unlock(&pidtree_lock, L_PIDTREE);
 }
 
-static void gather_signals(struct task *t, struct pid_facts *f)
+static void gather_signals(struct task *t, struct pid_facts *f) NO_TSA
 {
 	struct sighand *sh = sighand_lock_tg(t->tg);
 

@@ -75,7 +75,7 @@ static int slots_open(void)
 	return 0;
 }
 
-int stub_fd_begin(int fd)
+int stub_fd_begin(int fd) NO_TSA
 {
 	int i = 0;
 
@@ -94,7 +94,7 @@ int stub_fd_begin(int fd)
 	return slots.first + i;
 }
 
-void stub_fd_end(int slot_fd)
+void stub_fd_end(int slot_fd) NO_TSA
 {
 	dup3(slots.placeholder, slot_fd, O_CLOEXEC);
 	mutex_unlock(&slots.lock[slot_fd - slots.first], L_SLAB);
