@@ -115,9 +115,13 @@ static void clone_attributes(struct task *t, struct task *child)
 	mutex_lock(&t->tg->lock, L_TASK);
 	memcpy(child->comm, t->comm, sizeof(child->comm));
 	mutex_unlock(&t->tg->lock, L_TASK);
-	child->nice = t->nice;
-	child->sched_policy = t->sched_policy;
-	child->sched_priority = t->sched_priority;
+	child->ioprio = t->ioprio;
+	if (!t->sched_reset_on_fork) {
+		child->nice = t->nice;
+		child->sched_policy = t->sched_policy;
+	} else {
+		child->nice = MAX(t->nice, 0);
+	}
 	child->timer_slack = t->timer_slack;
 	child->no_setgroups = t->no_setgroups;
 	child->strace = t->strace;
@@ -185,7 +189,7 @@ static int clone_memory(struct task *t, struct task *child, uint64_t flags)
 		child->rseq_sig = t->rseq_sig;
 	}
 	cpu_set_client(child->cpu, child);
-	return 0;
+	return t->has_affinity ? task_set_affinity(child, t->affinity) : 0;
 }
 
 static void clone_registers(struct task *child, const struct clone_args_k *a)

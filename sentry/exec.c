@@ -420,6 +420,8 @@ static void commit(struct exec_image *im)
 	set_registers(im);
 	reset_task(im);
 	replace_cpu(t, take(im->cpu));
+	if (t->has_affinity && task_set_affinity(t, t->affinity))
+		t->has_affinity = false;
 	task_set_cred(t, take(im->cred));
 	t->regs_final = true;
 }

@@ -18,6 +18,7 @@
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
 #include "sentry/base/cred.h"
+#include "sentry/futex.h"
 #include "sentry/mm.h"
 #include "sentry/robust.h"
 #include "sentry/task_impl.h"
@@ -33,6 +34,7 @@ void task_release_memory(struct task *t)
 	int32_t zero = 0;
 
 	robust_list_exit(t);
+	futex_exit_pi(t);
 	if (t->mm->users > 1 && t->clear_child_tid.v &&
 	    platform->cpu_write(t->cpu, t->clear_child_tid.v, &zero, sizeof(zero)) == sizeof(zero))
 		futex_wake_addr(t, t->clear_child_tid.v);

@@ -92,6 +92,8 @@ struct thread_group {
 	int32_t pdeath_signal;         /* of the leader's prctl; per task in Linux, see task */
 };
 
+#define TASK_AFFINITY_WORDS 16 /* 1,024 processors */
+
 enum task_exit_kind { TASK_RUNS, TASK_EXITS, TASK_EXITS_GROUP };
 
 struct task {
@@ -141,7 +143,10 @@ struct task {
 	uint32_t rseq_len, rseq_sig;
 
 	char comm[16];                 /* L_TASK of tg->lock for others */
-	int nice, sched_policy, sched_priority;
+	int nice, sched_policy, sched_priority, ioprio;
+	bool sched_reset_on_fork;
+	bool has_affinity;             /* affinity was set: bits are the sandbox's processors */
+	uint64_t affinity[TASK_AFFINITY_WORDS];
 	int32_t pdeath_signal;
 	uint64_t timer_slack;
 	bool no_setgroups;
@@ -223,6 +228,8 @@ void task_set_cred(struct task *t, const struct cred *cred);
 void task_update_fast(struct task *t) EXCLUDES(L_PIDTREE);
 /* The same for another task, whose cpu the caller holds still (L_TASK of its group's lock). */
 void task_update_fast_locked(struct task *t) REQUIRES(L_PIDTREE);
+/* mask: TASK_AFFINITY_WORDS. -EINVAL if it leaves no processor. sentry/sched.c */
+int task_set_affinity(struct task *target, const uint64_t *mask);
 /* getrusage(2) of a live or dead group and all of its threads; ru of one task. */
 void tg_usage(struct thread_group *tg, struct usage *ret);
 void task_usage(struct task *t, struct usage *ret);
@@ -242,6 +249,8 @@ void futex_wake_addr(struct task *t, uint64_t addr);
 /* The last task of the group leaves, or it executes another program (itimers go on then, POSIX timers do not). No lock held. */
 void timers_exit(struct thread_group *tg);
 void timers_exec(struct thread_group *tg);
+/* RLIMIT_CPU was changed. */
+void timers_rlimit_cpu(struct thread_group *tg);
 
 /* PTRACE_MODE_ATTACH_REALCREDS of ptrace(2): may t look into target? 0 or -EPERM. /proc asks with its file-system ids: fs. */
 int task_may_access(struct task *t, struct task *target, bool fs);
