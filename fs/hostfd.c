@@ -664,8 +664,15 @@ void hostfd_put(struct hostfd *h)
 	if (h->id)
 		epoll_ctl(watch.epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
 	mutex_unlock(&watch.lock, L_HOSTFD);
-	close(h->fd);
+	if (h->fd >= 0)
+		close(h->fd);
 	slab_free(&hostfd_slab, h);
+}
+
+void hostfd_forget(struct hostfd *h)
+{
+	h->fd = -1;
+	hostfd_put(h);
 }
 
 int hostfd_fd(const struct hostfd *h)
@@ -690,10 +697,8 @@ static int open_plain(struct ctx *c, int host_fd, const struct stat *st, int fla
 	host_name(st, name, sizeof(name));
 	if (i)
 		err = anon_file_create_inode(c, name, i, S_ISREG(st->st_mode) ? &regular_ops : &stream_ops, h, flags, ret);
-	if (err && h) {
-		h->fd = -1;
-		hostfd_put(h);
-	}
+	if (err && h)
+		hostfd_forget(h);
 	return err;
 }
 

@@ -30,6 +30,8 @@ struct hostfd;
 struct hostfd *hostfd_create(int fd);
 struct hostfd *hostfd_get(struct hostfd *h);
 void hostfd_put(struct hostfd *h);
+/* As hostfd_put() of the last reference, but the descriptor stays open: the caller's again. */
+void hostfd_forget(struct hostfd *h);
 int hostfd_fd(const struct hostfd *h);
 /* One try that does not block: bytes or -errno (-EAGAIN). */
 ssize_t hostfd_read_once(struct hostfd *h, void *buf, size_t size);

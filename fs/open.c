@@ -97,7 +97,7 @@ static int open_by_type(struct ctx *c, struct inode *i, struct file *f)
 static int do_open(struct ctx *c, const struct path *p, int flags, struct file **ret)
 {
 	struct inode *i = p->dentry->inode;
-	FILE_REF f = file_create(p, i->file_ops, (flags & ~ONCE_FLAGS) | K_O_LARGEFILE, c->cred);
+	FILE_REF f = file_create(p, i->file_ops, (flags & ~(ONCE_FLAGS & ~O_NOCTTY)) | K_O_LARGEFILE, c->cred);
 	bool writer = S_ISREG(i->mode) && (flags & O_ACCMODE) != O_RDONLY;
 	int err;
 
@@ -113,6 +113,7 @@ static int do_open(struct ctx *c, const struct path *p, int flags, struct file *
 			__atomic_fetch_sub((int32_t *)&i->write_count, 1, __ATOMIC_RELEASE);
 		return err;
 	}
+	f->flags &= ~O_NOCTTY; /* the terminal's opener has seen it */
 	f->opened = true;
 	f->seekable = f->ops->llseek != NULL;
 	*ret = take(f);

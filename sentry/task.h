@@ -27,7 +27,8 @@ struct posix_timer;
 struct session {
 	struct ref ref;
 	int32_t id;
-	struct tty *tty; /* controlling terminal, a reference, L_TTY; see fs/dev/tty.h */
+	struct tty *tty; /* controlling terminal, a reference, L_CTTY; see fs/dev/tty.h */
+	int32_t old_foreground; /* the foreground group when the terminal was hung up, 0 none; L_CTTY */
 };
 
 struct pgrp {

@@ -54,6 +54,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(mm, 50)         /* an address space's VMA tree */                                                            \
 	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
 	X(tty, 65)        /* a terminal's line discipline and its foreground group */                                  \
+	X(ctty, 66)       /* leaf: which terminal controls which session, foreground groups */                         \
 	X(sighand, 70)    /* handlers, pending signals of a thread group */                                            \
 	X(task, 80)       /* one task's own state */                                                                   \
 	X(cache, 90)      /* page and attribute caches */                                                              \
@@ -89,6 +90,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_MM (&lock_class_mm)
 #define L_PIDTREE (&lock_class_pidtree)
 #define L_TTY (&lock_class_tty)
+#define L_CTTY (&lock_class_ctty)
 #define L_SIGHAND (&lock_class_sighand)
 #define L_TASK (&lock_class_task)
 #define L_CACHE (&lock_class_cache)
