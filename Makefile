@@ -118,6 +118,7 @@ include mk/lint.mk mk/tests.mk mk/platform.mk
 ## make bench       the performance table: native, each platform, and the peers that are installed
 ## make fuzz        fuzzes the system calls on the platform for tests; FUZZ_SECONDS=1800
 ## make install     to PREFIX (/usr/local), below DESTDIR
+## make tidy        clang-tidy, which takes minutes
 ## make format      runs clang-format over the sources
 ## make deps        installs what building and running need (Debian packages)
 ## make clean       removes build/ and bin/

@@ -68,3 +68,14 @@ $(L)/.dir:
 
 -include $(LINT_H:%=$(L)/%.gcc.d) $(LINT_H:%=$(L)/%.clang.d) $(LINT_C:%=$(L)/%.tsa.d)
 .PHONY: lint format $(LINT:%=lint-%)
+
+# Deeper and slower: one process for each file that changed.
+$(L)/%.c.tidy: %.c .clang-tidy | $(L)/.dir
+	$(Q)mkdir -p $(@D)
+	$(call say,TIDY,$<) clang-tidy-14 --quiet $< -- -std=gnu17 -D_GNU_SOURCE -I. -MMD -MP -MF $@.d -MT $@ 2>/dev/null
+	$(Q)touch $@
+
+tidy: $(LINT_C:%=$(L)/%.tidy)
+
+-include $(LINT_C:%=$(L)/%.tidy.d)
+.PHONY: tidy
