@@ -190,7 +190,7 @@ static struct report enter(const struct child *c)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "sentry");
-	setsid();
+	/* Still in the launcher's session: the host's terminal treats us as a part of its job (docs/terminals.md). */
 	if (read(c->go_fd, &go, 1) != 1) {
 		r.err = EPIPE;
 		return r;

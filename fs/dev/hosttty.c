@@ -495,8 +495,11 @@ int hosttty_signal(int signo)
 
 void hosttty_init(void)
 {
-	signal(SIGTTIN, SIG_IGN);
-	signal(SIGTTOU, SIG_IGN);
+	/* The terminal's signals reach us as a member of the launcher's job: they are the launcher's to pass on. */
+	static const int signals[] = {SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGHUP, SIGWINCH, SIGCONT};
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], SIG_IGN);
 	hostfd_open_tty = open_tty;
 	chrdev_register(&console);
 }
