@@ -72,6 +72,7 @@ int task_create_init(const struct init_spec *spec, struct task **ret)
 
 	if (!t)
 		return -ENOMEM;
+	signal_init();
 	err = init_group(t, spec);
 	if (err)
 		goto out;

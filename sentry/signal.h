@@ -129,6 +129,8 @@ struct sighand *sighand_lock_tg(struct thread_group *tg) ACQUIRE(L_SIGHAND);
 void sighand_unlock(struct sighand *s) RELEASE(L_SIGHAND);
 /* A signal that belongs to a POSIX timer was taken from the queue: fills si_overrun, re-arms (sentry/timers.c sets it; no lock held). */
 extern void (*signal_timer_taken)(struct task *t, siginfo_t *info);
+/* Once, at start: joins fs/fasync.h to us. By task_create_init(). */
+void signal_init(void);
 /* Names for traces: "SIGINT". */
 const char *signal_name(int signo);
 
