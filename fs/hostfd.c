@@ -50,10 +50,10 @@ struct hostfd {
 	_Atomic bool no_nowait; /* RWF_NOWAIT is not supported */
 	struct wait_queue wq;
 	/* L_HOSTFD: */
-	uint64_t id;            /* what epoll reports; 0: not registered yet */
-	uint32_t armed;         /* POLL* bits */
-	uint32_t want;          /* of pollers */
-	bool always_ready;      /* epoll does not know such files */
+	uint64_t id;       /* what epoll reports; 0: not registered yet */
+	uint32_t armed;    /* POLL* bits */
+	uint32_t want;     /* of pollers */
+	bool always_ready; /* epoll does not know such files */
 	struct list link;
 };
 
@@ -559,10 +559,19 @@ static int host_getattr(struct ctx *c __unused, struct inode *i, struct attr *re
 	if (fstat(h->fd, &st) < 0)
 		return -errno;
 	*ret = (struct attr){
-	    .mode = (i->mode & S_IFMT) | (st.st_mode & 07777), .uid = i->uid, .gid = i->gid,
-	    .nlink = (uint32_t)st.st_nlink, .ino = st.st_ino, .size = (uint64_t)st.st_size,
-	    .blocks = (uint64_t)st.st_blocks, .blksize = (uint32_t)st.st_blksize, .dev = i->super->dev,
-	    .rdev = st.st_rdev, .atime = stamp(&st.st_atim), .mtime = stamp(&st.st_mtim), .ctime = stamp(&st.st_ctim),
+	    .mode = (i->mode & S_IFMT) | (st.st_mode & 07777),
+	    .uid = i->uid,
+	    .gid = i->gid,
+	    .nlink = (uint32_t)st.st_nlink,
+	    .ino = st.st_ino,
+	    .size = (uint64_t)st.st_size,
+	    .blocks = (uint64_t)st.st_blocks,
+	    .blksize = (uint32_t)st.st_blksize,
+	    .dev = i->super->dev,
+	    .rdev = st.st_rdev,
+	    .atime = stamp(&st.st_atim),
+	    .mtime = stamp(&st.st_mtim),
+	    .ctime = stamp(&st.st_ctim),
 	};
 	return 0;
 }
@@ -696,7 +705,8 @@ static int open_plain(struct ctx *c, int host_fd, const struct stat *st, int fla
 
 	host_name(st, name, sizeof(name));
 	if (i)
-		err = anon_file_create_inode(c, name, i, S_ISREG(st->st_mode) ? &regular_ops : &stream_ops, h, flags, ret);
+		err = anon_file_create_inode(c, name, i, S_ISREG(st->st_mode) ? &regular_ops : &stream_ops, h, flags,
+					     ret);
 	if (err && h)
 		hostfd_forget(h);
 	return err;

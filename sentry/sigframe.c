@@ -181,11 +181,31 @@ static void fill_mcontext(struct k_sigcontext *m, const struct task *t, const st
 			  uint64_t fp)
 {
 	*m = (struct k_sigcontext){
-	    .r8 = r->r8,   .r9 = r->r9,   .r10 = r->r10, .r11 = r->r11, .r12 = r->r12, .r13 = r->r13,
-	    .r14 = r->r14, .r15 = r->r15, .rdi = r->rdi, .rsi = r->rsi, .rbp = r->rbp, .rbx = r->rbx,
-	    .rdx = r->rdx, .rax = r->rax, .rcx = r->rcx, .rsp = r->rsp, .rip = r->rip, .eflags = r->eflags,
-	    .cs = USER_CS, .ss = USER_SS, .err = t->fault_err, .trapno = t->fault_trapno, .oldmask = oldmask,
-	    .cr2 = t->fault_cr2, .fpstate = fp,
+	    .r8 = r->r8,
+	    .r9 = r->r9,
+	    .r10 = r->r10,
+	    .r11 = r->r11,
+	    .r12 = r->r12,
+	    .r13 = r->r13,
+	    .r14 = r->r14,
+	    .r15 = r->r15,
+	    .rdi = r->rdi,
+	    .rsi = r->rsi,
+	    .rbp = r->rbp,
+	    .rbx = r->rbx,
+	    .rdx = r->rdx,
+	    .rax = r->rax,
+	    .rcx = r->rcx,
+	    .rsp = r->rsp,
+	    .rip = r->rip,
+	    .eflags = r->eflags,
+	    .cs = USER_CS,
+	    .ss = USER_SS,
+	    .err = t->fault_err,
+	    .trapno = t->fault_trapno,
+	    .oldmask = oldmask,
+	    .cr2 = t->fault_cr2,
+	    .fpstate = fp,
 	};
 }
 

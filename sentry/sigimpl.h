@@ -25,8 +25,7 @@ static inline bool sig_in(k_sigset_t set, int signo)
 
 /* sigqueue.c */
 /* Appends. override: no limit applies. -EAGAIN: over the limit or no memory (nothing was done). */
-int sigqueue_add(struct sigpending *p, struct task *limited, const siginfo_t *info, bool override)
-    REQUIRES(L_SIGHAND);
+int sigqueue_add(struct sigpending *p, struct task *limited, const siginfo_t *info, bool override) REQUIRES(L_SIGHAND);
 /* Removes the first signo (which is in p->set). If it has no entry *ret says SI_USER and nobody. */
 void sigqueue_take(struct sigpending *p, int signo, siginfo_t *ret) REQUIRES(L_SIGHAND);
 /* Forgets all signals of `mask`. */

@@ -15,7 +15,8 @@
 static bool permitted(const struct fasync_signal *s, struct task *t)
 {
 	const struct cred *c = task_get_cred(t);
-	bool ok = c && (s->euid == 0 || s->euid == c->suid || s->euid == c->uid || s->uid == c->suid || s->uid == c->uid);
+	bool ok = c &&
+		  (s->euid == 0 || s->euid == c->suid || s->euid == c->uid || s->uid == c->suid || s->uid == c->uid);
 
 	cred_put(c);
 	return ok;

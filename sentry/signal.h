@@ -43,7 +43,7 @@ _Static_assert(sizeof(siginfo_t) == 128, "ABI");
 
 struct sigqueue_entry {
 	struct list link;
-	unsigned bucket;   /* whose RLIMIT_SIGPENDING it counts against */
+	unsigned bucket; /* whose RLIMIT_SIGPENDING it counts against */
 	siginfo_t info;
 };
 
@@ -54,7 +54,7 @@ struct sigpending {
 
 struct sighand {
 	struct ref ref;
-	struct mutex lock; /* L_SIGHAND */
+	struct mutex lock;                 /* L_SIGHAND */
 	struct k_sigaction action[K_NSIG]; /* L_SIGHAND */
 	struct wait_queue signalfd_wait;   /* woken on every signal sent to a group with these handlers */
 };

@@ -26,7 +26,7 @@ struct polled {
 struct signalfd {
 	struct mutex lock;
 	_Atomic k_sigset_t mask;
-	struct polled *polled;   /* L_FILE */
+	struct polled *polled; /* L_FILE */
 };
 
 static struct slab signalfd_slab = SLAB_INIT(struct signalfd);
@@ -156,10 +156,10 @@ static void signalfd_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops signalfd_ops = {
-	.read = signalfd_read,
-	.poll = signalfd_poll,
-	.release = signalfd_release,
-	.show_fdinfo = signalfd_show_fdinfo,
+    .read = signalfd_read,
+    .poll = signalfd_poll,
+    .release = signalfd_release,
+    .show_fdinfo = signalfd_show_fdinfo,
 };
 
 static k_sigset_t allowed(k_sigset_t mask)

@@ -63,7 +63,9 @@ static int send_one(struct task *t, struct thread_group *tg, struct task *thread
 
 	if (!tg->leader || (thread && thread->dead))
 		return -ESRCH;
+	mutex_lock(&pidtree_lock, L_PIDTREE);
 	err = signal_permitted(t, tg, signo);
+	mutex_unlock(&pidtree_lock, L_PIDTREE);
 	if (err || !signo)
 		return err;
 	return thread ? signal_send_task(thread, signo, info) : signal_send_group(tg, signo, info);

@@ -200,7 +200,8 @@ sysret_t sys_rt_sigtimedwait(struct task *t, uaddr_t set, uaddr_t info, uaddr_t 
 }
 
 /* Number and permission; signal 0 asks only. */
-static int send_checked(struct task *from, struct thread_group *to, int signo, const siginfo_t *info) REQUIRES(L_PIDTREE)
+static int send_checked(struct task *from, struct thread_group *to, int signo, const siginfo_t *info)
+    REQUIRES(L_PIDTREE)
 {
 	int err;
 

@@ -38,7 +38,7 @@ struct hosttty {
 	struct tty tty; /* first */
 	dev_t host_dev; /* which terminal it is on the host */
 	ino_t host_ino;
-	unsigned index; /* /dev/pts/INDEX */
+	unsigned index;   /* /dev/pts/INDEX */
 	struct hostfd *h; /* for opens of its name; a reference */
 	bool read_write;  /* h is */
 	struct hosttty *next;
@@ -373,7 +373,8 @@ static int host_open_node(struct ctx *c, struct inode *i, struct file *f)
 	return t ? host_reopen(c, &t->tty, f) : -ENXIO;
 }
 
-static struct chrdev console = {.major = 5, .first_minor = 1, .last_minor = 1, .ops = &host_ops, .open = host_open_node};
+static struct chrdev console = {
+    .major = 5, .first_minor = 1, .last_minor = 1, .ops = &host_ops, .open = host_open_node};
 
 static struct hosttty *find(const struct stat *st)
 {

@@ -229,7 +229,7 @@ static void delim_set(struct ldisc *l, uint32_t i, bool on)
 	if (on)
 		l->delim[i / 8] |= (uint8_t)(1u << (i % 8));
 	else
-		l->delim[i / 8] &= (uint8_t)~(1u << (i % 8));
+		l->delim[i / 8] &= (uint8_t) ~(1u << (i % 8));
 }
 
 static bool in_full(const struct ldisc *l)

@@ -57,16 +57,16 @@ struct ldisc {
 	struct k_termios tio;
 	uint8_t in[LDISC_INPUT];
 	uint8_t delim[LDISC_INPUT / 8]; /* a line ends at this byte */
-	uint32_t head, tail;            /* free-running; [tail, canon) can be read in canonical mode, [tail, head) in raw mode */
+	uint32_t head, tail; /* free-running; [tail, canon) can be read in canonical mode, [tail, head) in raw mode */
 	uint32_t canon;
-	struct byte_ring out;           /* processed output; made by ldisc_init */
-	struct byte_ring echo;          /* echoes that wait for room in `out`, or for the end of a stop */
+	struct byte_ring out;  /* processed output; made by ldisc_init */
+	struct byte_ring echo; /* echoes that wait for room in `out`, or for the end of a stop */
 	uint32_t column, canon_column;
 	bool lnext, erasing;
-	bool stopped;                   /* output, by STOP or TCOOFF */
-	bool flow_stopped;              /* by TCOOFF: typing does not end it */
-	uint32_t signals;               /* bit n-1: signal n for the foreground group */
-	uint32_t events;                /* TIOCPKT_* */
+	bool stopped;      /* output, by STOP or TCOOFF */
+	bool flow_stopped; /* by TCOOFF: typing does not end it */
+	uint32_t signals;  /* bit n-1: signal n for the foreground group */
+	uint32_t events;   /* TIOCPKT_* */
 };
 
 /* -ENOMEM. Buffers are empty, termios is the default. */

@@ -53,7 +53,8 @@ static int zero_mmap(struct ctx *c __unused, struct file *f __unused, uint64_t o
 	return 0;
 }
 
-static ssize_t full_write(struct ctx *c __unused, struct file *f __unused, struct iobuf *b __unused, off_t *pos __unused)
+static ssize_t full_write(struct ctx *c __unused, struct file *f __unused, struct iobuf *b __unused,
+			  off_t *pos __unused)
 {
 	return -ENOSPC;
 }

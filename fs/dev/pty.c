@@ -496,8 +496,8 @@ void pty_devices_init(void)
 {
 	chrdev_register(&ptmx);
 	for (unsigned i = 0; i < ARRAY_SIZE(pts); i++) {
-		pts[i] = (struct chrdev){
-		    .major = PTS_MAJOR + i, .last_minor = 255, .ops = &slave_ops, .open = pts_open};
+		pts[i] =
+		    (struct chrdev){.major = PTS_MAJOR + i, .last_minor = 255, .ops = &slave_ops, .open = pts_open};
 		chrdev_register(&pts[i]);
 	}
 }

@@ -13,13 +13,13 @@
  * open description, one by each slave's.
  */
 struct pty {
-	struct tty tty;               /* first; its lock guards everything below but `index` */
-	unsigned index;               /* constant */
+	struct tty tty; /* first; its lock guards everything below but `index` */
+	unsigned index; /* constant */
 	struct ldisc ld;
-	struct byte_ring flip;        /* written by the master, not yet taken by the line discipline */
-	bool locked;                  /* TIOCSPTLCK: the slave cannot be opened */
-	bool master_closed;           /* for ever */
-	bool slave_gone;              /* was open and is not any more */
+	struct byte_ring flip; /* written by the master, not yet taken by the line discipline */
+	bool locked;           /* TIOCSPTLCK: the slave cannot be opened */
+	bool master_closed;    /* for ever */
+	bool slave_gone;       /* was open and is not any more */
 	unsigned slave_opens;
 	bool packet;
 	uint32_t packet_events;

@@ -37,8 +37,11 @@ static struct pty *of(const struct file *f)
 static long get_termio(struct ctx *c, const struct k_termios *t, uint64_t arg)
 {
 	struct k_termio old = {
-	    .iflag = (uint16_t)t->iflag, .oflag = (uint16_t)t->oflag, .cflag = (uint16_t)t->cflag,
-	    .lflag = (uint16_t)t->lflag, .line = t->line,
+	    .iflag = (uint16_t)t->iflag,
+	    .oflag = (uint16_t)t->oflag,
+	    .cflag = (uint16_t)t->cflag,
+	    .lflag = (uint16_t)t->lflag,
+	    .line = t->line,
 	};
 
 	memcpy(old.cc, t->cc, sizeof(old.cc));
@@ -63,9 +66,9 @@ static int in_termio(struct ctx *c, struct k_termios *t, uint64_t arg)
 /* The speed in bits per second of a CBAUD code. */
 static uint32_t speed_of(uint32_t cflag)
 {
-	static const uint32_t low[] = {0,   50,   75,	110,  134,  150,  200,	 300,
+	static const uint32_t low[] = {0,   50,   75,   110,  134,  150,  200,   300,
 				       600, 1200, 1800, 2400, 4800, 9600, 19200, 38400};
-	static const uint32_t high[] = {57600,	115200, 230400, 460800, 500000, 576000, 921600, 1000000,
+	static const uint32_t high[] = {57600,   115200,  230400,  460800,  500000,  576000,  921600, 1000000,
 					1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000};
 	uint32_t n = cflag & 0xf;
 

@@ -26,12 +26,12 @@ struct tty_ops {
 struct tty {
 	struct ref ref;
 	const struct tty_ops *ops;
-	dev_t dev;                /* constant: st_rdev, /proc/PID/stat */
-	struct mutex lock;        /* L_TTY */
-	struct winsize size;      /* L_TTY */
-	bool exclusive;           /* TIOCEXCL; L_TTY */
-	struct session *session;  /* the one it controls, a reference; L_CTTY */
-	struct pgrp *pgrp;        /* foreground, a reference; L_CTTY */
+	dev_t dev;               /* constant: st_rdev, /proc/PID/stat */
+	struct mutex lock;       /* L_TTY */
+	struct winsize size;     /* L_TTY */
+	bool exclusive;          /* TIOCEXCL; L_TTY */
+	struct session *session; /* the one it controls, a reference; L_CTTY */
+	struct pgrp *pgrp;       /* foreground, a reference; L_CTTY */
 };
 
 void tty_init(struct tty *tty, const struct tty_ops *ops, dev_t dev);

@@ -13,6 +13,7 @@ RANKS = {
     "net/": 3,
     "sentry/": 4,
     "fs/proc/": 5,
+    "fs/dev/": 5,
     "fs/sys/": 5,
     "fs/cgroup/": 5,
     "syscalls/": 6,

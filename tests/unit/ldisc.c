@@ -21,26 +21,57 @@ static const struct typing cases[] = {
     {.typed = "ab", .read = "", .echo = "ab"},
     {.typed = "one\ntwo\n", .read = "one\n|two\n|"},
     {.typed = "abc\x7f\x7fX\n", .read = "aX\n|", .echo = "abc\b \b\b \bX\r\n"},
-    {.typed = "\x7f" "a\n", .read = "a\n|", .echo = "a\r\n"},
+    {.typed = "\x7f"
+	      "a\n",
+     .read = "a\n|",
+     .echo = "a\r\n"},
     {.typed = "foo bar-baz\x17\x17\n", .read = "foo \n|"},
     {.typed = "foo\x15X\n", .read = "X\n|", .echo = "foo\b \b\b \b\b \bX\r\n"},
     {.typed = "foo\x15X\n", .read = "X\n|", .echo = "foo^U\r\nX\r\n", .lflag_off = ECHOKE},
     {.typed = "foo\x15X\n", .read = "X\n|", .echo = "foo^UX\r\n", .lflag_off = ECHOKE | ECHOK},
-    {.typed = "ab\x04" "cd\x04\x04", .read = "ab|cd|$", .echo = "abcd"},
+    {.typed = "ab\x04"
+	      "cd\x04\x04",
+     .read = "ab|cd|$",
+     .echo = "abcd"},
     {.typed = "\x04", .read = "$", .echo = ""},
-    {.typed = "a\x16\x03" "b\n", .read = "a\x03" "b\n|", .echo = "a^\b^Cb\r\n"},
+    {.typed = "a\x16\x03"
+	      "b\n",
+     .read = "a\x03"
+	     "b\n|",
+     .echo = "a^\b^Cb\r\n"},
     {.typed = "a\x16\x16\n", .read = "a\x16\n|", .echo = "a^\b^V\r\n"},
-    {.typed = "a\tb\x7f\x7f" "c\n", .read = "ac\n|", .echo = "a\tb\b \b\b\b\b\b\b\b\bc\r\n"},
-    {.typed = "a\x01\x7f" "b\n", .read = "ab\n|", .echo = "a^A\b \b\b \bb\r\n"},
-    {.typed = "ab\x12" "c\n", .read = "abc\n|", .echo = "ab^R\r\nabc\r\n"},
+    {.typed = "a\tb\x7f\x7f"
+	      "c\n",
+     .read = "ac\n|",
+     .echo = "a\tb\b \b\b\b\b\b\b\b\bc\r\n"},
+    {.typed = "a\x01\x7f"
+	      "b\n",
+     .read = "ab\n|",
+     .echo = "a^A\b \b\b \bb\r\n"},
+    {.typed = "ab\x12"
+	      "c\n",
+     .read = "abc\n|",
+     .echo = "ab^R\r\nabc\r\n"},
     {.typed = "h\xc3\xa9\x7f\n", .read = "h\n|", .iflag_on = IUTF8, .echo = "h\xc3\xa9\b \b\r\n"},
     {.typed = "h\xc3\xa9\x7f\n", .read = "h\xc3\n|", .echo = NULL},
-    {.typed = "abc\x7f\x7f" "d\n", .read = "ad\n|", .lflag_on = ECHOPRT, .echo = "abc\\cb/d\r\n"},
+    {.typed = "abc\x7f\x7f"
+	      "d\n",
+     .read = "ad\n|",
+     .lflag_on = ECHOPRT,
+     .echo = "abc\\cb/d\r\n"},
     {.typed = "ab\x7f\n", .read = "a\n|", .lflag_off = ECHOE, .echo = "ab^?\r\n"},
     {.typed = "ab\n", .read = "ab\n|", .lflag_off = ECHO, .echo = ""},
     {.typed = "ab\n", .read = "ab\n|", .lflag_off = ECHO, .lflag_on = ECHONL, .echo = "\r\n"},
-    {.typed = "ab\x03" "c\n", .read = "c\n|", .signals = 1u << (SIGINT - 1), .echo = "^Cc\r\n"},
-    {.typed = "ab\x03" "c\n", .read = "abc\n|", .signals = 1u << (SIGINT - 1), .lflag_on = NOFLSH},
+    {.typed = "ab\x03"
+	      "c\n",
+     .read = "c\n|",
+     .signals = 1u << (SIGINT - 1),
+     .echo = "^Cc\r\n"},
+    {.typed = "ab\x03"
+	      "c\n",
+     .read = "abc\n|",
+     .signals = 1u << (SIGINT - 1),
+     .lflag_on = NOFLSH},
     {.typed = "\x1a", .read = "", .signals = 1u << (SIGTSTP - 1)},
     {.typed = "\x1c", .read = "", .signals = 1u << (SIGQUIT - 1), .echo = "^\\"},
     {.typed = "a\x03\n", .read = "a\x03\n|", .lflag_off = ISIG},
@@ -49,7 +80,11 @@ static const struct typing cases[] = {
     {.typed = "a\nb\r", .read = "a\rb\n|", .iflag_on = INLCR},
     {.typed = "\xe1\n", .read = "a\n|", .iflag_on = ISTRIP},
     {.typed = "AbC\n", .read = "abc\n|", .iflag_on = IUCLC},
-    {.typed = "a\x16" "b\x17\n", .read = "a\x16" "b\x17\n|", .lflag_off = IEXTEN},
+    {.typed = "a\x16"
+	      "b\x17\n",
+     .read = "a\x16"
+	     "b\x17\n|",
+     .lflag_off = IEXTEN},
     /* Raw: everything at once. */
     {.typed = "ab\x7f\x04\n", .read = "ab\x7f\x04\n|", .lflag_off = ICANON | ECHO, .echo = ""},
     {.typed = "a\r", .read = "a\n|", .lflag_off = ICANON, .echo = "a\r\n"},
@@ -118,9 +153,14 @@ START_TEST(output_rules)
 		uint32_t oflag;
 		const char *written, *out;
 	} rules[] = {
-	    {OPOST | ONLCR, "a\nb", "a\r\nb"}, {ONLCR, "a\nb", "a\nb"}, {OPOST, "a\n", "a\n"},
-	    {OPOST | OCRNL, "a\rb", "a\nb"}, {OPOST | ONOCR, "\ra\r", "a\r"}, {OPOST | OLCUC, "aB\n", "AB\n"},
-	    {OPOST | XTABS, "a\tb\t", "a       b       "}, {OPOST | XTABS, "ab\b\tc", "ab\b       c"},
+	    {OPOST | ONLCR, "a\nb", "a\r\nb"},
+	    {ONLCR, "a\nb", "a\nb"},
+	    {OPOST, "a\n", "a\n"},
+	    {OPOST | OCRNL, "a\rb", "a\nb"},
+	    {OPOST | ONOCR, "\ra\r", "a\r"},
+	    {OPOST | OLCUC, "aB\n", "AB\n"},
+	    {OPOST | XTABS, "a\tb\t", "a       b       "},
+	    {OPOST | XTABS, "ab\b\tc", "ab\b       c"},
 	    {OPOST | XTABS | ONLRET, "ab\n\tc", "ab\n        c"},
 	};
 	struct ldisc *l = fresh();
@@ -159,11 +199,13 @@ START_TEST(flow_control)
 	ck_assert_uint_eq(l->events & (TIOCPKT_START | TIOCPKT_STOP), TIOCPKT_START);
 	/* Any key goes on with IXANY, and is itself typed. */
 	l->tio.iflag |= IXANY;
-	type(l, "\x13" "c");
+	type(l, "\x13"
+		"c");
 	ck_assert(!l->stopped);
 	/* TCOOFF is not ended by typing. */
 	ldisc_stop(l);
-	type(l, "\x11" "d");
+	type(l, "\x11"
+		"d");
 	ck_assert(l->stopped);
 	ldisc_start(l);
 	ck_assert(!l->stopped);

@@ -75,8 +75,7 @@ static void setup(void)
 
 static void handle(int signo, uint64_t flags, k_sigset_t mask)
 {
-	tg.sighand->action[signo - 1] =
-	    (struct k_sigaction){HANDLER, flags | K_SA_RESTORER, RESTORER, mask};
+	tg.sighand->action[signo - 1] = (struct k_sigaction){HANDLER, flags | K_SA_RESTORER, RESTORER, mask};
 }
 
 static void send(int signo)
