@@ -6,9 +6,14 @@ GUEST = $(GUEST_SRCS:tests/guest/%.c=build/guest/%)
 FUZZ_SECONDS ?= 60
 TEST ?=
 
+# What tests share: the runner, and a whole kernel on the platform for tests.
+TESTLIB = $(BUILD)/libtest.a
+$(TESTLIB): $(BUILD)/tests/unit/unit.c.o $(BUILD)/tests/kernel/kernel.c.o
+	$(call say,AR,$@) rm -f $@ && ar crs $@ $^
+
 # One program for each file of tests/unit, against the whole program's code.
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(BUILD)/tests/unit/unit.c.o $(LIB)
-	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/unit/unit.c.o $(LIB) \
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(TESTLIB) $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -pie $(LDFLAGS) -o $@ $< $(TESTLIB) $(LIB) \
 		-lcheck -lsubunit -lrt -lm $(LDLIBS)
 
 unit-programs: $(UNIT)
@@ -38,9 +43,9 @@ bench: all
 	$(Q)python3 tests/bench/run
 
 # libFuzzer comes with clang; its main() is linked only into the targets.
-FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(filter-out tests/fuzz/kernel.c,$(wildcard tests/fuzz/*.c)))
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/fuzz/kernel.c.o $(LIB)
-	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/kernel.c.o $(LIB) $(LDLIBS)
+FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/kernel/kernel.c.o $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/kernel/kernel.c.o $(LIB) $(LDLIBS)
 
 fuzz-programs: $(FUZZ)
 

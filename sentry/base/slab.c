@@ -136,9 +136,9 @@ static bool alloc_should_fail(void)
 	return false;
 }
 
-void slab_fail_nth(unsigned n)
+unsigned slab_fail_nth(unsigned n)
 {
-	__atomic_store_n(&fail_in, n, __ATOMIC_RELAXED);
+	return __atomic_exchange_n(&fail_in, n, __ATOMIC_RELAXED);
 }
 
 static void slab_register(struct slab *s) REQUIRES(L_SLAB);

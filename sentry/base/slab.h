@@ -46,5 +46,5 @@ void kfree_string(char *s);
 /* Committed bytes; and per-slab counts for `runsc debug` and leak tests (fn reads them without the lock: hints). */
 size_t arena_bytes(void);
 void slab_for_each(void (*fn)(const struct slab *s, void *arg), void *arg);
-/* Tests: the nth allocation from now fails (0: none does). */
-void slab_fail_nth(unsigned n);
+/* Tests: the nth allocation from now fails (0: none does). What was left of an earlier n: 0 if that allocation has failed. */
+unsigned slab_fail_nth(unsigned n);

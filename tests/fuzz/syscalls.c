@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 
 #include "syscalls/dispatch.h"
-#include "tests/fuzz/kernel.h"
+#include "tests/kernel/kernel.h"
 
 #define NAMES_AT (KERNEL_SCRATCH + KERNEL_SCRATCH_SIZE - PAGE_SIZE)
 #define NAME_SIZE 32

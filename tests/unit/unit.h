@@ -13,6 +13,8 @@
 
 /* Returns the program's exit status. tests: NULL at the end. */
 int unit_run(const char *file, const TTest *const *tests);
+/* One test `count` times, with _i from 0. */
+int unit_run_loop(const char *file, const TTest *test, int count);
 
 #define UNIT_MAIN(...)                                                                                                 \
 	int main(void)                                                                                                 \

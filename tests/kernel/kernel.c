@@ -3,7 +3,7 @@
  * signal had come: it returns to "guest code" that never repeats it. If that does not end it (a wait that only a fatal signal ends,
  * such as vfork's), the process is killed.
  */
-#include "tests/fuzz/kernel.h"
+#include "tests/kernel/kernel.h"
 
 #include <elf.h>
 #include <fcntl.h>
