@@ -24,7 +24,7 @@ HARDEN += -D_FORTIFY_SOURCE=3 -fsanitize=bounds,signed-integer-overflow
 HARDEN += $(if $(CLANG),-fsanitize-trap=all,-fsanitize-undefined-trap-on-error)
 LINK = -static-pie
 else
-HARDEN += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DLOCK_DEBUG=1
+HARDEN += -fsanitize=$(SAN) -fno-sanitize-recover=all $(if $(findstring undefined,$(SAN)),-fno-sanitize=nonnull-attribute) -fno-omit-frame-pointer -DLOCK_DEBUG=1
 HARDEN += $(if $(filter thread,$(SAN)),$(if $(CLANG),,-Wno-tsan))
 LINK = -pie
 endif

@@ -1,6 +1,7 @@
 # Targets that check and measure.
 
-UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter-out tests/unit/unit.c,$(wildcard tests/unit/*.c)))
+KERNEL = $(if $(and $(wildcard fs/tmp/tmpfs.h),$(wildcard fs/dev/devfs.c)),tests/kernel/kernel.c)
+UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter-out tests/unit/unit.c $(if $(KERNEL),,tests/unit/syscalls.c),$(wildcard tests/unit/*.c)))
 GUEST_SRCS = $(wildcard tests/guest/*.c)
 GUEST = $(GUEST_SRCS:tests/guest/%.c=build/guest/%)
 FUZZ_SECONDS ?= 60
@@ -8,7 +9,7 @@ TEST ?=
 
 # What tests share: the runner, and a whole kernel on the platform for tests.
 TESTLIB = $(BUILD)/libtest.a
-$(TESTLIB): $(BUILD)/tests/unit/unit.c.o $(BUILD)/tests/kernel/kernel.c.o
+$(TESTLIB): $(BUILD)/tests/unit/unit.c.o $(KERNEL:%=$(BUILD)/%.o)
 	$(call say,AR,$@) rm -f $@ && ar crs $@ $^
 
 # One program for each file of tests/unit, against the whole program's code.

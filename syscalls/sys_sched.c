@@ -388,7 +388,7 @@ static int set_ioprio(struct task *t, struct task *target, struct each *e)
 
 sysret_t sys_ioprio_set(struct task *t, int which, int who, int value)
 {
-	struct each e = {.t = t, .which = which - 1, .who = who, .value = value, .fn = set_ioprio};
+	struct each e = {.t = t, .which = (int)((unsigned)which - 1), .who = who, .value = value, .fn = set_ioprio};
 
 	switch (IOPRIO_PRIO_CLASS(value)) {
 	case IOPRIO_CLASS_RT:
@@ -419,7 +419,7 @@ static int best_ioprio(struct task *t __unused, struct task *target, struct each
 
 sysret_t sys_ioprio_get(struct task *t, int which, int who)
 {
-	struct each e = {.t = t, .which = which - 1, .who = who, .fn = best_ioprio};
+	struct each e = {.t = t, .which = (int)((unsigned)which - 1), .who = who, .fn = best_ioprio};
 	sysret_t r = for_each_target(&e);
 
 	return r ? r : e.value;

@@ -117,8 +117,9 @@ static void make_call(struct input *in)
 static void write_memory(struct input *in)
 {
 	size_t offset = (take_byte(in) | (size_t)take_byte(in) << 8) % (250 * 64);
-	size_t size = MIN((size_t)take_byte(in), (size_t)(in->end - in->at));
+	size_t size = take_byte(in);
 
+	size = MIN(size, (size_t)(in->end - in->at));
 	/* A process may have unmapped it. */
 	(void)!platform->cpu_write(kernel_cpus[1], KERNEL_SCRATCH + offset, in->at, size);
 	in->at += size;

@@ -18,6 +18,8 @@
 #include "fs/dev/devfs.h"
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "fs/path.h"
+#include "fs/vfs.h"
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
 #include "fs/tmp/tmpfs.h"
@@ -226,6 +228,8 @@ struct cpu *kernel_boot(void)
 	spec.fdt = c.fdt;
 	spec.mnt_ns = c.mnt_ns;
 	must(task_create_init(&spec, &init) == 0, "making the first process");
+	/* No other process's doing ends it. */
+	init->tg->unkillable = true;
 	task_start(init);
 	must(kernel_cpu_count == 1, "starting the first process");
 	must(KCALL(kernel_cpus[0], SYS_mmap, KERNEL_SCRATCH, KERNEL_SCRATCH_SIZE, PROT_READ | PROT_WRITE,

@@ -280,15 +280,10 @@ START_TEST(each_allocation_fails)
 }
 END_TEST
 
-static int run_all(void)
-{
-	static const TTest *const single[] = {&files_ttest, &processes_ttest, &a_sleep_ends_by_a_signal_ttest, &hostile_arguments_ttest, NULL};
-	int status = unit_run(__FILE__, single);
-
-	return unit_run_loop(__FILE__, &each_allocation_fails_ttest, ARRAY_SIZE(makers)) | status;
-}
-
 int main(void)
 {
-	return run_all();
+	const TTest *const single[] = {files, processes, a_sleep_ends_by_a_signal, hostile_arguments, NULL};
+	int status = unit_run(__FILE__, single);
+
+	return unit_run_loop(__FILE__, each_allocation_fails, ARRAY_SIZE(makers)) | status;
 }
