@@ -86,7 +86,6 @@ void jobctl_park(struct task *t) NO_TSA
 	int err;
 
 	t->stop_waiting = true;
-	t->state = 'T';
 	jobctl_leave(t);
 	jobctl_report(tg);
 	while (is_held(tg) && !t->stop_pending) {
@@ -97,7 +96,6 @@ void jobctl_park(struct task *t) NO_TSA
 			break;
 	}
 	t->stop_waiting = false;
-	t->state = 'R';
 }
 
 void jobctl_continue(struct thread_group *tg)

@@ -10,6 +10,7 @@
 #include "fs/fs_struct.h"
 #include "fs/proc/proc.h"
 #include "platform/platform.h"
+#include "fs/dev/tty.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
 #include "sentry/mm.h"
@@ -19,7 +20,8 @@
 /* What both stat and status say, gathered under the locks that each part needs. */
 struct pid_facts {
 	char comm[16], state;
-	int32_t pid, tid, ppid, pgid, sid, tracer;
+	int32_t pid, tid, ppid, pgid, sid, tracer, tty_pgrp;
+	dev_t tty;
 	unsigned threads;
 	uint64_t utime, stime, cutime, cstime; /* ns */
 	int nice;
@@ -32,6 +34,15 @@ struct pid_facts {
 	bool has_mm;
 };
 
+static char task_state(const struct task *t)
+{
+	if (t->tg->zombie || t->dead)
+		return 'Z';
+	if (t->stop_waiting)
+		return 'T';
+	return parker_sleeping(&t->ctx.parker) ? 'S' : 'R';
+}
+
 static void gather_tree(struct task *t, struct pid_facts *f)
 {
 	struct thread_group *tg = t->tg;
@@ -43,7 +54,10 @@ static void gather_tree(struct task *t, struct pid_facts *f)
 	f->pgid = tg->pgrp ? tg->pgrp->id : 0;
 	f->sid = tg->pgrp && tg->pgrp->session ? tg->pgrp->session->id : 0;
 	f->threads = MAX(tg->task_count, 1u);
-	f->state = tg->zombie || t->dead ? 'Z' : t->state ? t->state : 'S';
+	f->tty_pgrp = -1;
+	if (tg->pgrp && tg->pgrp->session)
+		tty_of_session(tg->pgrp->session, &f->tty, &f->tty_pgrp);
+	f->state = task_state(t);
 	f->exit_code = tg->exit_code;
 	mutex_unlock(&pidtree_lock, L_PIDTREE);
 }
@@ -142,7 +156,8 @@ int proc_pid_stat_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 	see = t && proc_may_read(c, t) == 0;
 	task_put(t);
 	/* 1-13 */
-	seq_printf(s, "%d (%s) %c %d %d %d 0 -1 4194304 0 0 0 0 ", f.tid, f.comm, f.state, f.ppid, f.pgid, f.sid);
+	seq_printf(s, "%d (%s) %c %d %d %d %u %d 4194304 0 0 0 0 ", f.tid, f.comm, f.state, f.ppid, f.pgid, f.sid,
+		   (unsigned)f.tty, f.tty_pgrp);
 	/* 14-22 */
 	seq_printf(s, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d %d %u 0 %" PRIu64, ticks(f.utime),
 		   ticks(f.stime), ticks(f.cutime), ticks(f.cstime), 20 + f.nice, f.nice, f.threads,

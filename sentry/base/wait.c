@@ -30,6 +30,11 @@ void unpark(struct parker *p)
 		syscall(SYS_futex, &p->token, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+bool parker_sleeping(const struct parker *p)
+{
+	return __atomic_load_n((const uint32_t *)&p->token, __ATOMIC_RELAXED) == TOKEN_SLEEPING;
+}
+
 static bool parker_take(struct parker *p)
 {
 	return __atomic_exchange_n((uint32_t *)&p->token, TOKEN_NONE, __ATOMIC_SEQ_CST) == TOKEN_SET;

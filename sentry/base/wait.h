@@ -60,6 +60,8 @@ void wait_entry_remove(struct wait_entry *e);
 
 void parker_init(struct parker *p);
 void unpark(struct parker *p);
+/* Somebody sleeps in park() on it; a hint. */
+bool parker_sleeping(const struct parker *p);
 
 /*
  * Sleeps until c is unparked, interrupted, or the CLOCK_MONOTONIC deadline in ns has passed (TIME_NEVER: none).
