@@ -61,6 +61,15 @@ enum cpu_action {
 
 struct platform_client {
 	enum cpu_action (*event)(struct cpu *cpu, const struct cpu_event *ev);
+	/*
+	 * Both optional, for platforms that rewrite system call instructions (trap); called on a stopped cpu whose upcall is not
+	 * running, with no lock held. code_range: true if addr lies in a private mapping of a file that is readable and
+	 * executable but not writable, and must not be seen unchanged by anybody (a tracer): its range. reserve: takes `size`
+	 * bytes of address space less than 1 GiB from addr out of use, as a PROT_NONE private anonymous mapping (its map may
+	 * be queued on the cpu); 0 if there is no room.
+	 */
+	bool (*code_range)(struct cpu *cpu, uint64_t addr, uint64_t *ret_start, uint64_t *ret_end);
+	uint64_t (*reserve)(struct cpu *cpu, uint64_t near, size_t size);
 };
 
 /* What the platform may answer by itself without an event. Any thread may change it at any time. */

@@ -70,6 +70,7 @@ static struct aspace *aspace_alloc(void)
 	a->top_slot = 0;
 	a->parked = NULL;
 	a->parked_count = 0;
+	a->patches = NULL;
 	memset(a->slots, 0, sizeof(a->slots));
 	a->slots[0] = 1; /* the mother's */
 	mutex_init(&a->lock);
@@ -83,6 +84,7 @@ static void aspace_free(struct aspace *a)
 	if (a->pidfd >= 0)
 		close(a->pidfd);
 	a->pidfd = -1;
+	patch_free(a);
 	fallocate(thr_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(a->index * THR_SIZE), THR_SIZE);
 	if (a->top_slot > 1)
 		madvise(a->ctl + 2 * CTL_PAGE, (size_t)(a->top_slot - 1) * CTL_PAGE, MADV_REMOVE);
@@ -169,6 +171,8 @@ static void cpu_prepare(struct trap_cpu *c)
 	ss->ss_flags = 0;
 	ss->ss_size = T_SIGSTACK_SIZE;
 	*(uint64_t *)(cpu_ctl(c) + C_UC) = slot_address(c->slot) + c->frame;
+	*(uint64_t *)(cpu_ctl(c) + C_FAST_OFF) = 1;
+	*(uint64_t *)(cpu_ctl(c) + C_SELF) = slot_address(c->slot);
 }
 
 /* Waits for the process to end; it has been killed. */
@@ -199,7 +203,7 @@ static void thread_end(struct trap_cpu *c)
 	struct cpu_event ev;
 
 	list_add(c, SYS_exit, (uint64_t[6]){0}, 0);
-	if (list_send(c, false))
+	if (list_send(c, ANSWER_RESUME))
 		while (wait_report(c, &ev) != REPORTED_LOST)
 			aspace_kill(c->cpu.aspace); /* the guest plays tricks */
 	cpu_free(c);
@@ -220,6 +224,7 @@ void trap_cpu_put(struct cpu *cpu)
 	if (park) {
 		__atomic_fetch_and((uint32_t *)&c->state, (uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		c->cpu.client = NULL;
+		*(volatile uint64_t *)(cpu_ctl(c) + C_FAST_OFF) = 1;
 		c->next = a->parked;
 		a->parked = c;
 		a->parked_count++;
@@ -252,7 +257,7 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	cpu_prepare(c);
 	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
 	mother_post(a, M_OP_THREAD, c->slot, NULL);
-	err = mother_fork(from, a);
+	err = like && !patch_fork(from, a) ? -ENOMEM : mother_fork(from, a);
 	if (err)
 		goto out_cpu;
 	err = mother_thread(c, true);
@@ -387,6 +392,7 @@ int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 	if (!c)
 		return -EAGAIN;
 	c->next = NULL;
+	c->raw_rip = c->shown_rip = c->trapped = 0;
 	c->regs = f->regs;
 	frame_create(c, fp, fp_bytes);
 	if (fresh) {

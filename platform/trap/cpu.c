@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/ucontext.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -94,10 +95,21 @@ bool first_report(struct trap_cpu *c)
 	return true;
 }
 
+/* A trampoline is shown to nobody. */
+static void show_rip(struct trap_cpu *c)
+{
+	c->raw_rip = c->regs.rip;
+	c->regs.rip = c->shown_rip = patch_show(c, c->raw_rip);
+	if (c->frame == T_FAST)
+		c->regs.rcx = c->regs.rip;
+}
+
 static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 {
 	frame_read(c);
-	if (signo == SIGSYS && frame_is_32bit(c)) { /* as on a kernel without 32-bit emulation */
+	show_rip(c);
+	c->trapped = 0;
+	if (signo == SIGSYS && c->frame != T_FAST && frame_is_32bit(c)) { /* as on a kernel without 32-bit emulation */
 		*ret_ev = (struct cpu_event){.kind = CPU_FAULT, .signo = SIGSEGV, .code = SI_KERNEL, .trapno = 13};
 		ret_ev->err = 0x402;
 		c->regs.rip -= 2;
@@ -105,6 +117,8 @@ static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 		ret_ev->kind = CPU_SYSCALL;
 		c->regs.orig_rax = c->regs.rax;
 		c->regs.rax = (uint64_t)-ENOSYS;
+		if (c->frame != T_FAST)
+			c->trapped = c->regs.rip;
 	} else if (signo == KICK_SIGNAL) {
 		ret_ev->kind = CPU_KICK;
 	} else {
@@ -112,11 +126,12 @@ static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 	}
 }
 
-/* A report from guest code. False: a kick that nobody waits for any more, answered. */
+/* A report from guest code. False: one that the guest has nothing to do with, answered. */
 static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, struct cpu_event *ret_ev)
 {
 	int signo = (int)n->data.args[0];
 	uint32_t state;
+	uint64_t to;
 
 	frame_take(c, n->data.args[1]);
 	c->fs_base = n->data.args[3];
@@ -124,6 +139,14 @@ static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, stru
 	if (signo == KICK_SIGNAL) {
 		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		if ((state & CPU_RUNNING) && !(state & CPU_KICKED)) {
+			answer(c, c->fp_live ? ANSWER_IRET : ANSWER_RESUME);
+			return false;
+		}
+	}
+	if (signo == SIGTRAP || signo == SIGSEGV) {
+		to = patch_redirect(c, signo, frame_reg(c, c->frame, REG_RIP));
+		if (to) {
+			frame_set_reg(c, c->frame, REG_RIP, to);
 			answer(c, ANSWER_RESUME);
 			return false;
 		}
@@ -149,7 +172,7 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 			return REPORTED_LIST;
 		}
 		rip = frame_reg(c, frame, REG_RIP);
-		if (rip - STUB_CODE < STUB_CODE_SIZE) {
+		if (rip - STUB_CODE < STUB_CODE_SIZE && !undo_fast_answer(c, (int)n.data.args[0], frame, rip)) {
 			if (!nested_report(c, (int)n.data.args[0], frame, rip)) {
 				log_error("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid,
 					  (int)n.data.args[0], rip);
@@ -182,23 +205,33 @@ static void leave_guest(struct trap_cpu *c)
 	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_RUNNING | CPU_KICKED), __ATOMIC_SEQ_CST);
 }
 
+/* gs is borrowed while the guest does not use it: patched sites find their thread by it (stub.S). */
 static void queue_bases(struct trap_cpu *c)
 {
+	uint64_t gs = c->regs.gs_base ? c->regs.gs_base : ctl_address(c->slot);
+
 	if (c->regs.fs_base != c->fs_base && c->regs.fs_base < CANONICAL_END) {
 		list_add(c, CMD_FSBASE, (uint64_t[6]){c->regs.fs_base}, 0);
 		c->fs_base = c->regs.fs_base;
 	}
-	if (c->regs.gs_base != c->gs_base && c->regs.gs_base < CANONICAL_END) {
-		list_add(c, CMD_GSBASE, (uint64_t[6]){c->regs.gs_base}, 0);
-		c->gs_base = c->regs.gs_base;
+	if (gs != c->gs_base && gs < CANONICAL_END) {
+		list_add(c, CMD_GSBASE, (uint64_t[6]){gs}, 0);
+		c->gs_base = gs;
 	}
 }
 
 static bool resume(struct trap_cpu *c)
 {
+	uint64_t how;
+
+	if (c->trapped)
+		patch_count(c, c->trapped, (uint32_t)c->regs.orig_rax);
+	c->trapped = 0;
 	queue_bases(c);
-	frame_write(c);
-	return c->queued ? list_send(c, true) : answer(c, ANSWER_RESUME);
+	how = frame_write(c);
+	if (c->queued)
+		return list_send(c, how == ANSWER_RESUME ? ANSWER_LIST : how);
+	return answer(c, (int64_t)how);
 }
 
 static void fatal(struct cpu_event *ev, int signo)

@@ -14,6 +14,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -226,6 +227,12 @@ static void check_futex(struct prog *p)
 	need_one_of(p, 1, ops, ARRAY_SIZE(ops));
 }
 
+static void check_membarrier(struct prog *p)
+{
+	need(p, 0, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+	need(p, 1, 0);
+}
+
 static void check_clone(struct prog *p)
 {
 	static const uint32_t flags[] = {MOTHER_THREAD, MOTHER_FORK};
@@ -294,6 +301,7 @@ static void allow_memory(struct prog *p)
 	allow(p, SYS_msync, NULL);
 	allow(p, SYS_mincore, NULL);
 	allow(p, SYS_futex, check_futex);
+	allow(p, SYS_membarrier, check_membarrier);
 	allow(p, SYS_exit, NULL);
 	allow(p, SYS_exit_group, NULL);
 }

@@ -94,29 +94,35 @@ static bool image_valid(const uint8_t *image, size_t size)
 	return true;
 }
 
+/* The registers hold it: the stub stores a copy. */
+static void fetch(struct trap_cpu *c)
+{
+	memset(cpu_thr(c) + FRESH_FPSTATE + XSTATE_LEGACY, 0, XSTATE_HEADER);
+	if (c->queued + 4 > CMD_MAX && list_run(c))
+		return;
+	list_add(c, CMD_XSAVE, (uint64_t[6]){slot_address(c->slot) + FRESH_FPSTATE}, 0);
+	if (list_run(c) == 0)
+		c->fpstate = FRESH_FPSTATE;
+}
+
 const void *trap_fpstate(struct cpu *cpu, size_t *ret_size)
 {
 	struct trap_cpu *c = to_trap(cpu);
 
-	if (c->fpstate == 0) {
-		*ret_size = 0;
-		return NULL;
-	}
-	*ret_size = image_size;
-	return cpu_thr(c) + c->fpstate;
+	if (c->fp_live && c->fpstate == 0)
+		fetch(c);
+	*ret_size = c->fpstate ? image_size : 0;
+	return c->fpstate ? cpu_thr(c) + c->fpstate : NULL;
 }
 
 int trap_set_fpstate(struct cpu *cpu, const void *image, size_t size)
 {
 	struct trap_cpu *c = to_trap(cpu);
 
-	if (size == 0) {
-		c->fpstate = 0;
-		return 0;
-	}
-	if (!image_valid(image, size))
+	if (size && !image_valid(image, size))
 		return -EINVAL;
-	c->fpstate = FRESH_FPSTATE;
-	memmove(cpu_thr(c) + c->fpstate, image, size);
+	c->fp_live = false;
+	c->fpstate = size ? FRESH_FPSTATE : 0;
+	memmove(cpu_thr(c) + FRESH_FPSTATE, image, size);
 	return 0;
 }

@@ -22,6 +22,7 @@
 /* The flags that a signal return can set on Linux. */
 #define EFLAGS_USER 0x254dd5ull
 #define EFLAGS_FIXED 0x202ull
+#define EFLAGS_TF 0x100ull
 
 /* Where each of mcontext's registers goes in k_user_regs. */
 static const struct {
@@ -53,6 +54,8 @@ uint32_t frame_offset(const struct trap_cpu *c, uint64_t va)
 {
 	uint64_t off = va - slot_address(c->slot);
 
+	if (off == T_FAST)
+		return T_FAST;
 	if (off < T_SIGSTACK + 64 || off > SLOT_SIZE - UC_SIZE - 128 || (off & 7))
 		return 0;
 	return (uint32_t)off;
@@ -66,6 +69,10 @@ bool frame_take(struct trap_cpu *c, uint64_t va)
 	if (!frame)
 		return false;
 	c->frame = frame;
+	c->fp_live = frame == T_FAST;
+	c->fpstate = 0;
+	if (c->fp_live)
+		return true;
 	fp = __atomic_load_n((uint64_t *)(cpu_thr(c) + frame + UC_FPSTATE), __ATOMIC_RELAXED) - slot_address(c->slot);
 	c->fpstate = fp > frame && fp <= SLOT_SIZE - fp_size(NULL) && fp % 64 == 0 ? (uint32_t)fp : 0;
 	return true;
@@ -80,27 +87,41 @@ void frame_read(struct trap_cpu *c)
 	c->regs.eflags = frame_reg(c, c->frame, REG_EFL);
 	c->regs.orig_rax = (uint64_t)-1;
 	c->regs.fs_base = c->fs_base;
-	c->regs.gs_base = c->gs_base;
+	c->regs.gs_base = c->gs_base == ctl_address(c->slot) ? 0 : c->gs_base;
 	c->regs.cs = 0x33;
 	c->regs.ss = 0x2b;
 	c->regs.ds = c->regs.es = c->regs.fs = c->regs.gs = 0;
 }
 
-void frame_write(struct trap_cpu *c)
+static bool returns_like_a_call(const struct trap_cpu *c)
+{
+	return c->frame == T_FAST && c->fp_live && c->regs.rcx == c->regs.rip && c->regs.r11 == c->regs.eflags &&
+	       !(c->regs.eflags & EFLAGS_TF);
+}
+
+uint64_t frame_write(struct trap_cpu *c)
 {
 	const uint64_t *from = (const uint64_t *)&c->regs;
+	uint64_t rip = c->regs.rip == c->shown_rip ? c->raw_rip : patch_hide(c, c->regs.rip);
 	uint64_t fp = c->fpstate ? slot_address(c->slot) + c->fpstate : STUB_CONST + K_FPINIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(regmap); i++)
 		frame_set_reg(c, c->frame, regmap[i].reg, from[regmap[i].field]);
+	frame_set_reg(c, c->frame, REG_RIP, rip);
 	frame_set_reg(c, c->frame, REG_EFL, (c->regs.eflags & EFLAGS_USER) | EFLAGS_FIXED);
 	__atomic_store_n((uint64_t *)(cpu_thr(c) + c->frame + UC_FPSTATE), fp, __ATOMIC_RELAXED);
+	if (returns_like_a_call(c)) {
+		frame_set_reg(c, c->frame, REG_RCX, rip);
+		return ANSWER_FAST;
+	}
+	return c->fp_live ? ANSWER_IRET : ANSWER_RESUME;
 }
 
 void frame_create(struct trap_cpu *c, const void *fp, size_t fp_bytes)
 {
 	if (c->frame == 0)
 		c->frame = FRESH_FRAME;
+	c->fp_live = false;
 	c->fpstate = 0;
 	if (fp && fp_bytes) {
 		memcpy(cpu_thr(c) + FRESH_FPSTATE, fp, fp_bytes);

@@ -41,8 +41,31 @@ static void end_list_early(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 {
 	*(volatile uint64_t *)(cpu_ctl(c) + C_FINAL) = 0;
 	frame_set_reg(c, frame, REG_R15, 0);
-	if (rip == STUB_ADDR(stub_list_branch)) /* the flags are stale now */
+	if (rip >= STUB_ADDR(stub_list_branch) && rip < STUB_ADDR(stub_list_failed)) /* decided already */
 		frame_set_reg(c, frame, REG_RIP, STUB_ADDR(stub_list_test));
+}
+
+/* A call that waits at the door for an answer, or has one. */
+static void divert_at_door(struct trap_cpu *c, uint32_t frame)
+{
+	uint32_t *door = (uint32_t *)(cpu_thr(c) + T_DOOR);
+
+	if (__atomic_load_n(door, __ATOMIC_SEQ_CST) != DOOR_ANSWERED)
+		return;
+	if (__atomic_load_n((uint64_t *)(cpu_thr(c) + T_ANSWER), __ATOMIC_SEQ_CST) == ANSWER_LIST) {
+		end_list_early(c, frame, 0);
+		return;
+	}
+	__atomic_store_n(door, DOOR_IDLE, __ATOMIC_SEQ_CST);
+	turn_back(c, frame);
+}
+
+static void divert_answered(struct trap_cpu *c, uint32_t frame, int64_t rax)
+{
+	if (rax == ANSWER_RESUME || rax == ANSWER_IRET || rax == ANSWER_FAST)
+		turn_back(c, frame);
+	else if (rax > 0)
+		end_list_early(c, frame, 0);
 }
 
 static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
@@ -52,24 +75,49 @@ static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 
 	if (rip < STUB_ADDR(stub_answered))
 		return;
-	if (rip <= STUB_ADDR(stub_resume) ? frame_reg(c, frame, REG_R13) != outer : sp < outer - 64 || sp > outer - 48)
+	if (rip >= STUB_ADDR(stub_resume_end)) {
+		if (rip >= STUB_ADDR(stub_door))
+			divert_at_door(c, frame);
 		return;
-	if (rip < STUB_ADDR(stub_list)) {
-		if (frame_reg(c, frame, REG_RAX) == ANSWER_RESUME)
-			turn_back(c, frame);
-		else if ((int64_t)frame_reg(c, frame, REG_RAX) > 0)
-			end_list_early(c, frame, rip);
-	} else if (rip < STUB_ADDR(stub_resume)) {
-		end_list_early(c, frame, rip);
-	} else if (rip < STUB_ADDR(stub_resume_end)) {
-		turn_back(c, frame);
 	}
+	if (rip >= STUB_ADDR(stub_resume_fast)) {
+		turn_back(c, frame);
+		return;
+	}
+	if (rip < STUB_ADDR(stub_resume_sp) ? frame_reg(c, frame, REG_R13) != outer : sp < outer - 64 || sp > outer - 48)
+		return;
+	if (rip >= STUB_ADDR(stub_resume))
+		turn_back(c, frame);
+	else if (rip >= STUB_ADDR(stub_list))
+		end_list_early(c, frame, rip);
+	else
+		divert_answered(c, frame, (int64_t)frame_reg(c, frame, REG_RAX));
+}
+
+bool undo_fast_answer(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
+{
+	uint64_t ret;
+	int64_t nr;
+
+	if (signo != KICK_SIGNAL || rip < STUB_ADDR(stub_fast_pid) || rip >= STUB_ADDR(stub_fast))
+		return false;
+	ret = frame_reg(c, frame, REG_R11);
+	nr = patch_nr(c, ret);
+	if (nr < 0)
+		return false;
+	frame_set_reg(c, frame, REG_RIP, ret - 2);
+	frame_set_reg(c, frame, REG_RAX, (uint64_t)nr);
+	return true;
 }
 
 /* Instructions of the stub that may fault, and where they go on then. */
 static uint64_t fixup(uint64_t rip)
 {
-	return rip == STUB_ADDR(stub_cas) ? STUB_ADDR(stub_cas_fault) : 0;
+	if (rip == STUB_ADDR(stub_cas))
+		return STUB_ADDR(stub_cas_fault);
+	if (rip == STUB_ADDR(stub_store1) || rip == STUB_ADDR(stub_store8) || rip == STUB_ADDR(stub_xsave))
+		return STUB_ADDR(stub_store_fault);
+	return 0;
 }
 
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)

@@ -5,6 +5,7 @@
  * is hostile.
  *
  *	STUB_CODE   one page of code, one page of constants (filter programs, the initial XSAVE image)
+ *	STUB_BEAT   one page for all stubs: the spinner's heartbeat
  *	STUB_CTL    control pages: page 0 is the mother's, page k belongs to thread slot k
  *	STUB_VDSO   the host's vvar and vDSO, moved here in the template
  *	STUB_THR    thread areas of SLOT_SIZE: area 0 is the mother's, area k belongs to thread slot k
@@ -17,6 +18,8 @@
 #define STUB_CONST 0x7fff10001000
 #define STUB_CODE_SIZE 0x1000
 #define STUB_CONST_SIZE 0x3000
+#define STUB_BEAT 0x7fff18000000
+#define STUB_BEAT_SIZE 0x1000
 #define STUB_CTL 0x7fff20000000
 #define CTL_SIZE 0x800000
 #define CTL_PAGE 0x1000
@@ -49,6 +52,15 @@
 /* A thread's control page. */
 #define C_STACK 0x00 /* stack_t of the alternate signal stack */
 #define C_UC 0x18    /* the frame that a new thread starts from */
+#define C_SELF 0x20 /* address of the thread's area */
+#define C_FAST_OFF 0x28 /* not 0: nothing is answered in the stub */
+#define C_PID 0x30
+#define C_TID 0x34
+#define C_PPID 0x38
+#define C_UID 0x3c
+#define C_EUID 0x40
+#define C_GID 0x44
+#define C_EGID 0x48
 #define C_COUNT 0x400 /* the command list: count, final, then entries */
 #define C_FINAL 0x408
 #define C_LIST 0x440
@@ -59,10 +71,15 @@
 #define CMD_CAS -1 /* 32 bits at a0: expected a1, desired a2 */
 #define CMD_FSBASE -2
 #define CMD_GSBASE -3
+#define CMD_STORE -4 /* a2 bytes (1 or 8) of a1 at a0 */
+#define CMD_XSAVE -5 /* the FP state to a0 */
 #define CMD_MAY_FAIL 1 /* flag: go on after an error */
 
 /* A thread's area. */
 #define T_HINT 0x00 /* says "I am here" to the sentry; a hint, no more */
+#define T_DOOR 0x40   /* DOOR_*: a call handed to the spinner instead of reported */
+#define T_ANSWER 0x48 /* its answer */
+#define T_FAST 0x200  /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000
 #define T_SIGSTACK_SIZE 0x8000
@@ -77,10 +94,28 @@
 #define NR_REPORT 0x7a7
 #define REPORT_SIGNAL 0
 #define REPORT_LIST 1
+#define REPORT_FAST 2 /* a call from a patched site */
+#define REPORT_OWN 3  /* a call that was handed to the spinner, on request */
 
-/* What the sentry answers. Anything positive (also a descriptor number given by ADDFD_FLAG_SEND): run the list. */
-#define ANSWER_RESUME 0
-#define ANSWER_LIST 1
+/* What the sentry answers, and what a final list ends with. Else (also a descriptor's number): run the list. */
+#define ANSWER_RESUME 0 /* load FP state and registers of the frame; as the end of a list: report its result */
+#define ANSWER_LIST 1   /* as the end of a list: resume as by ANSWER_RESUME */
+#define ANSWER_IRET 2   /* the registers; FP state is still loaded */
+#define ANSWER_FAST 3   /* the registers, rcx = rip, r11 = flags: return as from a system call */
+
+/* T_DOOR */
+#define DOOR_IDLE 0
+#define DOOR_REQUEST 1
+#define DOOR_TAKEN 2
+#define DOOR_WAITING 3 /* taken, and the thread sleeps on the word */
+#define DOOR_ANSWERED 4
+#define DOOR_REPORT 5 /* the sentry wants a report instead */
+
+/* The heartbeat page: the last one of the template's control pages. In units of the time stamp counter. */
+#define BEAT_OFFSET (CTL_SIZE - STUB_BEAT_SIZE) /* in the control file */
+#define BEAT_TIME 0x00  /* when the spinner looked last */
+#define BEAT_LIMIT 0x08 /* older: do not use the door */
+#define BEAT_WAIT 0x10  /* how long to spin for an answer */
 
 #define KICK_SIGNAL 10 /* SIGUSR1 */
 #define MOTHER_THREAD 0x50f00 /* CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM */

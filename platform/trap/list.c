@@ -70,7 +70,7 @@ static int hand_over(struct trap_cpu *c, bool send)
 	return r < 0 ? -errno : 0;
 }
 
-bool list_send(struct trap_cpu *c, bool final)
+bool list_send(struct trap_cpu *c, uint64_t final)
 {
 	char *ctl = cpu_ctl(c);
 	bool sent = false;
@@ -100,7 +100,7 @@ int list_run(struct trap_cpu *c)
 
 	if (c->queued == 0)
 		return 0;
-	if (!list_send(c, false))
+	if (!list_send(c, ANSWER_RESUME))
 		return -ESRCH;
 	r = wait_report(c, &ev);
 	if (r == REPORTED_LIST)

@@ -44,6 +44,7 @@ int trap_map(struct cpu *cpu, uint64_t addr, size_t size, int prot, int flags, i
 
 	if (!guest_range(addr, size) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return -EINVAL;
+	patch_forget(c, addr, size, false);
 	args[3] = (uint64_t)(flags & (MAP_SHARED | MAP_PRIVATE | MAP_NORESERVE)) | MAP_FIXED;
 	if (fd < 0) {
 		args[3] |= MAP_ANONYMOUS;
@@ -68,6 +69,7 @@ int trap_unmap(struct cpu *cpu, uint64_t addr, size_t size)
 
 	if (!guest_range(addr, size))
 		return -EINVAL;
+	patch_forget(c, addr, size, false);
 	err = queue(c, SYS_munmap, (uint64_t[6]){addr, size}, 0);
 	return err ? err : run_if_shared(c);
 }
@@ -76,6 +78,8 @@ int trap_protect(struct cpu *cpu, uint64_t addr, size_t size, int prot)
 {
 	if (!guest_range(addr, size) || (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC)))
 		return -EINVAL;
+	if (prot & PROT_WRITE)
+		patch_forget(to_trap(cpu), addr, size, true);
 	return queue(to_trap(cpu), SYS_mprotect, (uint64_t[6]){addr, size, (uint64_t)prot}, 0);
 }
 
@@ -100,6 +104,8 @@ int trap_move(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr,
 
 	if (!guest_range(old, old_size) || !guest_range(new_addr, new_size))
 		return -EINVAL;
+	patch_forget(c, old, old_size, true);
+	patch_forget(c, new_addr, new_size, false);
 	err = queue(c, SYS_mremap, args, 0);
 	list_touch(c, new_addr, new_size);
 	return err ? err : list_run(c);

@@ -7,6 +7,7 @@
  * mother    A thread without a listener that makes threads and forks on command. Her signals are blocked, rsp is 0: she
  *           reads nothing that the guest can write.
  * start     A new guest thread: alternate stack, empty signal mask, strict filter with its own listener.
+ * fast      Calls from patched sites, without a signal: the registers go to the thread area.
  * signal    Each host signal of a guest thread: the frame is the register page. Reports, does what the sentry queued,
  *           resumes. A kick that lands in here is sorted out by the sentry (kick.c), by the labels below.
  */
@@ -29,6 +30,10 @@
 	.globl stub_start, stub_end, stub_boot, stub_signal, stub_restorer
 	.globl stub_report, stub_answered, stub_list, stub_resume, stub_resume_end
 	.globl stub_list_test, stub_list_branch, stub_cas, stub_cas_fault
+	.globl stub_resume_sp, stub_list_failed
+	.globl stub_store1, stub_store8, stub_xsave, stub_store_fault, stub_resume_fast, stub_door
+	.globl stub_fast, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
+	.globl stub_fast_gid, stub_fast_egid
 
 	.section .rodata
 	.balign 4096
@@ -205,6 +210,10 @@ stub_answered:
 	test %rax, %rax
 	jz stub_resume
 	js no_answer
+	cmp $ANSWER_FAST, %rax
+	je stub_resume_fast
+	cmp $ANSWER_IRET, %rax
+	je resume_iret
 
 /* The commands of this thread's control page: the slot follows from the frame's address. */
 stub_list:
@@ -236,43 +245,73 @@ stub_list:
 stub_list_test:
 	test %r15d, %r15d
 stub_list_branch:
-	jnz stub_resume
+	jnz list_final
 list_done:
 	mov $REPORT_LIST, %r9d
 	jmp stub_report
+list_final:
+	cmp $ANSWER_IRET, %r15d
+	jb stub_resume
+	je resume_iret
+	jmp stub_resume_fast
+stub_list_failed:
 3:	testl $CMD_MAY_FAIL, 56(%rbx)
 	jz list_done
 	xor %r14d, %r14d
 	jmp 2b
-4:	cmp $CMD_FSBASE, %rax
+4:	cmp $CMD_CAS, %rax
 	je 5f
-	jb 6f
-	mov %esi, %eax
+	cmp $CMD_FSBASE, %rax
+	je 6f
+	cmp $CMD_GSBASE, %rax
+	je 7f
+	cmp $CMD_STORE, %rax
+	je 8f
+	mov CONST(K_XMASK), %eax
+	mov CONST(K_XMASK + 4), %edx
+stub_xsave:
+	xsave64 (%rdi)
+	jmp 2b
+5:	mov %esi, %eax
 stub_cas:
 	lock cmpxchg %edx, (%rdi)
 	mov %eax, %r14d
 	jmp 2b
-5:	wrfsbase %rdi
+6:	wrfsbase %rdi
 	jmp 2b
-6:	wrgsbase %rdi
+7:	wrgsbase %rdi
+	jmp 2b
+8:	cmp $1, %edx
+	je 9f
+stub_store8:
+	mov %rsi, (%rdi)
+	jmp 2b
+9:
+stub_store1:
+	mov %sil, (%rdi)
 	jmp 2b
 stub_cas_fault:
 	mov $-14, %r14
 	jmp list_done
+stub_store_fault:
+	mov $-14, %r14
+	jmp 3b
 
 /*
  * To the guest. Not by rt_sigreturn: a forged one would change the signal mask. Until the iretq this can be started
  * again from the report: only r13, and at the end rsp, say which frame it is.
  */
 stub_resume:
-	lea -64(%r13), %rsp
-	movq $0x202, (%rsp) /* a guest's NT or AC must not reach the iretq */
-	popfq
-	lea -48(%r13), %rsp
 	mov 224(%r13), %rbx
 	mov CONST(K_XMASK), %eax
 	mov CONST(K_XMASK + 4), %edx
 	xrstor64 (%rbx)
+resume_iret:
+	lea -64(%r13), %rsp
+stub_resume_sp:
+	movq $0x202, (%rsp) /* a guest's NT or AC must not reach the iretq */
+	popfq
+	lea -48(%r13), %rsp
 	mov 168(%r13), %rax
 	mov %rax, 0(%rsp)
 	movq $0x33, 8(%rsp)
@@ -297,7 +336,155 @@ stub_resume:
 	mov 152(%r13), %rcx
 	mov 80(%r13), %r13
 	iretq
+/* As a system call returns: rcx = rip, r11 = flags, FP state untouched. */
+stub_resume_fast:
+	lea 176(%r13), %rsp
+	popfq
+	mov 40(%r13), %r8
+	mov 48(%r13), %r9
+	mov 56(%r13), %r10
+	mov 64(%r13), %r11
+	mov 72(%r13), %r12
+	mov 88(%r13), %r14
+	mov 96(%r13), %r15
+	mov 104(%r13), %rdi
+	mov 112(%r13), %rsi
+	mov 120(%r13), %rbp
+	mov 128(%r13), %rbx
+	mov 136(%r13), %rdx
+	mov 144(%r13), %rax
+	mov 152(%r13), %rcx
+	mov 160(%r13), %rsp
+	mov 80(%r13), %r13
+	jmp *%rcx
 stub_resume_end:
+
+/*
+ * ---- a patched call site, from its trampoline: r11 = where to return, rcx free, flags and all else the guest's ----
+ * gs is ours while the guest's own is 0 (its base then is the thread's control page); if it is not, the plain system call
+ * instruction in front of the return address traps instead. No instruction before the pushfq changes a flag.
+ */
+	.macro check_gs slow
+	rdgsbase %rcx
+	bswap %rcx
+	lea 0x810000(%rcx), %ecx /* 0 if the upper half was STUB_HI */
+	jrcxz 1f
+\slow:
+	lea -2(%r11), %rcx
+	jmp *%rcx
+1:
+	.endm
+
+	.macro answer_id name, off, insn, reg
+	.balign 16
+\name:
+	check_gs \name\()_slow
+	mov %gs:C_FAST_OFF, %ecx
+	jrcxz 2f
+	jmp fast_save
+2:	\insn %gs:\off, \reg
+	mov %r11, %rcx
+	jmp *%r11
+	.endm
+
+	answer_id stub_fast_pid, C_PID, movslq, %rax
+	answer_id stub_fast_tid, C_TID, movslq, %rax
+	answer_id stub_fast_ppid, C_PPID, movslq, %rax
+	answer_id stub_fast_uid, C_UID, mov, %eax
+	answer_id stub_fast_euid, C_EUID, mov, %eax
+	answer_id stub_fast_gid, C_GID, mov, %eax
+	answer_id stub_fast_egid, C_EGID, mov, %eax
+
+	.balign 16
+stub_fast:
+	check_gs stub_fast_slow
+fast_save:
+	mov %gs:C_SELF, %rcx
+	lea T_FAST(%rcx), %rcx
+	mov %rsp, 160(%rcx)
+	lea 184(%rcx), %rsp
+	pushfq
+	cld
+	mov %r8, 40(%rcx)
+	mov %r9, 48(%rcx)
+	mov %r10, 56(%rcx)
+	mov %r12, 72(%rcx)
+	mov %r13, 80(%rcx)
+	mov %r14, 88(%rcx)
+	mov %r15, 96(%rcx)
+	mov %rdi, 104(%rcx)
+	mov %rsi, 112(%rcx)
+	mov %rbp, 120(%rcx)
+	mov %rbx, 128(%rcx)
+	mov %rdx, 136(%rcx)
+	mov %rax, 144(%rcx)
+	mov %r11, 152(%rcx)
+	mov %r11, 168(%rcx)
+	mov 176(%rcx), %rax
+	mov %rax, 64(%rcx)
+	rdfsbase %rax
+	mov %rax, 8(%rcx)
+	mov %rcx, %r13
+	mov $31, %r12d /* SIGSYS */
+	xor %r14d, %r14d
+	mov $REPORT_FAST, %r9d
+	movabs $STUB_BEAT, %rbx
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	mov %rax, %r15
+	sub BEAT_TIME(%rbx), %rax
+	cmp BEAT_LIMIT(%rbx), %rax
+	jae stub_report
+
+/* By the door, while a spinner looks: rbp = the word, r15 = since when. */
+	lea T_DOOR - T_FAST(%r13), %rbp
+	movl $DOOR_REQUEST, (%rbp)
+stub_door:
+	mov (%rbp), %eax
+	cmp $DOOR_ANSWERED, %eax
+	je door_answered
+	cmp $DOOR_REPORT, %eax
+	je door_report
+	pause
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	mov %rax, %rdx
+	sub %r15, %rax
+	cmp BEAT_WAIT(%rbx), %rax
+	jb 1f
+	mov $DOOR_TAKEN, %eax
+	mov $DOOR_WAITING, %ecx
+	lock cmpxchg %ecx, (%rbp)
+	je door_sleep
+	cmp $DOOR_WAITING, %eax
+	je door_sleep
+	jmp 2f
+1:	sub BEAT_TIME(%rbx), %rdx
+	cmp BEAT_WAIT(%rbx), %rdx
+	jb stub_door
+2:	mov $DOOR_REQUEST, %eax /* the spinner is gone */
+	xor %ecx, %ecx
+	lock cmpxchg %ecx, (%rbp)
+	je stub_report
+	jmp stub_door
+door_sleep:
+	mov $SYS_futex, %eax
+	mov %rbp, %rdi
+	xor %esi, %esi
+	mov $DOOR_WAITING, %edx
+	xor %r10d, %r10d
+	syscall
+	jmp stub_door
+door_report:
+	movl $DOOR_IDLE, (%rbp)
+	mov $REPORT_OWN, %r9d
+	jmp stub_report
+door_answered:
+	movl $DOOR_IDLE, (%rbp)
+	mov T_ANSWER - T_DOOR(%rbp), %rax
+	jmp stub_answered
 
 no_answer:
 	cmp $-4, %rax /* interrupted before the sentry saw it: again */

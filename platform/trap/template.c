@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -48,6 +49,7 @@ static bool child_map(const struct boot *b)
 {
 	return map_at(STUB_CODE, STUB_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, b->code_fd, 0) &&
 	       map_at(STUB_CONST, STUB_CONST_SIZE, PROT_READ, MAP_PRIVATE, b->code_fd, STUB_CODE_SIZE) &&
+	       map_at(STUB_BEAT, STUB_BEAT_SIZE, PROT_READ, MAP_SHARED, b->ctl_fd, BEAT_OFFSET) &&
 	       map_at(STUB_CTL, CTL_SIZE, PROT_READ, MAP_SHARED, b->ctl_fd, b->index * CTL_SIZE) &&
 	       map_at(STUB_THR, THR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->thr_fd, b->index * THR_SIZE);
 }
@@ -92,6 +94,7 @@ static bool child_process(void)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_DUMPABLE, 1))
 		return false;
 	prctl(PR_SET_NAME, "stub");
+	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0); /* forks inherit it */
 	syscall(SYS_set_tid_address, NULL);
 	syscall(SYS_set_robust_list, NULL, 24);
 	if (__rseq_size && syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, MAX(__rseq_size, 32u), 1,
@@ -126,6 +129,7 @@ static void fill_holes(uint64_t *pair)
 {
 	const uint64_t keep[][2] = {
 	    {STUB_CODE, STUB_CODE_SIZE + STUB_CONST_SIZE},
+	    {STUB_BEAT, STUB_BEAT_SIZE},
 	    {STUB_CTL, CTL_SIZE},
 	    {STUB_VDSO, guest.vvar_size + guest.vdso_size},
 	    {STUB_THR, THR_SIZE},

@@ -18,6 +18,7 @@ static int trap_init(const struct platform_config *config)
 {
 	fp_init();
 	run_init(config);
+	patch_init(config);
 	return aspaces_init(config);
 }
 
@@ -49,8 +50,22 @@ static struct k_user_regs *trap_regs(struct cpu *cpu)
 	return &to_trap(cpu)->regs;
 }
 
-static void trap_set_fast(struct cpu *cpu __unused, const struct cpu_fast *fast __unused)
+/* The thread reads each word by itself: an answer is of before or after, as with any concurrent change. */
+static void trap_set_fast(struct cpu *cpu, const struct cpu_fast *fast)
 {
+	char *ctl = cpu_ctl(to_trap(cpu));
+
+	__atomic_store_n((uint64_t *)(ctl + C_FAST_OFF), 1, __ATOMIC_SEQ_CST);
+	if (!fast->enabled)
+		return;
+	__atomic_store_n((int32_t *)(ctl + C_PID), fast->pid, __ATOMIC_RELAXED);
+	__atomic_store_n((int32_t *)(ctl + C_TID), fast->tid, __ATOMIC_RELAXED);
+	__atomic_store_n((int32_t *)(ctl + C_PPID), fast->ppid, __ATOMIC_RELAXED);
+	__atomic_store_n((uint32_t *)(ctl + C_UID), fast->uid, __ATOMIC_RELAXED);
+	__atomic_store_n((uint32_t *)(ctl + C_EUID), fast->euid, __ATOMIC_RELAXED);
+	__atomic_store_n((uint32_t *)(ctl + C_GID), fast->gid, __ATOMIC_RELAXED);
+	__atomic_store_n((uint32_t *)(ctl + C_EGID), fast->egid, __ATOMIC_RELAXED);
+	__atomic_store_n((uint64_t *)(ctl + C_FAST_OFF), 0, __ATOMIC_SEQ_CST);
 }
 
 /* Clocks of a whole other process: the encoding of clock_getcpuclockid(3). */

@@ -27,6 +27,7 @@ struct aspace {
 	uint64_t slots[MAX_SLOTS / 64]; /* L_ASPACE: in use, parked ones included */
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
+	struct patches *patches;        /* L_ASPACE; NULL until there are any */
 	struct aspace *next;            /* in the free list or the pool */
 };
 
@@ -47,6 +48,9 @@ struct trap_cpu {
 	uint64_t fs_base, gs_base;  /* what the host thread has */
 	uint32_t frame;             /* offset of the ucontext in the thread's area */
 	uint32_t fpstate;           /* offset of the XSAVE image there; 0: the initial state */
+	bool fp_live;               /* the thread has it in its registers; fpstate is a copy, or 0 */
+	uint64_t trapped;            /* return address of a call that trapped, to be counted; 0 none */
+	uint64_t raw_rip, shown_rip; /* of the last event: in a trampoline, and what the guest sees */
 	unsigned queued;            /* commands in the list */
 	uint64_t queued_lo, queued_hi; /* addresses they may touch */
 	int map_fd;                 /* ours, to be handed over with the list; -1 none */
@@ -84,10 +88,19 @@ static inline uint64_t slot_address(unsigned slot)
 	return STUB_THR + (uint64_t)slot * SLOT_SIZE;
 }
 
+static inline uint64_t ctl_address(unsigned slot)
+{
+	return STUB_CTL + (uint64_t)slot * CTL_PAGE;
+}
+
 /* stub.S; STUB_ADDR() is where a label lies in every stub. */
 extern const char stub_start[], stub_end[], stub_boot[], stub_signal[], stub_restorer[];
 extern const char stub_report[], stub_answered[], stub_list[], stub_resume[], stub_resume_end[];
 extern const char stub_list_test[], stub_list_branch[], stub_cas[], stub_cas_fault[];
+extern const char stub_resume_sp[], stub_list_failed[];
+extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
+extern const char stub_fast[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[], stub_fast_euid[];
+extern const char stub_fast_gid[], stub_fast_egid[];
 #define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label) - stub_start))
 
 /* filter.c: the two programs; their lengths in instructions, at most `max`. */
@@ -110,7 +123,8 @@ bool frame_take(struct trap_cpu *c, uint64_t va);
 /* Offsets of the frame at `va`, without taking it; 0 if it is not one. */
 uint32_t frame_offset(const struct trap_cpu *c, uint64_t va);
 void frame_read(struct trap_cpu *c);
-void frame_write(struct trap_cpu *c);
+/* Returns how the stub is to resume: ANSWER_RESUME, _IRET or _FAST. */
+uint64_t frame_write(struct trap_cpu *c);
 /* Writes a frame for a new thread with c's registers and the given FP image (NULL: initial). */
 void frame_create(struct trap_cpu *c, const void *fp, size_t fp_bytes);
 uint64_t frame_reg(const struct trap_cpu *c, uint32_t frame, int reg);
@@ -156,12 +170,33 @@ void run_init(const struct platform_config *config);
 /* A report from inside the stub's own code: true if it has been answered, false if the stub must die. */
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip);
 
+/* patch.c: call sites that jump to the stub instead of trapping. */
+/* Counts a trap of call nr that returns to `ret`, and queues the patch of a hot one. The cpu is about to resume. */
+void patch_count(struct trap_cpu *c, uint64_t ret, uint32_t nr);
+/* The address that the guest knows for one in a trampoline. Other addresses are their own. */
+uint64_t patch_show(struct trap_cpu *c, uint64_t rip);
+/* The reverse, for an address in the middle of a patched site. */
+uint64_t patch_hide(struct trap_cpu *c, uint64_t rip);
+/* A SIGTRAP or SIGSEGV of a thread that met a site while it was patched: where it goes on; 0 if it is the guest's own. */
+uint64_t patch_redirect(struct trap_cpu *c, int signo, uint64_t rip);
+/* The memory is about to change: its patches are forgotten; if `restore`, the original bytes are put back first. */
+void patch_forget(struct trap_cpu *c, uint64_t addr, uint64_t size, bool restore);
+/* A fork's copy; the child has no other user yet. False: no memory. */
+bool patch_fork(struct aspace *from, struct aspace *to);
+void patch_free(struct aspace *a);
+/* The number of the call at a patched site by its return address; -1 if there is none. */
+int64_t patch_nr(struct trap_cpu *c, uint64_t ret);
+void patch_init(const struct platform_config *config);
+
+/* A kick while the stub answers a call by itself: makes the frame one of the guest before the call. */
+bool undo_fast_answer(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip);
+
 /* list.c: the command list. */
 /* Runs what is queued, keeping the cpu stopped. 0 or -errno, -ESRCH if the stub is gone. */
 int list_run(struct trap_cpu *c);
 void list_add(struct trap_cpu *c, int64_t nr, const uint64_t args[6], uint64_t flags);
-/* Answers the pending report with the queued list (final: the guest continues after it). */
-bool list_send(struct trap_cpu *c, bool final);
+/* Answers the pending report with the queued list. final: 0 to have its result reported, else how to resume (layout.h). */
+bool list_send(struct trap_cpu *c, uint64_t final);
 void list_reset(struct trap_cpu *c);
 int list_queue_fd(struct trap_cpu *c, int fd);
 void list_touch(struct trap_cpu *c, uint64_t addr, uint64_t size);
