@@ -133,6 +133,11 @@ static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, stru
 	uint32_t state;
 	uint64_t to;
 
+	if (c->turned_back) {
+		c->turned_back = false;
+		ret_ev->kind = CPU_KICK;
+		return true;
+	}
 	frame_take(c, n->data.args[1]);
 	c->fs_base = n->data.args[3];
 	c->gs_base = n->data.args[4];

@@ -35,6 +35,7 @@ static void turn_back(struct trap_cpu *c, uint32_t frame)
 	frame_set_reg(c, frame, REG_R13, slot_address(c->slot) + c->frame);
 	frame_set_reg(c, frame, REG_R14, 0);
 	frame_set_reg(c, frame, REG_R9, REPORT_SIGNAL);
+	c->turned_back = true;
 }
 
 static void end_list_early(struct trap_cpu *c, uint32_t frame, uint64_t rip)

@@ -56,6 +56,7 @@ struct trap_cpu {
 	int map_fd;                 /* ours, to be handed over with the list; -1 none */
 	uint64_t map_dev, map_ino;
 	int map_flags;
+	bool turned_back;           /* a resume was undone by a kick: regs and FP state are still what they were */
 	int64_t list_result;        /* of the last list that was reported */
 	_Atomic uint32_t state;
 	struct trap_cpu *next;      /* parked, or waiting for a worker */

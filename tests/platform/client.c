@@ -41,6 +41,7 @@ struct proc {
 	bool zombie, reaped, vfork_done, dying;
 	struct proc *parent, *next;
 	uint64_t brk_start, brk, mmap_next;
+	uint64_t text, text_end, reserved;
 	struct k_sigaction action[65];
 	int exe;
 };
@@ -84,6 +85,16 @@ static struct proc *proc_new(struct proc *parent)
 	return p;
 }
 
+/* What the platform may answer: with odd numbers, so that the guest can tell. */
+static void set_fast(struct thr *t)
+{
+	struct cpu_fast f = {.enabled = true, .pid = t->p->pid, .tid = t->tid, .ppid = t->p->parent ? t->p->parent->pid : 0};
+
+	f.uid = 0xfffffff0;
+	f.gid = 0x7ffffff1;
+	platform->cpu_set_fast(t->cpu, &f);
+}
+
 static struct thr *thr_new(struct proc *p, struct cpu *cpu, int tid)
 {
 	struct thr *t = calloc(1, sizeof(*t));
@@ -94,6 +105,7 @@ static struct thr *thr_new(struct proc *p, struct cpu *cpu, int tid)
 	t->next = thrs;
 	thrs = t;
 	cpu_set_client(cpu, t);
+	set_fast(t);
 	return t;
 }
 
@@ -125,6 +137,10 @@ static void load_segment(struct cpu *c, int fd, const Elf64_Phdr *ph, uint64_t b
 		platform->cpu_write(c, bias + file_end, zeros, PAGE_UP(file_end) - file_end);
 	if (err)
 		die("map segment", err);
+	if ((ph->p_flags & (PF_X | PF_W)) == PF_X) {
+		((struct thr *)cpu_client(c))->p->text = bias + start;
+		((struct thr *)cpu_client(c))->p->text_end = bias + end;
+	}
 }
 
 static uint64_t push(struct cpu *c, uint64_t *sp, const void *data, size_t size)
@@ -329,6 +345,7 @@ static void do_exec(struct thr *t, uint64_t argv)
 		die("aspace_create", err);
 	t->cpu = cpu;
 	cpu_set_client(cpu, t);
+	set_fast(t);
 	load(t, buf);
 	t->p->vfork_done = true;
 	pthread_cond_broadcast(&changed);
@@ -378,7 +395,7 @@ static long do_brk(struct thr *t, uint64_t to)
 	struct proc *p = t->p;
 	uint64_t old = PAGE_UP(p->brk);
 
-	if (to < p->brk_start || to > p->brk_start + (1ul << 30))
+	if (to < p->brk_start || to > p->brk_start + (1ul << 28))
 		return (long)p->brk;
 	if (PAGE_UP(to) > old)
 		platform->aspace_map(t->cpu, old, PAGE_UP(to) - old, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1, 0);
@@ -522,6 +539,10 @@ static long do_call(struct thr *t, struct k_user_regs *r)
 		return t->tid;
 	case SYS_getpid:
 		return t->p->pid;
+	case SYS_getuid:
+		return 0xfffffff0;
+	case SYS_getgid:
+		return 0x7ffffff1;
 	case SYS_gettid:
 		return t->tid;
 	case SYS_getppid:
@@ -624,10 +645,29 @@ static enum cpu_action event(struct cpu *cpu, const struct cpu_event *ev)
 	return goes_on ? CPU_RESUME : CPU_STOP;
 }
 
+static bool code_range(struct cpu *cpu, uint64_t addr, uint64_t *ret_start, uint64_t *ret_end)
+{
+	struct thr *t = cpu_client(cpu);
+
+	*ret_start = t->p->text;
+	*ret_end = t->p->text_end;
+	return addr >= *ret_start && addr < *ret_end;
+}
+
+/* Behind the heap's limit. */
+static uint64_t reserve(struct cpu *cpu, uint64_t near, size_t size)
+{
+	struct thr *t = cpu_client(cpu);
+	uint64_t at = (near & ~0xffffffful) + (1ul << 29) + t->p->reserved;
+
+	t->p->reserved += size;
+	return platform->aspace_map(cpu, at, size, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, -1, 0) ? 0 : at;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct platform_client client = {.event = event};
-	struct platform_config config = {.client = &client};
+	static const struct platform_client client = {.event = event, .code_range = code_range, .reserve = reserve};
+	struct platform_config config = {.client = &client, .no_patch = getenv("CLIENT_NO_PATCH")};
 	const char *why;
 	struct proc *p;
 	struct cpu *cpu;

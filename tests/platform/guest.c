@@ -3,6 +3,7 @@
  * number of failures. `guest bench` measures, `guest hello` only says so (it is what execve runs).
  */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -112,6 +113,142 @@ static void test_faults(void)
 	check(x * y == 3.375, "floating point");
 }
 
+/* Call sites of each kind: `name(number)` makes the call with known registers and returns 0 if all of them are kept. */
+#define SITE(name, body)                                                                                               \
+	long name(long nr, long *regs);                                                                                \
+	__asm__(".globl " #name "\n.balign 64\n" #name ":\n"                                                            \
+		"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"                        \
+		"mov %edi, %eax; mov $1, %edi; mov $2, %edx; mov $3, %r8d; mov $4, %r9d; mov $5, %r10d; mov $6, %ebx\n" \
+		"mov $7, %ebp; mov $8, %r12d; mov $9, %r13d; mov $10, %r14d; mov $11, %r15d; mov %rsp, %rsi\n"         \
+		"movq $0x1234567, -8(%rsp); pcmpeqd %xmm5, %xmm5; stc\n" body                                            \
+		"sbb %rcx, %rcx; neg %rcx; cmp %rsp, %rsi; jne 9f; pop %rsi; mov %rcx, 0(%rsi); mov %rdi, 8(%rsi)\n"   \
+		"mov %rdx, 16(%rsi); mov %r8, 24(%rsi); mov %r9, 32(%rsi); mov %r10, 40(%rsi); mov %rbx, 48(%rsi)\n"   \
+		"mov %rbp, 56(%rsi); mov %r12, 64(%rsi); mov %r13, 72(%rsi); mov %r14, 80(%rsi); mov %r15, 88(%rsi)\n" \
+		"mov -16(%rsp), %rcx; mov %rcx, 96(%rsi); movq %xmm5, 104(%rsi)\n"                                      \
+		"pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n9: ud2")
+
+SITE(site_load_ppid, "mov $110, %eax; syscall\n");
+SITE(site_load_pid, "mov $39, %eax; syscall\n");
+SITE(site_load_tid, "mov $186, %rax; syscall\n");
+SITE(site_load_uid, "mov $102, %eax; syscall\n");
+SITE(site_load_gid, "mov $104, %eax; syscall\n");
+SITE(site_next, "syscall; mov %rax, %r11\n");
+SITE(site_plain, "syscall; nop; nop; nop; mov %rax, %r11\n");
+
+static int site_ok(long (*site)(long, long *), long nr, long want)
+{
+	static const long expect[12] = {1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+	long regs[14] = {0}, r = site(nr, regs);
+
+	return r == want && memcmp(regs, expect, sizeof(expect)) == 0 && regs[13] == -1;
+}
+
+static void test_sites(void)
+{
+	long pid = getpid(), tid = syscall(SYS_gettid), ppid = getppid();
+	int ok[7] = {1, 1, 1, 1, 1, 1, 1};
+
+	for (int i = 0; i < 1000; i++) {
+		ok[0] &= site_ok(site_load_ppid, 0, ppid);
+		ok[1] &= site_ok(site_load_pid, 0, pid);
+		ok[2] &= site_ok(site_load_tid, 0, tid);
+		ok[3] &= site_ok(site_load_uid, 0, 0xfffffff0);
+		ok[4] &= site_ok(site_load_gid, 0, 0x7ffffff1);
+		ok[5] &= site_ok(site_next, i & 1 ? SYS_getppid : SYS_gettid, i & 1 ? ppid : tid);
+		ok[6] &= site_ok(site_plain, SYS_getppid, ppid);
+	}
+	check(ok[0] && ok[1] && ok[2], "call sites with a load before them");
+	check(ok[3] && ok[4], "unsigned and signed answers");
+	check(ok[5], "call site with a movable instruction behind it");
+	check(ok[6], "call site that is not patched");
+}
+
+SITE(site_race1, "mov $110, %eax; syscall\n");
+SITE(site_race2, "syscall; mov %rax, %r11; nop\n");
+static volatile int race_failures;
+
+static void *race_main(void *arg)
+{
+	long tid = syscall(SYS_gettid), ppid = getppid();
+
+	for (int i = 0; i < 300; i++)
+		if (!site_ok(site_race1, 0, ppid) || !site_ok(site_race2, SYS_gettid, tid))
+			race_failures++;
+	return arg;
+}
+
+/* Several threads meet fresh sites at once, in several processes because a site is patched once in each. */
+static void test_site_races(void)
+{
+	int ok = 1, status;
+
+	for (int n = 0; n < 10; n++) {
+		int pid = fork();
+
+		if (pid == 0) {
+			pthread_t t[4];
+
+			for (int i = 0; i < 4; i++)
+				pthread_create(&t[i], NULL, race_main, NULL);
+			for (int i = 0; i < 4; i++)
+				pthread_join(t[i], NULL);
+			_exit(race_failures ? 1 : 42);
+		}
+		ok &= waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 42;
+	}
+	check(ok, "threads at sites that are being patched");
+}
+
+static volatile int kicks, spinner_tid;
+
+static void handler_count(int sig, uint64_t addr)
+{
+	(void)sig;
+	(void)addr;
+	kicks++;
+}
+
+static volatile int kicked_stop;
+
+static void *kicked_main(void *arg)
+{
+	long ppid = getppid(), pid = getpid();
+	int *bad = arg;
+
+	spinner_tid = (int)syscall(SYS_gettid);
+	while (!kicked_stop)
+		*bad |= !site_ok(site_load_ppid, 0, ppid) | !site_ok(site_load_pid, 0, pid) |
+			!site_ok(site_next, SYS_getppid, ppid) | !site_ok(site_plain, SYS_getppid, ppid);
+	return arg;
+}
+
+/* Signals that land anywhere in calls, answered in the stub or not. */
+static void test_kicked_calls(void)
+{
+	int bad = 0, sent = 0;
+	pthread_t t;
+
+	spinner_tid = 0;
+	on_signal(SIGUSR1, handler_count);
+	pthread_create(&t, NULL, kicked_main, &bad);
+	while (!spinner_tid)
+		sched_yield();
+	for (int i = 0; i < 3000; i++) {
+		int before = kicks;
+
+		syscall(SYS_tgkill, getpid(), spinner_tid, SIGUSR1);
+		sent++;
+		for (long n = 0; kicks == before && n < 2000000; n++)
+			sched_yield();
+		if (kicks == before)
+			break;
+	}
+	kicked_stop = 1;
+	pthread_join(t, NULL);
+	check(!bad, "registers survive signals during calls");
+	check(kicks == sent, "no signal is lost");
+}
+
 static volatile int thread_ran[8];
 
 static void *thread_main(void *arg)
@@ -145,8 +282,6 @@ static void handler_stop(int sig, uint64_t addr __attribute__((unused)))
 	handled_sig = sig;
 	spin_stop = 1;
 }
-
-static volatile int spinner_tid;
 
 static void *spinner(void *arg)
 {
@@ -297,6 +432,20 @@ static void bench(void)
 	int status;
 
 	BENCH("clock_gettime", 1000, now());
+	long regs[14], n = 200000;
+	uint64_t start;
+
+	for (int i = 0; i < 10; i++)
+		site_load_pid(0, regs);
+	start = now();
+	for (int i = 0; i < n; i++)
+		site_load_pid(0, regs);
+	printf("%-28s mean %9.4f us\n", "getpid at a patched site", (double)(now() - start) / 1e3 / (double)n);
+	n = 50000;
+	start = now();
+	for (int i = 0; i < n; i++)
+		site_next(SYS_getppid, regs);
+	printf("%-28s mean %9.4f us\n", "getppid, back to back", (double)(now() - start) / 1e3 / (double)n);
 	BENCH("getppid", 2000, syscall(SYS_getppid));
 	BENCH("mmap+touch+munmap", 500, {
 		char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -338,7 +487,10 @@ int main(int argc, char **argv)
 	test_cas();
 	test_faults();
 	test_threads();
+	test_sites();
+	test_site_races();
 	test_kick();
+	test_kicked_calls();
 	test_fork();
 	test_exec();
 	test_exit_group();
