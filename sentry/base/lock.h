@@ -49,7 +49,9 @@ struct CAPABILITY("mutex") lock_class {
 	X(epoll, 35)      /* an epoll instance's interest list */                                                      \
 	X(file, 40)       /* an open description: position, pipe and socket buffers */                                 \
 	X(notify, 42)     /* inotify watches and event queues */                                                       \
+	X(inflight, 44)   /* unix sockets whose descriptors travel in messages */                                      \
 	X(sock, 45)       /* a socket and its protocol state */                                                        \
+	X(sockname, 46)   /* names of unix sockets; tables of ports */                                                 \
 	X(futexpi, 48)    /* priority-inheritance futexes: held while the lock word is changed in guest memory */      \
 	X(mm, 50)         /* an address space's VMA tree */                                                            \
 	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
@@ -85,7 +87,9 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_EPOLL (&lock_class_epoll)
 #define L_FILE (&lock_class_file)
 #define L_NOTIFY (&lock_class_notify)
+#define L_INFLIGHT (&lock_class_inflight)
 #define L_SOCK (&lock_class_sock)
+#define L_SOCKNAME (&lock_class_sockname)
 #define L_FUTEXPI (&lock_class_futexpi)
 #define L_MM (&lock_class_mm)
 #define L_PIDTREE (&lock_class_pidtree)

@@ -1,0 +1,231 @@
+/*
+ * The socket layer: socket(7). Objects, their files, families; what is the same for every family.
+ *
+ * A socket's file is an anonymous inode of type S_IFSOCK, as on Linux's sockfs. read(2) and write(2) are recvmsg and sendmsg without an address and control
+ * messages. Waiting follows Linux's rule for restarts: a call that has a time limit (SO_RCVTIMEO, SO_SNDTIMEO) is never
+ * restarted after a signal, because the limit would start anew.
+ */
+#include "net/socket.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+
+#include "fs/fasync.h"
+#include "net/unix.h"
+#include "sentry/base/cred.h"
+#include "sentry/base/restart.h"
+
+#define BUF_DEFAULT 212992
+
+static struct net_family *families;
+static const struct file_ops socket_file_ops;
+
+void net_family_register(struct net_family *f)
+{
+	f->next = families;
+	families = f;
+}
+
+void net_init(void)
+{
+	unix_register();
+}
+
+void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)
+{
+	ref_init(&s->ref);
+	s->ops = ops;
+	s->family = (uint16_t)family;
+	s->type = (uint16_t)type;
+	s->protocol = protocol;
+	mutex_init(&s->lock);
+	list_init(&s->async);
+	wait_queue_init(&s->wq);
+	s->sndbuf = s->rcvbuf = BUF_DEFAULT;
+	s->rcvlowat = 1;
+	s->rcvtimeo = s->sndtimeo = TIME_NEVER;
+}
+
+void socket_fini(struct socket *s)
+{
+	if (s->peer_cred)
+		cred_put(s->peer_cred);
+}
+
+struct socket *socket_get(struct socket *s)
+{
+	ref_get(&s->ref);
+	return s;
+}
+
+void socket_put(struct socket *s)
+{
+	if (s && ref_put(&s->ref))
+		s->ops->destroy(s);
+}
+
+int socket_create(struct ctx *c, int family, int type, int protocol, struct socket **ret)
+{
+	struct net_family *f = families;
+
+	if (family < 0 || family >= AF_MAX)
+		return -EAFNOSUPPORT;
+	if (type < 0 || type >= SOCK_PACKET + 1)
+		return -EINVAL;
+	while (f && f->family != family)
+		f = f->next;
+	return f ? f->create(c, type, protocol, ret) : -EAFNOSUPPORT;
+}
+
+int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
+{
+	int err = anon_file_create(c, "socket:", S_IFSOCK | 0777, &socket_file_ops, s, O_RDWR | (flags & O_NONBLOCK), ret);
+
+	if (err) {
+		if (s->ops->release)
+			s->ops->release(s);
+		socket_put(s);
+		return err;
+	}
+	s->inode = (*ret)->inode;
+	s->file = *ret;
+	return 0;
+}
+
+struct socket *socket_of(struct file *f)
+{
+	return f->ops == &socket_file_ops ? f->priv : NULL;
+}
+
+/* ---- for families ---- */
+
+int socket_take_error(struct socket *s)
+{
+	return s->err ? -__atomic_exchange_n((int *)&s->err, 0, __ATOMIC_ACQ_REL) : 0;
+}
+
+void socket_set_error(struct socket *s, int err)
+{
+	__atomic_store_n((int *)&s->err, err, __ATOMIC_RELEASE);
+}
+
+void socket_wake(struct socket *s, uint32_t events)
+{
+	wake_up(&s->wq, events);
+	if (__atomic_load_n(&s->async.next, __ATOMIC_RELAXED) == &s->async)
+		return;
+	mutex_lock(&s->lock, L_SOCK);
+	fasync_notify(&s->async, events);
+	mutex_unlock(&s->lock, L_SOCK);
+}
+
+int64_t socket_deadline(int64_t timeo, bool nonblock)
+{
+	if (nonblock)
+		return 0;
+	return timeo == TIME_NEVER ? TIME_NEVER : deadline_after(clock_now(CLOCK_MONOTONIC), timeo);
+}
+
+int socket_wait(struct ctx *c, struct socket *s, struct wait_queue *q, int64_t deadline)
+{
+	int err;
+
+	if (deadline == 0)
+		return -EAGAIN;
+	err = wait_on_until(c, q, &s->lock, L_SOCK, deadline);
+	if (err == -ETIMEDOUT)
+		return -EAGAIN;
+	return err == -ERESTARTSYS && deadline != TIME_NEVER ? -EINTR : err;
+}
+
+int socket_pipe_error(struct ctx *c, int flags)
+{
+	if (!(flags & MSG_NOSIGNAL))
+		c->raise(c, SIGPIPE);
+	return -EPIPE;
+}
+
+/* ---- the file ---- */
+
+ssize_t socket_sendmsg(struct ctx *c, struct file *f, struct net_msg *m)
+{
+	struct socket *s = f->priv;
+
+	if (f->flags & O_NONBLOCK)
+		m->flags |= MSG_DONTWAIT;
+	return s->ops->sendmsg ? s->ops->sendmsg(c, s, m) : -EOPNOTSUPP;
+}
+
+ssize_t socket_recvmsg(struct ctx *c, struct file *f, struct net_msg *m)
+{
+	struct socket *s = f->priv;
+
+	if (f->flags & O_NONBLOCK)
+		m->flags |= MSG_DONTWAIT;
+	return s->ops->recvmsg ? s->ops->recvmsg(c, s, m) : -EOPNOTSUPP;
+}
+
+static ssize_t socket_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos __unused)
+{
+	struct net_msg m = {.data = b};
+
+	return socket_recvmsg(c, f, &m);
+}
+
+static ssize_t socket_write(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos __unused)
+{
+	struct net_msg m = {.data = b};
+
+	return socket_sendmsg(c, f, &m);
+}
+
+static uint32_t socket_poll(struct file *f, struct poll_table *p)
+{
+	struct socket *s = f->priv;
+
+	return s->ops->poll(s, p);
+}
+
+static long socket_ioctl(struct ctx *c, struct file *f, uint32_t cmd, uint64_t arg)
+{
+	struct socket *s = f->priv;
+
+	return s->ops->ioctl ? s->ops->ioctl(c, s, cmd, arg) : -ENOTTY;
+}
+
+static int socket_set_flags(struct file *f, int flags)
+{
+	struct socket *s = f->priv;
+	int err;
+
+	mutex_lock(&s->lock, L_SOCK);
+	err = fasync_set(f, &s->async, flags);
+	mutex_unlock(&s->lock, L_SOCK);
+	return err;
+}
+
+static void socket_release(struct file *f)
+{
+	struct socket *s = f->priv;
+
+	mutex_lock(&s->lock, L_SOCK);
+	fasync_remove(f);
+	s->inode = NULL;
+	s->file = NULL;
+	mutex_unlock(&s->lock, L_SOCK);
+	if (s->ops->release)
+		s->ops->release(s);
+	socket_put(s);
+}
+
+static const struct file_ops socket_file_ops = {
+	.read = socket_read,
+	.write = socket_write,
+	.poll = socket_poll,
+	.ioctl = socket_ioctl,
+	.release = socket_release,
+	.set_flags = socket_set_flags,
+};
