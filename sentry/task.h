@@ -184,6 +184,10 @@ void task_for_each(struct thread_group *tg, bool (*fn)(struct task *t, void *arg
 
 /* The upcall given to the platform: sentry/run.c. */
 enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev);
+/* What platform->init() is given; the answers about call sites are in sentry/callsite.c. */
+bool task_code_range(struct cpu *cpu, uint64_t addr, uint64_t *ret_start, uint64_t *ret_end);
+uint64_t task_reserve(struct cpu *cpu, uint64_t near, size_t size);
+extern const struct platform_client task_client;
 /* Given by syscalls/dispatch.c and trace.c: the handler of nr, or -ENOSYS; and the same with a line about it, for a task with t->strace. */
 sysret_t syscall_dispatch(struct task *t, uint32_t nr, const uint64_t args[6]);
 sysret_t trace_syscall(struct task *t, uint32_t nr, const uint64_t args[6]);
