@@ -553,6 +553,7 @@ int pipe_create(struct ctx *c, int flags, struct file **ret_read, struct file **
 		return -ENOMEM;
 	}
 	w->priv = p;
+	w->opened = true;
 	*ret_read = r;
 	*ret_write = w;
 	return 0;
