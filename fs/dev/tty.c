@@ -426,7 +426,7 @@ static long set_foreground(struct task *t, struct tty *tty, int32_t id)
 
 	mutex_lock(&pidtree_lock, L_PIDTREE);
 	pg = pgrp_find_locked(id);
-	if (!pg)
+	if (!pg || list_empty(&pg->members))
 		err = -ESRCH;
 	else if (pg->session != t->tg->pgrp->session)
 		err = -EPERM;
