@@ -48,6 +48,20 @@ int inode_remove_privs(struct ctx *c, struct inode *i)
 	return inode_setattr_locked(c, i, ATTR_MODE, &a);
 }
 
+void file_accessed(struct file *f)
+{
+	struct inode *i = f->inode;
+	int64_t now;
+
+	if ((f->flags & O_NOATIME) || (f->path.mnt->flags & (MS_NOATIME | MS_RDONLY)) || i->super->read_only)
+		return;
+	if (S_ISDIR(i->mode) && (f->path.mnt->flags & MS_NODIRATIME))
+		return;
+	now = inode_now();
+	if (i->atime <= i->mtime || i->atime <= i->ctime || now - i->atime > 24 * 3600 * NSEC_PER_SEC)
+		i->atime = now;
+}
+
 int vfs_getattr(struct ctx *c, const struct path *p, struct attr *ret)
 {
 	return inode_getattr(c, p->dentry->inode, ret);

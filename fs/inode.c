@@ -30,9 +30,16 @@ int64_t inode_now(void)
 	return clock_now(CLOCK_REALTIME_COARSE);
 }
 
-struct super *super_create(const struct super_ops *ops, void *priv)
+dev_t super_alloc_dev(void)
 {
 	static uint32_t minor_count;
+
+	/* Anonymous devices have major 0; minors from 20 on look like those of a machine that has booted. */
+	return makedev(0, 20 + __atomic_fetch_add(&minor_count, 1, __ATOMIC_RELAXED));
+}
+
+struct super *super_create(const struct super_ops *ops, void *priv)
+{
 	struct super *s = slab_alloc(&super_slab);
 
 	if (!s)
@@ -41,8 +48,7 @@ struct super *super_create(const struct super_ops *ops, void *priv)
 	ref_init(&s->active);
 	s->ops = ops;
 	s->priv = priv;
-	/* Anonymous devices have major 0; minors from 20 on look like those of a machine that has booted. */
-	s->dev = makedev(0, 20 + __atomic_fetch_add(&minor_count, 1, __ATOMIC_RELAXED));
+	s->dev = super_alloc_dev();
 	s->next_ino = 1;
 	s->max_name = 255;
 	return s;

@@ -152,6 +152,8 @@ struct super *super_create(const struct super_ops *ops, void *priv);
 struct super *super_get(struct super *s);
 void super_put(struct super *s);
 
+/* A number for an anonymous device, used by nobody else. */
+dev_t super_alloc_dev(void);
 /* Memory references to a superblock, as inodes hold them. */
 struct super *super_hold(struct super *s);
 void super_release(struct super *s);

@@ -9,6 +9,9 @@ int inode_setattr_locked(struct ctx *c, struct inode *i, unsigned valid, const s
 /* The file was written to or changed owner: clears set-user-ID and set-group-ID as Linux does. L_INODE held. */
 int inode_remove_privs(struct ctx *c, struct inode *i);
 
+/* f was read: the access time by the rules of relatime, noatime and O_NOATIME. For file systems that keep times in struct inode. */
+void file_accessed(struct file *f);
+
 int vfs_getattr(struct ctx *c, const struct path *p, struct attr *ret);
 int vfs_chmod(struct ctx *c, const struct path *p, uint32_t mode);
 /* (uint32_t)-1: leave it. */

@@ -1,0 +1,534 @@
+/*
+ * tmpfs file data.
+ *
+ * A small file is a buffer in kernel memory. When it grows over INLINE_MAX, is mapped, or gets a hole punched, it moves to a memfd of its
+ * own and stays there: one memfd per file, so that a stub that maps it never holds a descriptor of another file's pages. The memfd's size
+ * is always the inode's size.
+ *
+ * Locking: everything under the inode's lock, but for reads of a memfd, which the host serialises as it does for any tmpfs file.
+ *
+ * Space: a dense file (every byte below its end was written) is charged by its size; once it has holes the host's count of its blocks is
+ * taken, which costs a host call a write. Pages that a guest dirties through a mapping of a hole are seen at the next write.
+ */
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "fs/hostio.h"
+#include "fs/tmp/tmp.h"
+#include "fs/vfs.h"
+#include "sentry/base/cred.h"
+#include "sentry/base/slab.h"
+
+#define INLINE_MAX (64ul << 10)
+#define INLINE_FIRST 64ul
+#define SIZE_MAX_FILE ((uint64_t)INT64_MAX & PAGE_MASK)
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x10
+#endif
+
+static struct tmp_data *data_of(struct inode *i)
+{
+	return &tmp_node(i)->data;
+}
+
+void tmp_data_init(struct tmp_data *d)
+{
+	d->fd = d->fd_ro = -1;
+	d->seals = F_SEAL_SEAL;
+}
+
+void tmp_data_free(struct inode *i)
+{
+	struct tmp_data *d = data_of(i);
+
+	kfree(d->mem, d->mem_cap);
+	if (d->fd >= 0)
+		close(d->fd);
+	if (d->fd_ro >= 0)
+		close(d->fd_ro);
+	tmp_charge(i->super, -(int64_t)d->pages);
+}
+
+static uint64_t pages_for(uint64_t size)
+{
+	return (size + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+/* The file is charged for `pages` from now on. */
+static int charge_to(struct inode *i, uint64_t pages)
+{
+	struct tmp_data *d = data_of(i);
+	int err = pages == d->pages ? 0 : tmp_charge(i->super, (int64_t)(pages - d->pages));
+
+	if (!err)
+		d->pages = pages;
+	return err;
+}
+
+static uint64_t host_pages(const struct tmp_data *d)
+{
+	struct stat st;
+
+	return fstat(d->fd, &st) == 0 ? (uint64_t)st.st_blocks / 8 : d->pages;
+}
+
+uint64_t tmp_data_blocks(struct inode *i)
+{
+	const struct tmp_data *d = data_of(i);
+
+	return (d->fd >= 0 ? host_pages(d) : pages_for(i->size)) * 8;
+}
+
+static int host_errno(void)
+{
+	/* A full host tmpfs or memory limit is a full file system for the guest. */
+	return errno == ENOMEM || errno == EMFILE || errno == ENFILE ? -ENOSPC : -errno;
+}
+
+static int memfd_new(void)
+{
+	int fd = memfd_create("tmpfs", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+
+	return fd < 0 && errno == EINVAL ? memfd_create("tmpfs", MFD_CLOEXEC | MFD_ALLOW_SEALING) : fd;
+}
+
+static int fill_memfd(int fd, const char *mem, uint64_t size)
+{
+	uint64_t done = 0;
+
+	if (ftruncate(fd, (off_t)size))
+		return host_errno();
+	while (done < size) {
+		ssize_t n = pwrite(fd, mem + done, size - done, (off_t)done);
+
+		if (n <= 0)
+			return host_errno();
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Moves the file to a memfd, if it is not in one. */
+static int to_memfd(struct inode *i)
+{
+	struct tmp_data *d = data_of(i);
+	int fd, err;
+
+	if (d->fd >= 0)
+		return 0;
+	fd = memfd_new();
+	if (fd < 0)
+		return host_errno();
+	err = fill_memfd(fd, d->mem, d->mem ? i->size : 0);
+	if (!err && !d->mem && i->size && ftruncate(fd, (off_t)i->size))
+		err = host_errno();
+	if (err) {
+		close(fd);
+		return err;
+	}
+	kfree(d->mem, d->mem_cap);
+	d->mem = NULL;
+	d->mem_cap = 0;
+	d->fd = fd;
+	return 0;
+}
+
+/* Room for `size` bytes of inline data. */
+static int inline_room(struct tmp_data *d, uint64_t size)
+{
+	size_t cap = MAX(d->mem_cap, INLINE_FIRST);
+	char *mem;
+
+	if (size <= d->mem_cap)
+		return 0;
+	while (cap < size)
+		cap *= 2;
+	mem = kalloc(cap);
+	if (!mem)
+		return -ENOSPC;
+	if (d->mem) {
+		memcpy(mem, d->mem, d->mem_cap);
+		kfree(d->mem, d->mem_cap);
+	}
+	d->mem = mem;
+	d->mem_cap = cap;
+	return 0;
+}
+
+static int resize_inline(struct inode *i, uint64_t size)
+{
+	struct tmp_data *d = data_of(i);
+	int err = charge_to(i, pages_for(size));
+
+	if (!err)
+		err = inline_room(d, size);
+	if (err)
+		return err;
+	if (size < i->size)
+		memset(d->mem + size, 0, i->size - size);
+	return 0;
+}
+
+int tmp_data_resize(struct inode *i, uint64_t size)
+{
+	struct tmp_data *d = data_of(i);
+	int err;
+
+	if (size > SIZE_MAX_FILE)
+		return -EFBIG;
+	if ((size < i->size && (d->seals & F_SEAL_SHRINK)) || (size > i->size && (d->seals & F_SEAL_GROW)))
+		return -EPERM;
+	if (d->fd < 0 && size <= INLINE_MAX) {
+		err = resize_inline(i, size);
+	} else {
+		err = to_memfd(i);
+		if (!err && ftruncate(d->fd, (off_t)size))
+			err = host_errno();
+		if (!err && size > i->size)
+			d->sparse = true;
+		if (!err)
+			err = charge_to(i, d->sparse ? host_pages(d) : pages_for(size));
+	}
+	if (!err)
+		i->size = size;
+	return err;
+}
+
+static ssize_t read_inline(struct inode *i, struct iobuf *b, off_t *pos)
+{
+	ssize_t n = 0;
+
+	if ((uint64_t)*pos < i->size)
+		n = iobuf_put(b, data_of(i)->mem + *pos, MIN(iobuf_left(b), i->size - (uint64_t)*pos));
+	if (n > 0)
+		*pos += n;
+	return n;
+}
+
+static ssize_t tmp_read(struct ctx *c __unused, struct file *f, struct iobuf *b, off_t *pos)
+{
+	struct inode *i = f->inode;
+	ssize_t n;
+	int fd;
+
+	if (*pos < 0)
+		return -EINVAL;
+	inode_lock(i);
+	fd = data_of(i)->fd;
+	n = fd < 0 ? read_inline(i, b, pos) : 0;
+	inode_unlock(i);
+	if (fd >= 0)
+		n = hostio_read(fd, b, pos);
+	file_accessed(f);
+	return n;
+}
+
+/* The space that a write of [pos, pos+size) may take, before it is done. */
+static int charge_write(struct inode *i, uint64_t pos, uint64_t size)
+{
+	struct tmp_data *d = data_of(i);
+	uint64_t end = pos + size;
+
+	if (d->sparse)
+		return charge_to(i, MIN(d->pages + pages_for(size) + 1, MAX(pages_for(MAX(end, i->size)), d->pages)));
+	if (pos > i->size + PAGE_SIZE && end > INLINE_MAX)
+		d->sparse = true;
+	return end > i->size ? charge_to(i, d->sparse ? d->pages + pages_for(size) + 1 : pages_for(end)) : 0;
+}
+
+static ssize_t write_inline(struct inode *i, struct iobuf *b, off_t *pos)
+{
+	struct tmp_data *d = data_of(i);
+	uint64_t end = (uint64_t)*pos + iobuf_left(b);
+	int err = inline_room(d, end);
+	ssize_t n;
+
+	if (err)
+		return err;
+	n = iobuf_get(b, d->mem + *pos, iobuf_left(b));
+	if (n <= 0)
+		return n;
+	/* A fault in the middle may have left bytes behind what counts. */
+	if ((uint64_t)(*pos + n) < end && end > i->size)
+		memset(d->mem + MAX((uint64_t)(*pos + n), i->size), 0, end - MAX((uint64_t)(*pos + n), i->size));
+	*pos += n;
+	return n;
+}
+
+static ssize_t write_data(struct inode *i, struct iobuf *b, off_t *pos)
+{
+	struct tmp_data *d = data_of(i);
+	ssize_t n;
+	int err = charge_write(i, (uint64_t)*pos, iobuf_left(b));
+
+	if (!err && d->fd < 0 && (uint64_t)*pos + iobuf_left(b) > INLINE_MAX)
+		err = to_memfd(i);
+	if (err)
+		return err;
+	n = d->fd < 0 ? write_inline(i, b, pos) : hostio_write(d->fd, b, pos);
+	if (n == -ENOMEM)
+		n = -ENOSPC;
+	if (n > 0 && (uint64_t)*pos > i->size)
+		i->size = (uint64_t)*pos;
+	if (d->sparse && d->fd >= 0)
+		(void)charge_to(i, host_pages(d));
+	return n;
+}
+
+static int check_seals(const struct tmp_data *d, const struct inode *i, const struct iobuf *b, off_t pos)
+{
+	if (d->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EPERM;
+	return (d->seals & F_SEAL_GROW) && (uint64_t)pos + iobuf_left(b) > i->size ? -EPERM : 0;
+}
+
+static ssize_t write_locked(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos)
+{
+	struct inode *i = f->inode;
+	ssize_t n;
+	int err;
+
+	if (f->flags & O_APPEND)
+		*pos = (off_t)i->size;
+	err = file_write_limit(c, f, b, *pos);
+	if (!err && (uint64_t)*pos >= SIZE_MAX_FILE)
+		err = -EFBIG;
+	if (!err)
+		err = check_seals(data_of(i), i, b, *pos);
+	if (!err)
+		err = inode_remove_privs(c, i);
+	if (err)
+		return err;
+	iobuf_truncate(b, SIZE_MAX_FILE - (uint64_t)*pos);
+	n = write_data(i, b, pos);
+	if (n > 0)
+		i->mtime = i->ctime = inode_now();
+	return n;
+}
+
+static ssize_t tmp_write(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos)
+{
+	ssize_t n;
+
+	if (*pos < 0)
+		return -EINVAL;
+	inode_lock(f->inode);
+	n = write_locked(c, f, b, pos);
+	inode_unlock(f->inode);
+	return n;
+}
+
+static off_t seek_hole_data(struct file *f, off_t off, int whence)
+{
+	struct inode *i = f->inode;
+	off_t r = -1;
+	int fd;
+
+	inode_lock(i);
+	fd = data_of(i)->fd;
+	if (fd >= 0 && off >= 0 && (uint64_t)off < i->size) {
+		r = lseek(fd, off, whence);
+		r = r < 0 ? -errno : r;
+	} else {
+		r = file_llseek_size(f, off, whence, (off_t)i->size);
+	}
+	inode_unlock(i);
+	if (r >= 0)
+		f->pos = r;
+	return r;
+}
+
+static off_t tmp_llseek(struct ctx *c, struct file *f, off_t off, int whence)
+{
+	if (whence == SEEK_HOLE || whence == SEEK_DATA)
+		return seek_hole_data(f, off, whence);
+	return file_llseek_generic(c, f, off, whence);
+}
+
+/* A descriptor that cannot write. */
+static int read_only_fd(struct tmp_data *d)
+{
+	if (d->fd_ro < 0)
+		d->fd_ro = hostio_reopen(d->fd, O_RDONLY);
+	return d->fd_ro;
+}
+
+static int tmp_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size __unused, int prot, int flags,
+		    struct file_backing *ret)
+{
+	bool shared = (flags & MAP_TYPE) != MAP_PRIVATE;
+	bool writer = shared && (f->flags & O_ACCMODE) == O_RDWR;
+	struct tmp_data *d = data_of(f->inode);
+	int fd, err;
+
+	inode_lock(f->inode);
+	err = to_memfd(f->inode);
+	if (!err && shared && (d->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
+		if (prot & PROT_WRITE)
+			err = -EPERM;
+		writer = false;
+	}
+	fd = err ? err : writer ? d->fd : read_only_fd(d);
+	if (fd >= 0 && writer)
+		d->sparse = true;
+	inode_unlock(f->inode);
+	if (fd < 0)
+		return fd;
+	*ret = (struct file_backing){fd, off};
+	file_accessed(f);
+	return 0;
+}
+
+static int fallocate_locked(struct inode *i, int mode, off_t off, off_t size)
+{
+	struct tmp_data *d = data_of(i);
+	uint64_t end = (uint64_t)off + (uint64_t)size;
+	bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && end > i->size;
+	int err;
+
+	if (d->seals & (mode & FALLOC_FL_PUNCH_HOLE ? F_SEAL_WRITE : 0))
+		return -EPERM;
+	if (grows && (d->seals & F_SEAL_GROW))
+		return -EPERM;
+	err = to_memfd(i);
+	d->sparse = true;
+	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
+		err = charge_to(i, MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
+	if (!err && fallocate(d->fd, mode, off, size))
+		err = host_errno();
+	(void)charge_to(i, d->fd >= 0 ? host_pages(d) : d->pages);
+	if (!err && grows)
+		i->size = end;
+	if (!err)
+		i->mtime = i->ctime = inode_now();
+	return err;
+}
+
+/* Host tmpfs knows no ZERO_RANGE: a hole, then room for it again. */
+static int zero_range(struct inode *i, int mode, off_t off, off_t size)
+{
+	int err = fallocate_locked(i, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, size);
+
+	return err ? err : fallocate_locked(i, mode & FALLOC_FL_KEEP_SIZE, off, size);
+}
+
+static int tmp_fallocate(struct ctx *c __unused, struct file *f, int mode, off_t off, off_t size)
+{
+	struct inode *i = f->inode;
+	int err;
+
+	if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+		return -EOPNOTSUPP;
+	if ((uint64_t)off + (uint64_t)size > SIZE_MAX_FILE)
+		return -EFBIG;
+	inode_lock(i);
+	err = mode & FALLOC_FL_ZERO_RANGE ? zero_range(i, mode, off, size) : fallocate_locked(i, mode, off, size);
+	inode_unlock(i);
+	return err;
+}
+
+static int tmp_fsync(struct ctx *c __unused, struct file *f __unused, bool data_only __unused)
+{
+	return 0;
+}
+
+const struct inode_ops tmp_file_inode_ops = {
+    .getattr = tmp_getattr,
+    .setattr = tmp_setattr,
+    .getxattr = tmp_getxattr,
+    .setxattr = tmp_setxattr,
+    .removexattr = tmp_removexattr,
+    .listxattr = tmp_listxattr,
+};
+
+const struct file_ops tmp_file_ops = {
+    .read = tmp_read,
+    .write = tmp_write,
+    .llseek = tmp_llseek,
+    .mmap = tmp_mmap,
+    .fsync = tmp_fsync,
+    .fallocate = tmp_fallocate,
+};
+
+static pthread_once_t shm_once = PTHREAD_ONCE_INIT;
+static struct mnt_ns *shm_ns;
+
+static void shm_init(void)
+{
+	struct tmpfs_options o = {.mode = 01777};
+	struct super *s = tmpfs_create(&o);
+
+	if (!s)
+		return;
+	shm_ns = mnt_ns_create(s, 0, "tmpfs");
+	super_put(s);
+}
+
+int tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags, unsigned seals, struct file **ret)
+{
+	PATH_REF p = {NULL, NULL};
+	struct inode *i;
+	int err;
+
+	pthread_once(&shm_once, shm_init);
+	if (!shm_ns)
+		return -ENOMEM;
+	i = tmp_inode_create(c, shm_ns->root->super, NULL, S_IFREG | 0777, 0, &err);
+	if (!i)
+		return err;
+	i->nlink = 0;
+	i->uid = c->cred->fsuid;
+	i->gid = c->cred->fsgid;
+	data_of(i)->seals = seals;
+	err = size ? to_memfd(i) : 0;
+	if (!err && size && ftruncate(data_of(i)->fd, (off_t)size))
+		err = host_errno();
+	if (err) {
+		inode_put(i);
+		return err;
+	}
+	data_of(i)->sparse = size != 0;
+	i->size = size;
+	p.mnt = mount_get(shm_ns->root);
+	p.dentry = dentry_create_unnamed(shm_ns->root->root, name, i);
+	if (!p.dentry)
+		return -ENOMEM;
+	err = file_open_path(c, &p, flags, ret);
+	return err;
+}
+
+int tmpfs_get_seals(struct file *f)
+{
+	return f->ops == &tmp_file_ops ? (int)data_of(f->inode)->seals : -EINVAL;
+}
+
+int tmpfs_add_seals(struct file *f, unsigned seals)
+{
+	const unsigned all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+	struct tmp_data *d;
+	int err = 0;
+
+	if (f->ops != &tmp_file_ops || (seals & ~all))
+		return -EINVAL;
+	if ((f->flags & O_ACCMODE) == O_RDONLY)
+		return -EPERM;
+	d = data_of(f->inode);
+	inode_lock(f->inode);
+	if (d->seals & F_SEAL_SEAL)
+		err = -EPERM;
+	/* Only the host knows whether somebody has it mapped for writing. Its own seal also holds in every stub. */
+	if (!err && (seals & F_SEAL_WRITE) && d->fd >= 0 && fcntl(d->fd, F_ADD_SEALS, F_SEAL_WRITE))
+		err = -errno;
+	if (!err)
+		d->seals |= seals;
+	inode_unlock(f->inode);
+	return err;
+}
