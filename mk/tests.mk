@@ -41,6 +41,7 @@ check:
 	$(Q)python3 tests/run --all $(TEST)
 
 bench: all
+	$(Q)sh mk/deps.sh install build bench
 	$(Q)python3 tests/bench/run
 
 # libFuzzer comes with clang; its main() is linked only into the targets.

@@ -362,7 +362,7 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	groups = getgroups(groups, s->groups);
 	s->group_count = groups > 0 ? (size_t)groups : 0;
-	for (; environment[n] && n < ENV_MAX; n++)
+	for (; n < ENV_MAX && environment[n]; n++)
 		s->envp[n] = environment[n];
 	if (getcwd(cwd, sizeof(cwd)))
 		s->workdir = cwd;
