@@ -491,6 +491,10 @@ int hosttty_signal(int signo)
 			tty_resize(&all->tty, &size);
 		return 0;
 	}
+	if (signo == SIGHUP) {
+		tty_disconnect(&all->tty);
+		return 0;
+	}
 	return tty_signal(&all->tty, (uint32_t)SIGBIT(signo)) ? 0 : -ENOTTY;
 }
 
