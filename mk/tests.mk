@@ -1,6 +1,7 @@
 # Targets that check and measure.
 
-KERNEL = $(if $(and $(wildcard fs/tmp/tmpfs.h),$(wildcard fs/dev/devfs.c)),tests/kernel/kernel.c)
+KERNEL_NEEDS = fs/tmp/tmpfs.h fs/dev/devfs.c fs/locks.c fs/inotify.c sentry/timers.c
+KERNEL = $(if $(filter-out $(wildcard $(KERNEL_NEEDS)),$(KERNEL_NEEDS)),,tests/kernel/kernel.c)
 UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(filter-out tests/unit/unit.c $(if $(KERNEL),,tests/unit/syscalls.c),$(wildcard tests/unit/*.c)))
 GUEST_SRCS = $(wildcard tests/guest/*.c)
 GUEST = $(GUEST_SRCS:tests/guest/%.c=build/guest/%)
