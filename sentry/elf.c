@@ -136,7 +136,7 @@ static int map_fixed(struct ctx *c, struct mm *mm, struct cpu *cpu, uint64_t add
 	return r < 0 ? (int)r : 0;
 }
 
-/* The part of a segment's last file page that belongs to its bss. */
+/* What follows the file part in its last page: dynamic linkers count on zeros up to the page's end. */
 static int clear_tail(struct cpu *cpu, uint64_t start, uint64_t end)
 {
 	static const char zeros[PAGE_SIZE];
@@ -159,7 +159,7 @@ static int map_segment(struct ctx *c, struct mm *mm, struct cpu *cpu, const stru
 		err = map_fixed(c, mm, cpu, PAGE_DOWN(addr), PAGE_UP(file_end) - PAGE_DOWN(addr), prot, p->file,
 				PAGE_DOWN(ph->p_offset));
 	if (!err && ph->p_filesz && ph->p_memsz > ph->p_filesz && (prot & PROT_WRITE) && anon != file_end)
-		err = clear_tail(cpu, file_end, MIN(anon, mem_end));
+		err = clear_tail(cpu, file_end, anon);
 	if (!err && PAGE_UP(mem_end) > anon)
 		err = map_fixed(c, mm, cpu, anon, PAGE_UP(mem_end) - anon, prot, NULL, 0);
 	return err;
