@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "sentry/base/slab.h"
+#include "sentry/clocks.h"
 #include "sentry/futex_impl.h"
 
 #define BUCKETS 256
@@ -137,20 +138,14 @@ bool futex_queued(struct futex_waiter *w) NO_TSA
 	return queued;
 }
 
-/* CLOCK_REALTIME may be set: it is asked again when the time has passed by the other clock. */
 static int64_t timeout_deadline(const struct futex_timeout *timeout)
 {
-	int64_t now, mono;
-
-	if (!timeout || timeout->clock_id < 0 || timeout->at == TIME_NEVER)
+	if (timeout->clock_id < 0)
 		return TIME_NEVER;
-	if (timeout->clock_id == CLOCK_MONOTONIC)
-		return timeout->at;
-	now = clock_now(timeout->clock_id);
-	mono = clock_now(CLOCK_MONOTONIC);
-	return now >= timeout->at ? mono - 1 : deadline_after(mono, timeout->at - now);
+	return clock_to_monotonic(timeout->clock_id, timeout->at);
 }
 
+/* CLOCK_REALTIME may be set: it is asked again when the time has passed by the other clock. */
 static bool timeout_passed(const struct futex_timeout *timeout)
 {
 	return clock_now(timeout->clock_id) >= timeout->at;
