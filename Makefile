@@ -57,6 +57,9 @@ all: $(if $(MAIN),bin/sandbox bin/runsc bin/containerd-shim-runsc-v1,$(OBJS))
 $(BUILD)/sandbox: $(OBJS)
 	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(OBJS) $(LDLIBS)
 
+# The same without bin/: to see whether it builds.
+program: $(if $(MAIN),$(BUILD)/sandbox,$(OBJS))
+
 bin/sandbox: $(BUILD)/sandbox $(if $(SAN),,FORCE)
 	$(Q)mkdir -p bin
 	$(Q)$(if $(SAN),:,[ $@ -ef $< ] || ln -f $< $@)
@@ -104,7 +107,7 @@ help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 FORCE:
-.PHONY: all deps run install clean help FORCE
+.PHONY: all program deps run install clean help FORCE
 .SECONDARY:
 
 include mk/lint.mk mk/tests.mk mk/platform.mk

@@ -193,6 +193,7 @@ static void make_files(struct ctx *c)
 	mount_at(c, procfs_create(), "/proc");
 	mount_at(c, sysfs_create(), "/sys");
 	mount_at(c, devfs_create(), "/dev");
+	must(devfs_populate(c) == 0, "making devices");
 	must(vfs_mkdir(c, AT_FDCWD, "/tmp", 01777) == 0, "mkdir");
 	make_program(c, "/init");
 }
@@ -213,6 +214,8 @@ struct cpu *kernel_boot(void)
 	platform = &platform_fake;
 	must(platform->init(&config) == 0, "starting the platform");
 	fake_on_start(on_start);
+	devfs_init();
+	tmpfs_register();
 	park_hook = on_park;
 	parker_init(&c.parker);
 	c.raise = no_raise;
