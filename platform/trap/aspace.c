@@ -203,6 +203,7 @@ static void thread_end(struct trap_cpu *c)
 	struct cpu_event ev;
 
 	list_add(c, SYS_exit, (uint64_t[6]){0}, 0);
+	c->own_list = true;
 	if (list_send(c, ANSWER_RESUME))
 		while (wait_report(c, &ev) != REPORTED_LOST)
 			aspace_kill(c->cpu.aspace); /* the guest plays tricks */
@@ -215,6 +216,9 @@ void trap_cpu_put(struct cpu *cpu)
 	struct aspace *a = cpu->aspace;
 	bool last, park;
 
+	if (c->door)
+		door_own(c);
+	spin_forget(c);
 	if (__atomic_load_n(&a->cpus, __ATOMIC_RELAXED) > 1)
 		list_run(c); /* what the cpu still owed its aspace */
 	list_reset(c);
@@ -459,6 +463,7 @@ int aspaces_init(const struct platform_config *config)
 	raise_fd_limit();
 	if ((err = map_files(aspace_count, &ctl_fd)) || (err = mother_init(ctl_fd)))
 		return err;
+	spin_init(config, ctl_base + BEAT_OFFSET);
 	t = &aspaces[0];
 	aspace_place(t);
 	mutex_init(&t->lock);

@@ -46,15 +46,23 @@ void run_init(const struct platform_config *config)
 	poll_first = major < 6 || (major == 6 && minor < 11);
 }
 
-bool answer(struct trap_cpu *c, int64_t value)
+bool answer_report(const struct trap_cpu *c, uint64_t notification, int64_t value)
 {
-	struct seccomp_notif_resp r = {.id = c->notification, .val = value};
+	struct seccomp_notif_resp r = {.id = notification, .val = value};
 	int err;
 
 	do
 		err = ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SEND, &r);
 	while (err && errno == EINTR);
 	return err == 0;
+}
+
+bool answer(struct trap_cpu *c, int64_t value)
+{
+	if (!c->door)
+		return answer_report(c, c->notification, value);
+	door_answer(c, value);
+	return true;
 }
 
 /* Waits if `block`: true if all users of the filter are gone. */
@@ -79,8 +87,6 @@ static bool receive(struct trap_cpu *c, struct seccomp_notif *n)
 		if (errno != EINTR && (errno != ENOENT || hung_up(c, false)))
 			return false;
 	}
-	c->notification = n->id;
-	c->tid = (pid_t)n->pid;
 	return true;
 }
 
@@ -90,6 +96,8 @@ bool first_report(struct trap_cpu *c)
 
 	if (!receive(c, &n))
 		return false;
+	c->notification = n.id;
+	c->tid = (pid_t)n.pid;
 	c->fs_base = n.data.args[3];
 	c->gs_base = n.data.args[4];
 	return true;
@@ -104,7 +112,7 @@ static void show_rip(struct trap_cpu *c)
 		c->regs.rcx = c->regs.rip;
 }
 
-static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
+void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 {
 	frame_read(c);
 	show_rip(c);
@@ -126,11 +134,19 @@ static void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 	}
 }
 
-/* A report from guest code. False: one that the guest has nothing to do with, answered. */
-static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, struct cpu_event *ret_ev)
+/* Goes on with the frame as it is, if no kick has come meanwhile. */
+static bool answer_at_once(struct trap_cpu *c)
+{
+	if (!enter_guest(c, CPU_ATTACHED, 0))
+		return false;
+	answer(c, c->fp_live ? ANSWER_IRET : ANSWER_RESUME);
+	return true;
+}
+
+/* A report from guest code, claimed. False: one that the guest has nothing to do with, answered. */
+static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, bool kicked, struct cpu_event *ret_ev)
 {
 	int signo = (int)n->data.args[0];
-	uint32_t state;
 	uint64_t to;
 
 	if (c->turned_back) {
@@ -142,56 +158,114 @@ static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, stru
 	c->fs_base = n->data.args[3];
 	c->gs_base = n->data.args[4];
 	if (signo == KICK_SIGNAL) {
-		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
-		if ((state & CPU_RUNNING) && !(state & CPU_KICKED)) {
-			answer(c, c->fp_live ? ANSWER_IRET : ANSWER_RESUME);
+		__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
+		if (!kicked && answer_at_once(c))
 			return false;
-		}
-	}
-	if (signo == SIGTRAP || signo == SIGSEGV) {
+	} else if (signo == SIGTRAP || signo == SIGSEGV) {
 		to = patch_redirect(c, signo, frame_reg(c, c->frame, REG_RIP));
 		if (to) {
 			frame_set_reg(c, c->frame, REG_RIP, to);
-			answer(c, ANSWER_RESUME);
-			return false;
+			if (answer_at_once(c))
+				return false;
+			signo = KICK_SIGNAL;
 		}
 	}
 	make_event(c, signo, ret_ev);
+	if (c->frame == T_FAST)
+		spin_note(c);
 	return true;
+}
+
+/* A report from the stub's own code that the stub's own code has caused. */
+static bool stub_report_ok(struct trap_cpu *c, const struct seccomp_notif *n, uint32_t frame, uint64_t rip)
+{
+	int signo = (int)n->data.args[0];
+
+	if (nested_report(c, signo, frame, rip))
+		return true;
+	log_debug("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid, signo, rip);
+	return false;
+}
+
+/* The state without the spinner's short look. */
+static uint32_t state_settled(const struct trap_cpu *c)
+{
+	uint32_t old;
+
+	while ((old = __atomic_load_n((const uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_PROBED)
+		__builtin_ia32_pause();
+	return old;
+}
+
+/* The thread is gone. Whoever has its event, if anybody has, finds us gone too and tells the client. */
+static enum report lost(struct trap_cpu *c)
+{
+	uint32_t old, drop;
+
+	if (c->own_list)
+		return REPORTED_LOST;
+	do {
+		old = state_settled(c);
+		drop = old & CPU_RUNNING ? CPU_RUNNING | CPU_KICKED : CPU_ATTACHED;
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~drop, false, __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST));
+	if (old & CPU_RUNNING)
+		return REPORTED_LOST;
+	syscall(SYS_futex, &c->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	return REPORTED_DETACHED;
+}
+
+/* The owner of an event at the door has asked for a report: it is answered there. */
+static enum report hand_over_report(struct trap_cpu *c, uint64_t id)
+{
+	c->notification = id;
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_ATTACHED, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &c->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	return REPORTED_DETACHED;
 }
 
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 {
 	struct seccomp_notif n;
-	uint32_t frame;
+	uint32_t frame, state;
 	uint64_t rip;
 
 	while (receive(c, &n)) {
 		frame = frame_offset(c, n.data.args[1]);
+		if (frame && n.data.args[5] == REPORT_OWN && !c->own_list) {
+			if (!claim_event(c, &state))
+				return hand_over_report(c, n.id);
+			frame = 0; /* nobody has asked */
+		}
 		if (!frame) {
 			aspace_kill(c->cpu.aspace);
 			continue;
 		}
+		rip = frame_reg(c, frame, REG_RIP);
+		if (n.data.args[5] != REPORT_LIST && rip - STUB_CODE < STUB_CODE_SIZE &&
+		    !undo_fast_answer(c, (int)n.data.args[0], frame, rip)) {
+			c->nested = n.id;
+			if (!stub_report_ok(c, &n, frame, rip))
+				aspace_kill(c->cpu.aspace);
+			continue;
+		}
+		state = 0;
+		if (!c->own_list && !claim_event(c, &state)) { /* two events of one thread: not without tricks */
+			aspace_kill(c->cpu.aspace);
+			continue;
+		}
+		c->notification = n.id;
 		if (n.data.args[5] == REPORT_LIST) {
 			c->list_result = (int64_t)n.data.args[2];
 			return REPORTED_LIST;
 		}
-		rip = frame_reg(c, frame, REG_RIP);
-		if (rip - STUB_CODE < STUB_CODE_SIZE && !undo_fast_answer(c, (int)n.data.args[0], frame, rip)) {
-			if (!nested_report(c, (int)n.data.args[0], frame, rip)) {
-				log_error("stub %d: signal %d at %#lx in the stub", c->cpu.aspace->pid,
-					  (int)n.data.args[0], rip);
-				aspace_kill(c->cpu.aspace);
-			}
-		} else if (guest_report(c, &n, ret_ev)) {
+		if (guest_report(c, &n, state & CPU_KICKED, ret_ev))
 			return REPORTED_EVENT;
-		}
 	}
-	return REPORTED_LOST;
+	return lost(c);
 }
 
-/* Sets RUNNING unless there is a kick to be told; that one is taken. */
-static bool enter_guest(struct trap_cpu *c)
+bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need)
 {
 	uint32_t old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
 
@@ -200,14 +274,27 @@ static bool enter_guest(struct trap_cpu *c)
 			__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_KICKED, __ATOMIC_SEQ_CST);
 			return false;
 		}
-	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING, false, __ATOMIC_SEQ_CST,
-					      __ATOMIC_SEQ_CST));
+		if ((old & need) != need)
+			return false;
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | also, false,
+					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	return true;
 }
 
-static void leave_guest(struct trap_cpu *c)
+bool claim_event(struct trap_cpu *c, uint32_t *ret_old)
 {
-	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_RUNNING | CPU_KICKED), __ATOMIC_SEQ_CST);
+	uint32_t old = state_settled(c);
+
+	do {
+		if (old & CPU_PROBED)
+			old = state_settled(c);
+		if (!(old & CPU_RUNNING))
+			return false;
+	} while ((old & CPU_PROBED) ||
+		 !__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)(CPU_RUNNING | CPU_KICKED),
+					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	*ret_old = old;
+	return true;
 }
 
 /* gs is borrowed while the guest does not use it: patched sites find their thread by it (stub.S). */
@@ -225,15 +312,20 @@ static void queue_bases(struct trap_cpu *c)
 	}
 }
 
-static bool resume(struct trap_cpu *c)
+void prepare_resume(struct trap_cpu *c)
 {
-	uint64_t how;
-
 	if (c->trapped)
 		patch_count(c, c->trapped, (uint32_t)c->regs.orig_rax);
 	c->trapped = 0;
 	queue_bases(c);
-	how = frame_write(c);
+	if (c->door && c->map_fd >= 0)
+		door_own(c);
+}
+
+bool resume(struct trap_cpu *c)
+{
+	uint64_t how = frame_write(c);
+
 	if (c->queued)
 		return list_send(c, how == ANSWER_RESUME ? ANSWER_LIST : how);
 	return answer(c, (int64_t)how);
@@ -244,17 +336,18 @@ static void fatal(struct cpu_event *ev, int signo)
 	*ev = (struct cpu_event){.kind = CPU_FAULT, .signo = signo, .code = SI_KERNEL};
 }
 
-static void next_event(struct trap_cpu *c, struct cpu_event *ev)
+/* False: the cpu is not ours any more. */
+static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
 {
 	memset(ev, 0, sizeof(*ev));
-	if (!enter_guest(c)) {
-		ev->kind = CPU_KICK;
-		return;
-	}
 	if (c->regs.rip + CANONICAL_END >= 2 * CANONICAL_END) { /* the stub's iretq would fault instead of the guest */
 		fatal(ev, SIGSEGV);
-		leave_guest(c);
-		return;
+		return true;
+	}
+	prepare_resume(c);
+	if (!enter_guest(c, CPU_ATTACHED, 0)) {
+		ev->kind = CPU_KICK;
+		return true;
 	}
 	resume(c); /* a failure shows as a lost stub */
 	switch (wait_report(c, ev)) {
@@ -263,25 +356,33 @@ static void next_event(struct trap_cpu *c, struct cpu_event *ev)
 	case REPORTED_LIST:
 		ev->kind = CPU_KICK;
 		if (c->list_result < 0 && c->list_result >= -4095) {
-			log_error("stub %d: queued memory work failed: %ld", c->cpu.aspace->pid, (long)c->list_result);
+			log_debug("stub %d: queued memory work failed: %ld", c->cpu.aspace->pid, (long)c->list_result);
 			fatal(ev, SIGKILL);
 		}
 		break;
 	case REPORTED_LOST:
 		ev->kind = CPU_LOST;
 		break;
+	case REPORTED_DETACHED:
+		return false;
 	}
-	leave_guest(c);
+	return true;
 }
 
-static void run(struct trap_cpu *c)
+void run_event(struct trap_cpu *c, struct cpu_event *ev)
+{
+	while (client->event(&c->cpu, ev) == CPU_RESUME)
+		if (!next_event(c, ev))
+			return;
+	/* c may be running elsewhere, or gone */
+}
+
+void run(struct trap_cpu *c)
 {
 	struct cpu_event ev;
 
-	do
-		next_event(c, &ev);
-	while (client->event(&c->cpu, &ev) == CPU_RESUME);
-	/* c may be running elsewhere, or gone */
+	if (next_event(c, &ev))
+		run_event(c, &ev);
 }
 
 static void *worker_main(void *arg)
@@ -289,7 +390,10 @@ static void *worker_main(void *arg)
 	struct worker self = {.job = arg};
 
 	for (;;) {
-		run(self.job);
+		if (self.job)
+			run(self.job);
+		else
+			spin_main();
 		pthread_mutex_lock(&workers_lock);
 		self.wake = 0;
 		self.next = idle;
@@ -323,24 +427,31 @@ static int worker_create(struct trap_cpu *c)
 	return -err;
 }
 
-void trap_cpu_start(struct cpu *cpu)
+int worker_give(struct trap_cpu *c)
 {
-	struct trap_cpu *c = to_trap(cpu);
 	struct worker *w;
-	int err;
 
 	pthread_mutex_lock(&workers_lock);
 	w = idle;
 	if (w)
 		idle = w->next;
 	pthread_mutex_unlock(&workers_lock);
-	if (w) {
-		w->job = c;
-		__atomic_store_n(&w->wake, 1, __ATOMIC_RELEASE);
-		syscall(SYS_futex, &w->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-		return;
-	}
-	err = worker_create(c);
+	if (!w)
+		return worker_create(c);
+	w->job = c;
+	__atomic_store_n(&w->wake, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, &w->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	return 0;
+}
+
+void trap_cpu_start(struct cpu *cpu)
+{
+	struct trap_cpu *c = to_trap(cpu);
+	int err;
+
+	if (c->door)
+		door_own(c);
+	err = worker_give(c);
 	if (err) {
 		/* Without a thread the cpu cannot even be told so: its aspace ends, and a later start will say it. */
 		log_error("no thread for a guest thread: %s", strerror(-err));

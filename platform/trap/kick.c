@@ -15,16 +15,21 @@
 
 #include "platform/trap/trap.h"
 
+void kick_signal(struct trap_cpu *c)
+{
+	uint32_t old = __atomic_fetch_or((uint32_t *)&c->state, CPU_SIGNAL, __ATOMIC_SEQ_CST);
+
+	if (!(old & CPU_SIGNAL))
+		syscall(SYS_tgkill, c->cpu.aspace->pid, c->tid, KICK_SIGNAL);
+}
+
 void trap_cpu_kick(struct cpu *cpu)
 {
 	struct trap_cpu *c = to_trap(cpu);
 	uint32_t old = __atomic_fetch_or((uint32_t *)&c->state, CPU_KICKED, __ATOMIC_SEQ_CST);
 
-	if (!(old & CPU_RUNNING))
-		return;
-	old = __atomic_fetch_or((uint32_t *)&c->state, CPU_SIGNAL, __ATOMIC_SEQ_CST);
-	if (!(old & CPU_SIGNAL))
-		syscall(SYS_tgkill, cpu->aspace->pid, c->tid, KICK_SIGNAL);
+	if (old & CPU_RUNNING)
+		kick_signal(c);
 }
 
 /* The stub was about to resume c's frame: let it report that instead. */
@@ -46,27 +51,33 @@ static void end_list_early(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 		frame_set_reg(c, frame, REG_RIP, STUB_ADDR(stub_list_test));
 }
 
-/* A call that waits at the door for an answer, or has one. */
-static void divert_at_door(struct trap_cpu *c, uint32_t frame)
-{
-	uint32_t *door = (uint32_t *)(cpu_thr(c) + T_DOOR);
-
-	if (__atomic_load_n(door, __ATOMIC_SEQ_CST) != DOOR_ANSWERED)
-		return;
-	if (__atomic_load_n((uint64_t *)(cpu_thr(c) + T_ANSWER), __ATOMIC_SEQ_CST) == ANSWER_LIST) {
-		end_list_early(c, frame, 0);
-		return;
-	}
-	__atomic_store_n(door, DOOR_IDLE, __ATOMIC_SEQ_CST);
-	turn_back(c, frame);
-}
-
 static void divert_answered(struct trap_cpu *c, uint32_t frame, int64_t rax)
 {
 	if (rax == ANSWER_RESUME || rax == ANSWER_IRET || rax == ANSWER_FAST)
 		turn_back(c, frame);
 	else if (rax > 0)
 		end_list_early(c, frame, 0);
+}
+
+/*
+ * A call that waits at the door, or has just been answered there. RUNNING is set, so the answer is there or about to be,
+ * unless nobody has taken the call yet: then its event is still to come.
+ */
+static void divert_at_door(struct trap_cpu *c, uint32_t frame, uint64_t rip)
+{
+	uint32_t *door = (uint32_t *)(cpu_thr(c) + T_DOOR), now = 0;
+
+	for (unsigned tries = 0; tries < 10000 && rip <= STUB_ADDR(stub_door_answered); tries++) {
+		now = __atomic_load_n(door, __ATOMIC_SEQ_CST);
+		if (now != DOOR_TAKEN && now != DOOR_WAITING)
+			break;
+		__builtin_ia32_pause();
+	}
+	if (now != DOOR_ANSWERED && rip <= STUB_ADDR(stub_door_answered))
+		return;
+	divert_answered(c, frame, __atomic_load_n((int64_t *)(cpu_thr(c) + T_ANSWER), __ATOMIC_SEQ_CST));
+	if (c->turned_back)
+		__atomic_store_n(door, DOOR_IDLE, __ATOMIC_SEQ_CST);
 }
 
 static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
@@ -78,7 +89,7 @@ static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 		return;
 	if (rip >= STUB_ADDR(stub_resume_end)) {
 		if (rip >= STUB_ADDR(stub_door))
-			divert_at_door(c, frame);
+			divert_at_door(c, frame, rip);
 		return;
 	}
 	if (rip >= STUB_ADDR(stub_resume_fast)) {
@@ -138,6 +149,6 @@ bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 	} else {
 		return false;
 	}
-	answer(c, ANSWER_RESUME); /* a failure shows at the next report */
+	answer_report(c, c->nested, ANSWER_RESUME); /* a failure shows at the next report */
 	return true;
 }

@@ -76,6 +76,8 @@ bool list_send(struct trap_cpu *c, uint64_t final)
 	bool sent = false;
 	int err;
 
+	if (c->door && (c->map_fd >= 0 || final == ANSWER_RESUME))
+		door_own(c);
 	if (c->map_fd >= 0)
 		list_add(c, SYS_close, (uint64_t[6]){FD_MAP + c->slot}, CMD_MAY_FAIL);
 	*(volatile uint64_t *)(ctl + C_COUNT) = c->queued;
@@ -100,9 +102,9 @@ int list_run(struct trap_cpu *c)
 
 	if (c->queued == 0)
 		return 0;
-	if (!list_send(c, ANSWER_RESUME))
-		return -ESRCH;
-	r = wait_report(c, &ev);
+	c->own_list = true;
+	r = list_send(c, ANSWER_RESUME) ? wait_report(c, &ev) : REPORTED_LOST;
+	c->own_list = false;
 	if (r == REPORTED_LIST)
 		return c->list_result < 0 && c->list_result >= -4095 ? (int)c->list_result : 0;
 	/* Anything else is a guest that has made a report of its own from the stub's code: it gets what it asked for. */

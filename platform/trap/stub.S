@@ -30,7 +30,7 @@
 	.globl stub_start, stub_end, stub_boot, stub_signal, stub_restorer
 	.globl stub_report, stub_answered, stub_list, stub_resume, stub_resume_end
 	.globl stub_list_test, stub_list_branch, stub_cas, stub_cas_fault
-	.globl stub_resume_sp, stub_list_failed
+	.globl stub_resume_sp, stub_list_failed, stub_door_answered
 	.globl stub_store1, stub_store8, stub_xsave, stub_store_fault, stub_resume_fast, stub_door
 	.globl stub_fast, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
 	.globl stub_fast_gid, stub_fast_egid
@@ -443,7 +443,7 @@ fast_save:
 stub_door:
 	mov (%rbp), %eax
 	cmp $DOOR_ANSWERED, %eax
-	je door_answered
+	je stub_door_answered
 	cmp $DOOR_REPORT, %eax
 	je door_report
 	pause
@@ -481,7 +481,7 @@ door_report:
 	movl $DOOR_IDLE, (%rbp)
 	mov $REPORT_OWN, %r9d
 	jmp stub_report
-door_answered:
+stub_door_answered:
 	movl $DOOR_IDLE, (%rbp)
 	mov T_ANSWER - T_DOOR(%rbp), %rax
 	jmp stub_answered

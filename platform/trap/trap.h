@@ -35,6 +35,8 @@ struct aspace {
 enum {
 	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
 	CPU_KICKED = 2,  /* somebody wants an event */
+	CPU_PROBED = 8,  /* the spinner looks whether there is a call at the door: RUNNING will be back or not at once */
+	CPU_ATTACHED = 16, /* a worker waits for reports */
 	CPU_SIGNAL = 4,  /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
 };
 
@@ -56,7 +58,12 @@ struct trap_cpu {
 	int map_fd;                 /* ours, to be handed over with the list; -1 none */
 	uint64_t map_dev, map_ino;
 	int map_flags;
+	bool door;                  /* the event came by the door: there is no report to answer. The event's owner's */
+	unsigned hot;               /* fast calls in quick succession; the worker's */
+	uint64_t last_call;         /* time stamp of the last one */
 	bool turned_back;           /* a resume was undone by a kick: regs and FP state are still what they were */
+	bool own_list;              /* list_run() waits for its result: the event stays with it */
+	uint64_t nested;            /* a report from inside the stub's code */
 	int64_t list_result;        /* of the last list that was reported */
 	_Atomic uint32_t state;
 	struct trap_cpu *next;      /* parked, or waiting for a worker */
@@ -67,6 +74,7 @@ enum report {
 	REPORTED_EVENT, /* registers and the event are filled in */
 	REPORTED_LIST,  /* a list has ended with list_result */
 	REPORTED_LOST,
+	REPORTED_DETACHED, /* another thread has taken over the cpu, which may be gone */
 };
 
 static inline struct trap_cpu *to_trap(struct cpu *c)
@@ -98,7 +106,7 @@ static inline uint64_t ctl_address(unsigned slot)
 extern const char stub_start[], stub_end[], stub_boot[], stub_signal[], stub_restorer[];
 extern const char stub_report[], stub_answered[], stub_list[], stub_resume[], stub_resume_end[];
 extern const char stub_list_test[], stub_list_branch[], stub_cas[], stub_cas_fault[];
-extern const char stub_resume_sp[], stub_list_failed[];
+extern const char stub_resume_sp[], stub_list_failed[], stub_door_answered[];
 extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
 extern const char stub_fast[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[], stub_fast_euid[];
 extern const char stub_fast_gid[], stub_fast_egid[];
@@ -159,15 +167,46 @@ const struct platform_vdso *trap_vdso(void);
 /* cpu.c */
 /* The next report; nested ones are sorted out. */
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev);
-/* Answers the pending report; false if the thread is gone. */
+/* Answers the event's report, or the call at the door; false if the thread is gone. */
 bool answer(struct trap_cpu *c, int64_t value);
+bool answer_report(const struct trap_cpu *c, uint64_t notification, int64_t value);
 /* Waits for a new thread's first report; false if there is none. */
 bool first_report(struct trap_cpu *c);
+/* Makes an event of the frame that has been taken. */
+void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
+/* What the resume needs and may have to wait for. The cpu is not RUNNING yet. */
+void prepare_resume(struct trap_cpu *c);
+/* Sets RUNNING and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. */
+bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need);
+/* Takes the event of a running cpu: false if somebody else has it. */
+bool claim_event(struct trap_cpu *c, uint32_t *ret_old);
+bool resume(struct trap_cpu *c);
+/* Runs c until it stops, on the calling thread. */
+void run(struct trap_cpu *c);
+/* An event of c is to be handled first. */
+void run_event(struct trap_cpu *c, struct cpu_event *ev);
+/* Gives c to a worker, or NULL: the role of the spinner. -errno if there is no thread. */
+int worker_give(struct trap_cpu *c);
 void trap_cpu_start(struct cpu *cpu);
 void trap_cpu_kick(struct cpu *cpu);
 void run_init(const struct platform_config *config);
 
+/* spin.c: calls of busy threads are handed over in shared memory. */
+void spin_init(const struct platform_config *config, char *beat);
+/* A fast call of c has been reported: enough of them call the spinner. */
+void spin_note(struct trap_cpu *c);
+/* What a worker that has got the role runs. */
+void spin_main(void);
+/* The spinner must not look at c any more when this returns. */
+void spin_forget(struct trap_cpu *c);
+/* Answers a call at the door. */
+void door_answer(struct trap_cpu *c, int64_t value);
+/* Makes an event at the door an ordinary one, with a report to answer; the former worker leaves. */
+void door_own(struct trap_cpu *c);
+
 /* kick.c */
+/* Sends the signal for a kick, unless one is in flight. */
+void kick_signal(struct trap_cpu *c);
 /* A report from inside the stub's own code: true if it has been answered, false if the stub must die. */
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip);
 

@@ -1,0 +1,332 @@
+/*
+ * The spinner: while a guest thread makes calls in quick succession and a processor is free, one thread of ours looks at the
+ * doors of such threads, so that a call costs a cache line each way instead of two wake-ups.
+ *
+ * Guarded: the spinner publishes a heartbeat; stubs use the door only while it is fresh, and fall back to a report when nobody
+ * takes the call. It stops after SPIN_NS without a call, and promotions that did not pay are followed by a growing pause. It
+ * keeps off the processor of the guest thread that called for it. An idle sandbox has no spinner.
+ *
+ * The spinner runs the upcall itself. If that sleeps (park_hook), or the cpu needs a report (a file to hand over, a
+ * list to wait for), the role is given up and the thread goes on as an ordinary worker; the stub meanwhile sleeps on its door.
+ *
+ * Ownership: a running cpu has a worker that waits for reports (ATTACHED). The spinner takes an event by clearing RUNNING, as the
+ * worker does, so that a cpu has one owner whatever a guest writes to the door. door_own() asks the stub for a report; the worker that
+ * gets it leaves, and the owner is the worker from then on. hot[] holds cpus that may be given back at any time: the spinner names the one it looks at in
+ * `looking_at`, and spin_forget() waits until it is another one.
+ */
+#include <cpuid.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "platform/trap/trap.h"
+#include "sentry/base/wait.h"
+
+#define SPIN_NS 5000
+#define BEAT_NS 1500
+#define CLOSE_NS 15000 /* calls this close together are a burst */
+#define BURST 16
+#define WORTH 64       /* calls that make a promotion productive */
+#define PAUSE_MIN_NS 200000
+#define PAUSE_MAX_NS 50000000
+#define HOT_MAX 8
+#define OWN_TIMEOUT_S 1
+
+static const struct platform_client *client;
+static bool enabled;
+static char *beat;
+static cpu_set_t all_cpus;
+static uint64_t tsc_start, ns_start;
+static uint64_t ticks_per_us; /* 0: not known yet */
+
+static struct trap_cpu *hot[HOT_MAX]; /* atomic */
+static struct trap_cpu *looking_at;   /* atomic */
+static uint32_t role;                 /* atomic: 1 while there is a spinner */
+static unsigned guest_processor;      /* of the promoter */
+static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
+
+static __thread bool spinning; /* this thread has the role */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static bool tsc_usable(void)
+{
+	uint32_t a, b, c, d;
+
+	return __get_cpuid(0x80000007, &a, &b, &c, &d) && (d >> 8 & 1);
+}
+
+static uint64_t *beat_word(unsigned off)
+{
+	return (uint64_t *)(beat + off);
+}
+
+/* From how far the clock and the counter have come since the start. */
+static bool calibrate(void)
+{
+	uint64_t ns = now_ns() - ns_start, ticks = __rdtsc() - tsc_start;
+
+	if (ticks_per_us)
+		return true;
+	if (ns < 1000000)
+		return false;
+	__atomic_store_n(beat_word(BEAT_LIMIT), ticks * BEAT_NS / ns, __ATOMIC_RELAXED);
+	__atomic_store_n(beat_word(BEAT_WAIT), ticks * SPIN_NS / ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&ticks_per_us, ticks * 1000 / ns, __ATOMIC_SEQ_CST);
+	return ticks_per_us != 0;
+}
+
+static void give_up_role(void)
+{
+	spinning = false;
+	__atomic_store_n(beat_word(BEAT_TIME), 0, __ATOMIC_SEQ_CST);
+	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+	__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
+}
+
+static void before_park(void)
+{
+	if (spinning)
+		give_up_role();
+}
+
+void spin_init(const struct platform_config *config, char *beat_page)
+{
+	client = config->client;
+	beat = beat_page;
+	sched_getaffinity(0, sizeof(all_cpus), &all_cpus);
+	enabled = !config->no_spin && CPU_COUNT(&all_cpus) > 1 && tsc_usable();
+	tsc_start = __rdtsc();
+	ns_start = now_ns();
+	park_hook = before_park;
+}
+
+/* Calling the spinner. */
+
+static bool hot_add(struct trap_cpu *c)
+{
+	for (unsigned i = 0; i < HOT_MAX; i++)
+		if (__atomic_load_n(&hot[i], __ATOMIC_RELAXED) == c)
+			return true;
+	for (unsigned i = 0; i < HOT_MAX; i++) {
+		struct trap_cpu *none = NULL;
+
+		if (__atomic_compare_exchange_n(&hot[i], &none, c, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			return true;
+	}
+	return false;
+}
+
+static void promote(struct trap_cpu *c)
+{
+	uint32_t none = 0;
+
+	if (!calibrate() || !hot_add(c))
+		return;
+	if (now_ns() < __atomic_load_n(&pause_until, __ATOMIC_RELAXED))
+		return;
+	if (!__atomic_compare_exchange_n(&role, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return;
+	guest_processor = (unsigned)sched_getcpu();
+	if (worker_give(NULL))
+		__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
+}
+
+void spin_note(struct trap_cpu *c)
+{
+	uint64_t now = __rdtsc(), per_us = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED);
+
+	if (!enabled)
+		return;
+	c->hot = now - c->last_call < (per_us ? per_us : 3000) * CLOSE_NS / 1000 ? c->hot + 1 : 0;
+	c->last_call = now;
+	if (c->hot >= BURST) {
+		c->hot = 0;
+		promote(c);
+	}
+}
+
+void spin_forget(struct trap_cpu *c)
+{
+	for (unsigned i = 0; i < HOT_MAX; i++) {
+		struct trap_cpu *it = c;
+
+		__atomic_compare_exchange_n(&hot[i], &it, NULL, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	}
+	while (__atomic_load_n(&looking_at, __ATOMIC_SEQ_CST) == c)
+		__builtin_ia32_pause();
+}
+
+/* The door. */
+
+static uint32_t *door_of(const struct trap_cpu *c)
+{
+	return (uint32_t *)(cpu_thr(c) + T_DOOR);
+}
+
+static void door_set(struct trap_cpu *c, uint32_t value)
+{
+	uint32_t *door = door_of(c);
+
+	if (__atomic_exchange_n(door, value, __ATOMIC_SEQ_CST) == DOOR_WAITING)
+		syscall(SYS_futex, door, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void door_answer(struct trap_cpu *c, int64_t value)
+{
+	c->door = false; /* the next event may come from now on */
+	__atomic_store_n((int64_t *)(cpu_thr(c) + T_ANSWER), value, __ATOMIC_RELAXED);
+	door_set(c, DOOR_ANSWERED);
+}
+
+void door_own(struct trap_cpu *c)
+{
+	const struct timespec ts = {OWN_TIMEOUT_S, 0};
+	uint32_t now;
+
+	if (spinning)
+		give_up_role();
+	door_set(c, DOOR_REPORT);
+	while ((now = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_ATTACHED)
+		if (syscall(SYS_futex, &c->state, FUTEX_WAIT_PRIVATE, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT)
+			aspace_kill(c->cpu.aspace); /* the guest has played with the word */
+	c->door = false;
+}
+
+/* Puts back a cpu that had no call: a kick may have come meanwhile. */
+static void unclaim(struct trap_cpu *c)
+{
+	uint32_t old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
+
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_PROBED) | CPU_RUNNING,
+					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+	if (old & CPU_KICKED)
+		kick_signal(c);
+}
+
+/* Takes the call at c's door, if there is one. */
+static bool door_take(struct trap_cpu *c)
+{
+	uint32_t *door = door_of(c), request = DOOR_REQUEST, old;
+
+	if (__atomic_load_n(door, __ATOMIC_ACQUIRE) != DOOR_REQUEST)
+		return false;
+	old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
+	do
+		if ((old & (CPU_RUNNING | CPU_PROBED)) != CPU_RUNNING)
+			return false;
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_RUNNING) | CPU_PROBED,
+					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	if (!__atomic_compare_exchange_n(door, &request, DOOR_TAKEN, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		unclaim(c);
+		return false;
+	}
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_PROBED | CPU_KICKED), __ATOMIC_SEQ_CST);
+	return true;
+}
+
+/* Handles the call that has been taken. */
+static void door_event(struct trap_cpu *c)
+{
+	struct cpu_event ev = {.kind = CPU_SYSCALL};
+
+	c->door = true;
+	c->turned_back = false;
+	frame_take(c, slot_address(c->slot) + T_FAST);
+	memcpy(&c->fs_base, cpu_thr(c) + T_FAST + 8, sizeof(c->fs_base));
+	c->gs_base = ctl_address(c->slot);
+	make_event(c, SIGSYS, &ev);
+	while (client->event(&c->cpu, &ev) == CPU_RESUME) {
+		prepare_resume(c);
+		if (!c->door || c->regs.rip >> 47) { /* ours as a worker now */
+			if (c->door)
+				door_own(c);
+			run(c);
+			return;
+		}
+		if (enter_guest(c, 0, CPU_ATTACHED)) {
+			resume(c);
+			return;
+		}
+		if (!(__atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST) & CPU_ATTACHED)) { /* the stub is gone */
+			if (spinning)
+				give_up_role();
+			c->door = false;
+			run(c);
+			return;
+		}
+		memset(&ev, 0, sizeof(ev));
+		ev.kind = CPU_KICK;
+	}
+}
+
+/* One look at all doors: the calls that were handled. Ends early when the role is lost. */
+static unsigned scan(void)
+{
+	unsigned handled = 0;
+
+	for (unsigned i = 0; i < HOT_MAX && spinning; i++) {
+		struct trap_cpu *c = __atomic_load_n(&hot[i], __ATOMIC_SEQ_CST);
+		bool taken;
+
+		if (!c)
+			continue;
+		__atomic_store_n(&looking_at, c, __ATOMIC_SEQ_CST);
+		taken = __atomic_load_n(&hot[i], __ATOMIC_SEQ_CST) == c && door_take(c);
+		__atomic_store_n(&looking_at, NULL, __ATOMIC_SEQ_CST);
+		if (taken) {
+			door_event(c);
+			handled++;
+		}
+	}
+	return handled;
+}
+
+static void keep_off(unsigned processor)
+{
+	cpu_set_t set = all_cpus;
+
+	CPU_CLR(processor, &set);
+	if (CPU_COUNT(&set))
+		sched_setaffinity(0, sizeof(set), &set);
+}
+
+void spin_main(void)
+{
+	uint64_t last, now, span = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED) * SPIN_NS / 1000;
+	unsigned calls = 0, n;
+
+	spinning = true;
+	keep_off(guest_processor);
+	/* The first call may be some way off: its thread does not know of us yet. */
+	for (last = now = __rdtsc(); spinning && now - last < (calls ? span : 4 * span); now = __rdtsc()) {
+		__atomic_store_n(beat_word(BEAT_TIME), now, __ATOMIC_RELEASE);
+		n = scan();
+		calls += n;
+		if (n)
+			last = __rdtsc();
+		__builtin_ia32_pause();
+	}
+	if (spinning) {
+		__atomic_store_n(beat_word(BEAT_TIME), 0, __ATOMIC_SEQ_CST);
+		calls += scan();
+	}
+	if (calls >= WORTH)
+		pause_ns = 0;
+	else
+		pause_ns = pause_ns ? MIN(pause_ns * 2, PAUSE_MAX_NS) : PAUSE_MIN_NS;
+	__atomic_store_n(&pause_until, now_ns() + pause_ns, __ATOMIC_RELAXED);
+	if (spinning)
+		give_up_role();
+}
