@@ -416,27 +416,26 @@ int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 	return 0;
 }
 
-/* The two files and our views of them. */
+/*
+ * The two files and our views of them. Once we have ours, the control file is sealed: no new mapping of it is writable. (Opening it
+ * again read-only would need /proc, which is not there.)
+ */
 static int map_files(unsigned count, int *ret_ctl_fd)
 {
-	int rw = memfd_create("control", MFD_CLOEXEC), ro;
-	char path[64];
+	int rw = memfd_create("control", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	thr_fd = memfd_create("threads", MFD_CLOEXEC);
 	if (rw < 0 || thr_fd < 0)
 		return -errno;
 	if (ftruncate(rw, (off_t)count * CTL_SIZE) || ftruncate(thr_fd, (off_t)count * THR_SIZE))
 		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", rw);
-	ro = open(path, O_RDONLY | O_CLOEXEC);
-	if (ro < 0)
-		return -errno;
 	ctl_base = mmap(NULL, (size_t)count * CTL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, rw, 0);
 	thr_base = mmap(NULL, (size_t)count * THR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, thr_fd, 0);
 	if (ctl_base == MAP_FAILED || thr_base == MAP_FAILED)
 		return -errno;
-	close(rw);
-	*ret_ctl_fd = ro;
+	if (fcntl(rw, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	*ret_ctl_fd = rw;
 	return 0;
 }
 
