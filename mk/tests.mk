@@ -36,10 +36,10 @@ guest: all guest-programs
 
 check:
 	$(Q)sh mk/deps.sh install build run test
-	$(Q)$(MAKE) --no-print-directory all unit-programs guest-programs
-	$(Q)$(MAKE) --no-print-directory CC=clang-14 program
-	$(Q)$(MAKE) --no-print-directory SAN=address,undefined unit-programs
-	$(Q)$(MAKE) --no-print-directory SAN=thread unit-programs
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all unit-programs guest-programs
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) CC=clang-14 program
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) SAN=address,undefined unit-programs
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) SAN=thread unit-programs
 	$(Q)python3 tests/run --all $(TEST)
 
 bench: all
