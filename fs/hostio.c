@@ -1,11 +1,14 @@
 /*
- * Host descriptors. File data moves through one buffer per thread: the guest's memory is in another process, so each piece is one pread
- * and one copy. The buffer is thread-local and used only between two host calls; nothing in it outlives a piece.
+ * Host descriptors. File data moves through a buffer of ours: the guest's memory is in another process, so each piece is one
+ * pread and one copy. Small transfers use the stack; large ones take a buffer from a short list of idle ones, because threads have
+ * small stacks and thread-local storage comes out of them.
  */
 #include "fs/hostio.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -13,7 +16,50 @@
 
 int hostio_self_dir = -1;
 
-static __thread char bounce[BOUNCE_SIZE];
+#define SMALL_SIZE 4096
+#define IDLE_MAX 4
+
+struct bounce {
+	char small[SMALL_SIZE];
+	char *data; /* small, or one of BOUNCE_SIZE */
+	size_t size;
+};
+
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *idle[IDLE_MAX];
+static unsigned idle_count;
+
+/* Room for `left` bytes, or for as much of them as one piece moves. */
+static void bounce_init(struct bounce *b, size_t left)
+{
+	b->data = NULL;
+	if (left > SMALL_SIZE) {
+		pthread_mutex_lock(&idle_lock);
+		if (idle_count)
+			b->data = idle[--idle_count];
+		pthread_mutex_unlock(&idle_lock);
+		if (!b->data)
+			b->data = malloc(BOUNCE_SIZE);
+	}
+	b->size = b->data ? BOUNCE_SIZE : SMALL_SIZE;
+	if (!b->data)
+		b->data = b->small;
+}
+
+static void bounce_done(struct bounce *b)
+{
+	char *data = b->data == b->small ? NULL : b->data;
+
+	if (!data)
+		return;
+	pthread_mutex_lock(&idle_lock);
+	if (idle_count < IDLE_MAX) {
+		idle[idle_count++] = data;
+		data = NULL;
+	}
+	pthread_mutex_unlock(&idle_lock);
+	free(data);
+}
 
 int hostio_reopen(int fd, int flags)
 {
@@ -29,14 +75,14 @@ int hostio_reopen(int fd, int flags)
 	return r < 0 ? -errno : r;
 }
 
-ssize_t hostio_read(int fd, struct iobuf *b, off_t *pos)
+static ssize_t do_read(int fd, struct iobuf *b, off_t *pos, struct bounce *bounce)
 {
 	size_t done = 0;
 
 	while (iobuf_left(b)) {
-		size_t want = MIN(iobuf_left(b), BOUNCE_SIZE);
-		ssize_t n = pread(fd, bounce, want, *pos);
-		ssize_t put = n > 0 ? iobuf_put(b, bounce, (size_t)n) : n;
+		size_t want = MIN(iobuf_left(b), bounce->size);
+		ssize_t n = pread(fd, bounce->data, want, *pos);
+		ssize_t put = n > 0 ? iobuf_put(b, bounce->data, (size_t)n) : n;
 
 		if (n < 0)
 			put = -errno;
@@ -50,14 +96,25 @@ ssize_t hostio_read(int fd, struct iobuf *b, off_t *pos)
 	return (ssize_t)done;
 }
 
-ssize_t hostio_write(int fd, struct iobuf *b, off_t *pos)
+ssize_t hostio_read(int fd, struct iobuf *b, off_t *pos)
+{
+	struct bounce bounce;
+	ssize_t n;
+
+	bounce_init(&bounce, iobuf_left(b));
+	n = do_read(fd, b, pos, &bounce);
+	bounce_done(&bounce);
+	return n;
+}
+
+static ssize_t do_write(int fd, struct iobuf *b, off_t *pos, struct bounce *bounce)
 {
 	size_t done = 0;
 
 	while (iobuf_left(b)) {
-		size_t want = MIN(iobuf_left(b), BOUNCE_SIZE);
-		ssize_t n = iobuf_get(b, bounce, want);
-		ssize_t put = n > 0 ? pwrite(fd, bounce, (size_t)n, *pos) : n;
+		size_t want = MIN(iobuf_left(b), bounce->size);
+		ssize_t n = iobuf_get(b, bounce->data, want);
+		ssize_t put = n > 0 ? pwrite(fd, bounce->data, (size_t)n, *pos) : n;
 
 		if (n > 0 && put < 0)
 			put = -errno;
@@ -71,14 +128,25 @@ ssize_t hostio_write(int fd, struct iobuf *b, off_t *pos)
 	return (ssize_t)done;
 }
 
-ssize_t hostio_append(int fd, struct iobuf *b, off_t *pos)
+ssize_t hostio_write(int fd, struct iobuf *b, off_t *pos)
+{
+	struct bounce bounce;
+	ssize_t n;
+
+	bounce_init(&bounce, iobuf_left(b));
+	n = do_write(fd, b, pos, &bounce);
+	bounce_done(&bounce);
+	return n;
+}
+
+static ssize_t do_append(int fd, struct iobuf *b, off_t *pos, struct bounce *bounce)
 {
 	size_t done = 0;
 
 	while (iobuf_left(b)) {
-		size_t want = MIN(iobuf_left(b), BOUNCE_SIZE);
-		ssize_t n = iobuf_get(b, bounce, want);
-		struct iovec v = {bounce, n > 0 ? (size_t)n : 0};
+		size_t want = MIN(iobuf_left(b), bounce->size);
+		ssize_t n = iobuf_get(b, bounce->data, want);
+		struct iovec v = {bounce->data, n > 0 ? (size_t)n : 0};
 		/* Offset -1: the description's own position, which ends up behind the data. */
 		ssize_t put = n > 0 ? pwritev2(fd, &v, 1, -1, RWF_APPEND) : n;
 
@@ -92,4 +160,15 @@ ssize_t hostio_append(int fd, struct iobuf *b, off_t *pos)
 			break;
 	}
 	return (ssize_t)done;
+}
+
+ssize_t hostio_append(int fd, struct iobuf *b, off_t *pos)
+{
+	struct bounce bounce;
+	ssize_t n;
+
+	bounce_init(&bounce, iobuf_left(b));
+	n = do_append(fd, b, pos, &bounce);
+	bounce_done(&bounce);
+	return n;
 }
