@@ -1,0 +1,264 @@
+/*
+ * A hostile guest, for attack.sh. It knows where the stub of the trap platform lies and what its pages mean (platform/trap/layout.h).
+ * Nothing here has a right result: the test is that the sandbox ends or goes on, that the host and neighbours notice nothing, and that
+ * the sentry does not fail by itself. On other platforms most of it is a plain SIGSEGV.
+ *
+ *	attack NAME [DIRECTORY ON THE HOST]
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "platform/trap/layout.h"
+
+static sigjmp_buf escape;
+static volatile int stop;
+
+static void on_fault(int sig)
+{
+	siglongjmp(escape, sig);
+}
+
+static void catch_faults(void)
+{
+	static char stack[65536];
+	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction sa = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK | SA_NODEFER};
+
+	sigaltstack(&ss, NULL);
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGBUS, &sa, NULL);
+	sigaction(SIGILL, &sa, NULL);
+	sigaction(SIGTRAP, &sa, NULL);
+	sigaction(SIGFPE, &sa, NULL);
+	sigaction(SIGSYS, &sa, NULL);
+}
+
+/* Jumps to an address with these registers; comes back by a fault if at all. */
+static void jump(uint64_t to, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t flags)
+{
+	register uint64_t r10 __asm__("r10") = a3;
+	register uint64_t r8 __asm__("r8") = a4;
+	register uint64_t r9 __asm__("r9") = 0;
+
+	if (sigsetjmp(escape, 1))
+		return;
+	__asm__ volatile("pushq %1; popfq; jmp *%0"
+			 :
+			 : "b"(to), "c"(flags), "a"(nr), "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8), "r"(r9)
+			 : "memory");
+}
+
+/* In a child of its own, which is killed if it does not end soon. */
+static void in_child(void (*fn)(uint64_t), uint64_t arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		catch_faults();
+		fn(arg);
+		_exit(0);
+	}
+	for (int i = 0; i < 60; i++) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return;
+		usleep(5000);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+static const char *planted;
+
+/* Every kind of call that would hurt, through one of the stub's own system call instructions. */
+static void forge(uint64_t at)
+{
+	static const uint64_t flags[] = {0x202, 0x302, 0x40202, 0x4202};
+	uint64_t path = (uint64_t)planted;
+
+	for (size_t f = 0; f < sizeof(flags) / sizeof(*flags); f++) {
+		jump(at, SYS_mkdirat, (uint64_t)AT_FDCWD, path, 0777, 0, 0, flags[f]);
+		jump(at, SYS_mkdir, path, 0777, 0, 0, 0, flags[f]);
+		jump(at, SYS_openat, (uint64_t)AT_FDCWD, path, O_CREAT | O_WRONLY, 0666, 0, flags[f]);
+		jump(at, SYS_socket, 2, 1, 0, 0, 0, flags[f]);
+		jump(at, SYS_clone, SIGCHLD, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_execve, (uint64_t) "/bin/sh", 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_seccomp, 1, 0, path, 0, 0, flags[f]);
+		jump(at, SYS_prctl, 22, 2, path, 0, 0, flags[f]);
+		jump(at, SYS_lseek, 0, 0x1000, 0, 0, 0, flags[f]);
+		jump(at, SYS_ptrace, 16, 1, 0, 0, 0, flags[f]);
+		jump(at, SYS_process_vm_writev, 1, path, 1, path, 1, flags[f]);
+		jump(at, SYS_mmap, STUB_CODE, 0x1000, 7, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, flags[f]);
+		jump(at, SYS_mmap, 0x10000000, 0x1000, 7, MAP_FIXED | MAP_SHARED, 0, flags[f]);
+		jump(at, SYS_mremap, STUB_CODE, 0x1000, 0x1000, 3, 0x10000000, flags[f]);
+		jump(at, SYS_munmap, STUB_CTL, CTL_SIZE, 0, 0, 0, flags[f]);
+		jump(at, SYS_mprotect, STUB_CTL, CTL_SIZE, 7, 0, 0, flags[f]);
+		jump(at, SYS_madvise, STUB_CTL, CTL_SIZE, MADV_REMOVE, 0, 0, flags[f]);
+		jump(at, SYS_rt_sigreturn, 0, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_rt_sigprocmask, SIG_BLOCK, path, 0, 8, 0, flags[f]);
+		jump(at, SYS_rt_sigaction, SIGSYS, 0, 0, 8, 0, flags[f]);
+		jump(at, SYS_sigaltstack, path, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_write, 1, path, 10, 0, 0, flags[f]);
+		jump(at, SYS_ioctl, 3, 0xc0182101, path, 0, 0, flags[f]);
+		jump(at, SYS_close, 0, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_dup2, 1, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_kill, 1, 0, 0, 0, 0, flags[f]);
+		jump(at, SYS_futex, STUB_CTL, 0, 0, 0, 0, flags[f]);
+		jump(at, 335, 0, 0, 0, 0, 0, flags[f]);
+		jump(at, 425, 8, path, 0, 0, 0, flags[f]);
+		jump(at, SYS_getpid | 0x40000000, 0, 0, 0, 0, 0, flags[f]);
+	}
+}
+
+static void enter(uint64_t at)
+{
+	jump(at, 0, 0, 0, 0, 0, 0, 0x202);
+	jump(at, M_OP_FORK, STUB_CTL, STUB_THR, STUB_CTL, STUB_THR, STUB_CTL, 0x302);
+}
+
+/* Each system call instruction of the stub, then each of its bytes as an entry. */
+static void stub_code(void)
+{
+	const unsigned char *code = (void *)STUB_CODE;
+
+	if (sigsetjmp(escape, 1))
+		return; /* no stub here */
+	catch_faults();
+	for (size_t i = 0; i + 1 < STUB_CODE_SIZE; i++)
+		if (code[i] == 0x0f && code[i + 1] == 0x05)
+			in_child(forge, STUB_CODE + i);
+	for (size_t i = 0; i < STUB_CODE_SIZE && !(code[i] == 0 && code[i + 1] == 0 && code[i + 8] == 0); i += 7)
+		in_child(enter, STUB_CODE + i);
+}
+
+/* Ordinary calls about the stub's range, and about descriptors that only it has. */
+static void remap(void)
+{
+	static const uint64_t at[] = {STUB_CODE, STUB_CTL, STUB_THR, STUB_VDSO, STUB_BEAT, 0x7fff00000000, STUB_END};
+
+	for (size_t i = 0; i < sizeof(at) / sizeof(*at); i++) {
+		void *p = (void *)at[i];
+		int bad = 0;
+
+		bad |= mmap(p, 4096, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+		bad |= munmap(p, 4096) == 0 && i < 4 && at[i] != STUB_VDSO ? 2 : 0;
+		bad |= mprotect(p, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0 ? 4 : 0;
+		bad |= madvise(p, 4096, MADV_DONTNEED) == 0 ? 8 : 0;
+		bad |= mremap(p, 4096, 8192, MREMAP_MAYMOVE) != MAP_FAILED ? 16 : 0;
+		if (bad & ~2)
+			printf("accepted at %#lx: %x\n", (unsigned long)at[i], bad);
+		write(1, p, 4096);
+		read(0, p, 4096);
+	}
+	syscall(SYS_mremap, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 4096, 3, STUB_CTL);
+	munmap((void *)0x10000, 0x7ffffffe0000);
+}
+
+static void *scribbler(void *arg)
+{
+	uint64_t seed = (uint64_t)arg * 0x9e3779b97f4a7c15 + 1;
+
+	while (!stop) {
+		uint64_t slot = seed >> 60, offset;
+
+		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+		offset = (seed >> 20) % SLOT_SIZE & ~7ul;
+		if (seed % 3 == 0)
+			offset %= 0x100;
+		if (sigsetjmp(escape, 1) == 0)
+			*(volatile uint64_t *)(STUB_THR + slot * SLOT_SIZE + offset) = seed % 5 ? seed : seed % 7;
+	}
+	return arg;
+}
+
+/* One thread overwrites what the stub and the sentry share, while others make calls. */
+static void scribble(uint64_t round)
+{
+	pthread_t t;
+	char buf[256];
+
+	pthread_create(&t, NULL, scribbler, (void *)round);
+	for (int i = 0; i < 3000; i++) {
+		int fd = open("/proc/self/stat", O_RDONLY);
+
+		read(fd, buf, sizeof(buf));
+		close(fd);
+		munmap(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 8192);
+		if (i % 100 == 0 && fork() == 0)
+			_exit(0);
+		if (i % 100 == 0)
+			wait(NULL);
+		kill(getpid(), 0);
+	}
+	stop = 1;
+}
+
+static void odd_state(uint64_t which)
+{
+	switch (which) {
+	case 0:
+		__asm__ volatile("xor %%esp, %%esp; mov $39, %%eax; syscall; ud2" ::: "rax", "memory");
+		break;
+	case 1:
+		__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; mov $39, %%eax; syscall; nop; nop" ::: "rax", "rcx", "r11", "memory");
+		break;
+	case 2:
+		__asm__ volatile("pushfq; orq $0x44400, (%%rsp); popfq; mov $39, %%eax; syscall; nop" ::: "rax", "rcx", "r11", "memory");
+		break;
+	case 3:
+		__asm__ volatile("mov $20, %%eax; int $0x80" ::: "rax", "memory");
+		break;
+	case 4:
+		((void (*)(void *))0xffffffffff600000)(NULL);
+		break;
+	case 5:
+		__asm__ volatile("mov $0x7fffffffefff, %%rax; jmp *%%rax" ::: "rax");
+		break;
+	case 6:
+		syscall(SYS_arch_prctl, 0x1002, STUB_CTL);
+		break;
+	case 7:
+		__asm__ volatile("mov %0, %%rsp; mov $39, %%eax; syscall; ud2" ::"r"(STUB_THR + SLOT_SIZE) : "rax", "memory");
+		break;
+	case 8:
+		__asm__ volatile("xor %%eax, %%eax; mov %%ax, %%ss" ::: "rax");
+		break;
+	case 9:
+		__asm__ volatile("push $0x23; push $1f; lretq; 1: nop" ::: "memory");
+		break;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	planted = argc > 2 ? argv[2] : "/planted";
+	if (strcmp(what, "code") == 0)
+		stub_code();
+	else if (strcmp(what, "remap") == 0)
+		in_child((void (*)(uint64_t))remap, 0);
+	else if (strcmp(what, "scribble") == 0)
+		for (uint64_t i = 1; i <= 12; i++)
+			in_child(scribble, i);
+	else if (strcmp(what, "state") == 0)
+		for (uint64_t i = 0; i < 10; i++)
+			in_child(odd_state, i);
+	else
+		return 2;
+	puts("survived");
+	return 0;
+}

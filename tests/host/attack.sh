@@ -1,0 +1,24 @@
+# A hostile guest: it jumps into the stub with forged registers, scribbles over what the stub shares with the sentry, maps over it, and
+# runs with odd processor state. The host and a neighbour notice nothing, and the sentry does not fail.
+. "$TOP/tests/host/lib"
+
+gcc -w -O1 -static -pthread -I"$TOP" -o attack "$TOP/tests/host/attack.c" || exit 1
+mkdir target; chmod 777 target
+box -- sh -c 'i=0; while [ $i -lt 50 ]; do sleep 0.2; i=$((i + 1)); done; echo neighbour' >neighbour.out &
+neighbour=$!
+sleep 1
+others=$(sandboxes)
+for what in state remap code scribble; do
+	box --timeout 50 -- ./attack $what "$PWD/target/planted" >out 2>err
+	got=$?
+	case $got in
+	0 | 132 | 133 | 135 | 136 | 137 | 139 | 159) echo "ok: $what ended with $got: $(tail -1 out)" ;;
+	*) fail "$what: status $got: $(tail -3 out err)" ;;
+	esac
+	grep -q accepted out && fail "$what: $(grep accepted out)"
+	grep -q 'BUG\|sandbox+0x\|AddressSanitizer' err && fail "$what: the sentry failed: $(grep -m3 'BUG\|sandbox' err)"
+	gone "$what leaves no process" "$others"
+	check "$what plants nothing" "" "$(ls target)"
+done
+wait $neighbour
+check "the neighbour went on" neighbour "$(cat neighbour.out)"
