@@ -89,6 +89,17 @@ void fs_set_cwd(struct ctx *c, const struct path *p)
 	set_path(c, &c->fs->cwd, p);
 }
 
+uint32_t fs_swap_umask(struct ctx *c, uint32_t mask)
+{
+	uint32_t old;
+
+	mutex_lock(&c->fs->lock, L_FDTABLE);
+	old = c->fs->umask;
+	c->fs->umask = mask;
+	mutex_unlock(&c->fs->lock, L_FDTABLE);
+	return old;
+}
+
 void fs_replace_root(struct fs_struct *fs, const struct path *from, const struct path *to)
 {
 	struct path old[2] = {{NULL, NULL}, {NULL, NULL}};

@@ -18,6 +18,8 @@ void fs_struct_put(struct fs_struct *fs);
 /* References to the current root or cwd. */
 void fs_get_root(struct ctx *c, struct path *ret);
 void fs_get_cwd(struct ctx *c, struct path *ret);
+/* Sets the umask; the one before. */
+uint32_t fs_swap_umask(struct ctx *c, uint32_t mask);
 /* Replace it by p, of which they take references of their own. */
 void fs_set_root(struct ctx *c, const struct path *p);
 void fs_set_cwd(struct ctx *c, const struct path *p);

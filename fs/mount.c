@@ -453,6 +453,32 @@ static struct mount *nth(const struct mnt_ns *ns, size_t n) REQUIRES(L_MOUNT)
 	return NULL;
 }
 
+/* The superblock of the nth mount of ns, active; NULL: there is none. */
+static struct super *nth_super(struct mnt_ns *ns, size_t n)
+{
+	struct super *s = NULL;
+	struct mount *m;
+
+	mutex_lock(&mount_lock, L_MOUNT);
+	m = nth(ns, n);
+	if (m)
+		s = super_get(m->super);
+	mutex_unlock(&mount_lock, L_MOUNT);
+	return s;
+}
+
+void mnt_ns_sync(struct mnt_ns *ns)
+{
+	struct super *s;
+
+	for (size_t n = 0; (s = nth_super(ns, n)); n++) {
+		if (s->ops->sync)
+			s->ops->sync(s);
+		super_put(s);
+	}
+}
+
+
 static size_t index_of(const struct mnt_ns *ns, const struct mount *what) REQUIRES(L_MOUNT)
 {
 	struct mount *m;

@@ -48,6 +48,8 @@ int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at
 int mount_remove(struct ctx *c, const struct path *at, int flags);
 /* Up to `room` mounts of ns, in order of mounting, each with a reference; how many there are in all. */
 size_t mnt_ns_snapshot(struct mnt_ns *ns, struct mount **ret, size_t room);
+/* Syncs every file system in ns. */
+void mnt_ns_sync(struct mnt_ns *ns);
 struct mount *mount_get(struct mount *m);
 void mount_put(struct mount *m);
 /* Replaces p by what is mounted on it, as often as something is. True if it crossed. p's references are exchanged. */
