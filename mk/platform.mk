@@ -14,3 +14,11 @@ check-platform: $(PT)/client $(PT)/guest
 	$(Q)timeout 60 $(PT)/client ptrace $(PT)/guest
 
 .PHONY: check-platform
+
+$(PT)/hostcalls: tests/platform/hostcalls.c $(LIB) $(BUILD)/flags
+	$(Q)mkdir -p $(@D)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+# The page's own text ends where the table begins.
+docs/security.md: platform/hostcalls.def $(PT)/hostcalls
+	$(Q)sed -i '/^|/d' $@ && $(PT)/hostcalls >>$@
