@@ -33,8 +33,8 @@ struct cpu;
 
 /* The registers of a guest thread, in the order of Linux's struct user_regs_struct (PTRACE_GETREGS). */
 struct k_user_regs {
-	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp,
-	    ss, fs_base, gs_base, ds, es, fs, gs;
+	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags,
+	    rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 _Static_assert(sizeof(struct k_user_regs) == 27 * 8, "ABI");
 
@@ -47,10 +47,10 @@ enum cpu_event_kind {
 
 struct cpu_event {
 	enum cpu_event_kind kind;
-	int signo;          /* CPU_FAULT: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP; SIGKILL if queued memory work failed */
-	int code;           /* si_code as the host gave it */
-	uint64_t addr;      /* si_addr */
-	uint32_t trapno;    /* for the guest's sigcontext */
+	int signo;       /* CPU_FAULT: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP; SIGKILL if queued memory work failed */
+	int code;        /* si_code as the host gave it */
+	uint64_t addr;   /* si_addr */
+	uint32_t trapno; /* for the guest's sigcontext */
 	uint32_t err;
 };
 

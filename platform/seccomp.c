@@ -46,13 +46,29 @@ struct line {
 	struct scmp_arg_cmp conditions[CONDITIONS_MAX];
 };
 
-#define ARG(n, op, value) {n, SCMP_CMP_##op, (uint64_t)(value), 0}
-#define ARG32(n, value) {n, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)(value)}
-#define MASK(n, bits, value) {n, SCMP_CMP_MASKED_EQ, (uint64_t)(bits), (uint64_t)(value)}
+#define ARG(n, op, value)                                                                                              \
+	{                                                                                                              \
+		n, SCMP_CMP_##op, (uint64_t)(value), 0                                                                 \
+	}
+#define ARG32(n, value)                                                                                                \
+	{                                                                                                              \
+		n, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)(value)                                                   \
+	}
+#define MASK(n, bits, value)                                                                                           \
+	{                                                                                                              \
+		n, SCMP_CMP_MASKED_EQ, (uint64_t)(bits), (uint64_t)(value)                                             \
+	}
 #define HOSTCALL(where, call, text, why, ...)                                                                          \
-	{where, SCMP_SYS(call), #call, text, why, 0, sizeof((struct scmp_arg_cmp[]){__VA_ARGS__}) /                     \
-						     sizeof(struct scmp_arg_cmp), {__VA_ARGS__}},
-#define HOSTCALL_ERRNO(where, call, error, why) {where, SCMP_SYS(call), #call, "refused with " #error, why, error, 0, {{0}}},
+	{where,                                                                                                        \
+	 SCMP_SYS(call),                                                                                               \
+	 #call,                                                                                                        \
+	 text,                                                                                                         \
+	 why,                                                                                                          \
+	 0,                                                                                                            \
+	 sizeof((struct scmp_arg_cmp[]){__VA_ARGS__}) / sizeof(struct scmp_arg_cmp),                                   \
+	 {__VA_ARGS__}},
+#define HOSTCALL_ERRNO(where, call, error, why)                                                                        \
+	{where, SCMP_SYS(call), #call, "refused with " #error, why, error, 0, {{0}}},
 
 static const struct line lines[] = {
 #include "platform/hostcalls.def"

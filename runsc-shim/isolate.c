@@ -311,7 +311,8 @@ static const char *userns_advice(int err)
 	     "unprivileged user namespaces are off: sysctl kernel.unprivileged_userns_clone=1, or run as root"},
 	    {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
 	     "AppArmor restricts user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"},
-	    {"/proc/sys/user/max_user_namespaces", "0", "user namespaces are off: sysctl user.max_user_namespaces=10000"},
+	    {"/proc/sys/user/max_user_namespaces", "0",
+	     "user namespaces are off: sysctl user.max_user_namespaces=10000"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {

@@ -12,14 +12,14 @@
 #include "runsc-shim/error.h"
 
 struct isolate_spec {
-	const int *fds;       /* kept open in the sentry, at the same numbers; all others are closed there */
+	const int *fds; /* kept open in the sentry, at the same numbers; all others are closed there */
 	size_t fd_count;
 	const char *hostname; /* of the UTS namespace, for the host's tools only; NULL: "sandbox" */
 	bool share_net;       /* stay in the launcher's network namespace (links that are opened later) */
 };
 
 struct isolated {
-	pid_t pid;     /* as the launcher sees it: a child to wait for */
+	pid_t pid; /* as the launcher sees it: a child to wait for */
 	int pidfd;
 	bool userns;   /* false: this host refuses user namespaces, and the caller is root */
 	int status_fd; /* what the sentry writes to isolate_status_fd(); end of file when it has gone */

@@ -391,7 +391,8 @@ int areas_mincore(struct aspace *a, uint64_t addr, size_t size, unsigned char *v
 	mutex_lock(&a->lock, L_ASPACE);
 	for (uint64_t at = addr; !err && at < addr + size; at += PAGE_SIZE) {
 		x = containing(a, at);
-		if (!x || mincore(x->b->mem + x->offset + (at - x->start), PAGE_SIZE, vec + (at - addr) / PAGE_SIZE) < 0)
+		if (!x ||
+		    mincore(x->b->mem + x->offset + (at - x->start), PAGE_SIZE, vec + (at - addr) / PAGE_SIZE) < 0)
 			err = -ENOMEM;
 	}
 	mutex_unlock(&a->lock, L_ASPACE);

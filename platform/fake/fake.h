@@ -14,8 +14,8 @@
 
 struct fake_result {
 	enum cpu_action action;
-	int64_t ret;    /* rax; meaningless if gone */
-	bool gone;      /* the client gave the cpu back: it must not be used again */
+	int64_t ret; /* rax; meaningless if gone */
+	bool gone;   /* the client gave the cpu back: it must not be used again */
 };
 
 /* Reports ev to the client as if the cpu had stopped with it. The cpu must not be in another event. */

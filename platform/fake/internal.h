@@ -15,8 +15,8 @@ struct backing {
 	struct ref ref;
 	char *mem;
 	size_t size;
-	bool file;       /* touching it may raise SIGBUS: copied by the kernel only */
-	bool shared;     /* a fork uses the same */
+	bool file;   /* touching it may raise SIGBUS: copied by the kernel only */
+	bool shared; /* a fork uses the same */
 	bool writable;
 };
 
@@ -30,8 +30,8 @@ struct area {
 
 struct aspace {
 	struct mutex lock;
-	struct list areas;  /* L_ASPACE */
-	unsigned cpus;      /* L_ASPACE */
+	struct list areas; /* L_ASPACE */
+	unsigned cpus;     /* L_ASPACE */
 	_Atomic bool killed;
 };
 

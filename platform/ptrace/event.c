@@ -15,7 +15,17 @@
 
 #include "platform/ptrace/internal.h"
 
-enum { TRAP_DE = 0, TRAP_DB = 1, TRAP_BP = 3, TRAP_UD = 6, TRAP_GP = 13, TRAP_PF = 14, TRAP_MF = 16, TRAP_AC = 17, TRAP_XM = 19 };
+enum {
+	TRAP_DE = 0,
+	TRAP_DB = 1,
+	TRAP_BP = 3,
+	TRAP_UD = 6,
+	TRAP_GP = 13,
+	TRAP_PF = 14,
+	TRAP_MF = 16,
+	TRAP_AC = 17,
+	TRAP_XM = 19
+};
 enum { PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_FETCH = 16 };
 #define GP_ERR_INT80 (0x80 * 8 + 2)
 #define INSN_MAX 15

@@ -24,8 +24,7 @@
 #define STUB_SIZE (128 * PAGE_SIZE)
 
 /* The only two clones. tid and registers are the sentry's matter. */
-#define STUB_CLONE_THREAD                                                                                              \
-	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+#define STUB_CLONE_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 #define STUB_CLONE_PROCESS (CLONE_FILES | CLONE_PARENT | SIGCHLD)
 
 /* Blocked in no stub, used for nothing else there. */
@@ -37,15 +36,15 @@
 struct pcpu;
 
 struct aspace {
-	struct ref ref;         /* one for each cpu whose tracer exists */
-	pid_t pid;              /* the host process; constant */
-	_Atomic bool dead;      /* aspace_kill(), or the host killed it */
+	struct ref ref;    /* one for each cpu whose tracer exists */
+	pid_t pid;         /* the host process; constant */
+	_Atomic bool dead; /* aspace_kill(), or the host killed it */
 	struct mutex lock;
-	struct list cpus;       /* L_ASPACE: pcpu.link, those in use */
-	struct list parked;     /* L_ASPACE: pcpu.link, given back, their host thread kept */
-	unsigned users;         /* L_ASPACE: length of cpus */
-	unsigned parked_count;  /* L_ASPACE */
-	struct mutex scratch;   /* held while the stub's scratch page is in use */
+	struct list cpus;      /* L_ASPACE: pcpu.link, those in use */
+	struct list parked;    /* L_ASPACE: pcpu.link, given back, their host thread kept */
+	unsigned users;        /* L_ASPACE: length of cpus */
+	unsigned parked_count; /* L_ASPACE */
+	struct mutex scratch;  /* held while the stub's scratch page is in use */
 };
 
 struct tracer_request {
@@ -57,21 +56,21 @@ struct tracer_request {
 
 struct pcpu {
 	struct cpu cpu;
-	struct list link;              /* in aspace.cpus or .parked; L_ASPACE */
-	pid_t tid;                     /* the host thread */
-	bool leader;                   /* it is the host process's first thread */
-	bool seized, attached;         /* tracer only: it was our tracee once; it is */
-	bool lost;                     /* tracer only: the host thread is gone */
-	_Atomic bool kicked;           /* cpu_kick() since the last CPU_KICK */
-	_Atomic bool in_guest;         /* a kick must interrupt the host thread */
+	struct list link;      /* in aspace.cpus or .parked; L_ASPACE */
+	pid_t tid;             /* the host thread */
+	bool leader;           /* it is the host process's first thread */
+	bool seized, attached; /* tracer only: it was our tracee once; it is */
+	bool lost;             /* tracer only: the host thread is gone */
+	_Atomic bool kicked;   /* cpu_kick() since the last CPU_KICK */
+	_Atomic bool in_guest; /* a kick must interrupt the host thread */
 	struct k_user_regs regs;
-	void *fpstate;                 /* tracer only: buffer of xstate_size(), allocated at first use */
+	void *fpstate; /* tracer only: buffer of xstate_size(), allocated at first use */
 
 	struct mutex lock;
-	pthread_cond_t wake;           /* for the tracer: one of the following has changed */
-	pthread_cond_t answered;       /* for those who wait for a request's end */
-	struct tracer_request *request;/* lock */
-	bool start, put, reuse, die;   /* lock */
+	pthread_cond_t wake;            /* for the tracer: one of the following has changed */
+	pthread_cond_t answered;        /* for those who wait for a request's end */
+	struct tracer_request *request; /* lock */
+	bool start, put, reuse, die;    /* lock */
 };
 
 /* stub.c */
@@ -82,7 +81,7 @@ struct stub_info {
 };
 extern struct stub_info stub;
 /* The address of a symbol of stub.S in every aspace. */
-#define STUB_ADDR(sym) (stub.base + (uint64_t)((sym) - ptrace_stub_begin))
+#define STUB_ADDR(sym) (stub.base + (uint64_t)((sym)-ptrace_stub_begin))
 extern const char ptrace_stub_begin[], ptrace_stub_boot[], ptrace_stub_wait[], ptrace_stub_call[], ptrace_stub_clone[],
     ptrace_stub_cas[], ptrace_stub_end[];
 int stub_init(const struct platform_config *config);

@@ -171,7 +171,8 @@ static int base_choose(void)
 		if (getrandom(&r, sizeof(r), 0) != sizeof(r))
 			return -errno;
 		stub.base = GUEST_END + PAGE_SIZE * (1 + r % (span - 1));
-		p = mmap((void *)stub.base, STUB_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		p = mmap((void *)stub.base, STUB_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			 0);
 		if (p == MAP_FAILED)
 			continue;
 		munmap(p, STUB_SIZE);
@@ -202,7 +203,8 @@ static void signals_reset(void)
 static void thread_forget(void)
 {
 	if (__rseq_size)
-		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1 /* UNREGISTER */, RSEQ_SIGNATURE);
+		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1 /* UNREGISTER */,
+			RSEQ_SIGNATURE);
 	syscall(SYS_set_robust_list, NULL, 24);
 	syscall(SYS_set_tid_address, NULL);
 }
@@ -211,8 +213,8 @@ static void template_main(const struct stub_filter *filter, const struct host_vd
 static void template_main(const struct stub_filter *filter, const struct host_vdso *vdso)
 {
 	char *base = (char *)stub.base;
-	void *p = mmap(base, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p =
+	    mmap(base, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (p != base || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_DUMPABLE, 1) < 0)
@@ -230,8 +232,11 @@ static void template_main(const struct stub_filter *filter, const struct host_vd
 	register uint64_t above_size __asm__("r13") = STUB_TOP - above;
 	register uint64_t program __asm__("r14") = stub.base + STUB_SCRATCH;
 
-	__asm__ volatile("jmp *%0" : : "a"(STUB_ADDR(ptrace_stub_boot)), "D"(0), "S"(base), "r"(above), "r"(above_size),
-			 "r"(program) : "memory");
+	__asm__ volatile("jmp *%0"
+			 :
+			 : "a"(STUB_ADDR(ptrace_stub_boot)), "D"(0), "S"(base), "r"(above), "r"(above_size),
+			   "r"(program)
+			 : "memory");
 	__builtin_unreachable();
 }
 

@@ -88,7 +88,8 @@ static struct proc *proc_new(struct proc *parent)
 /* What the platform may answer: with odd numbers, so that the guest can tell. */
 static void set_fast(struct thr *t)
 {
-	struct cpu_fast f = {.enabled = true, .pid = t->p->pid, .tid = t->tid, .ppid = t->p->parent ? t->p->parent->pid : 0};
+	struct cpu_fast f = {
+	    .enabled = true, .pid = t->p->pid, .tid = t->tid, .ppid = t->p->parent ? t->p->parent->pid : 0};
 
 	f.uid = 0xfffffff0;
 	f.gid = 0x7ffffff1;
@@ -132,7 +133,8 @@ static void load_segment(struct cpu *c, int fd, const Elf64_Phdr *ph, uint64_t b
 					PAGE_DOWN(ph->p_offset));
 
 	if (!err && end > PAGE_UP(file_end))
-		err = platform->aspace_map(c, bias + PAGE_UP(file_end), end - PAGE_UP(file_end), prot, MAP_PRIVATE, -1, 0);
+		err = platform->aspace_map(c, bias + PAGE_UP(file_end), end - PAGE_UP(file_end), prot, MAP_PRIVATE, -1,
+					   0);
 	if (!err && ph->p_memsz > ph->p_filesz && file_end % PAGE_SIZE)
 		platform->cpu_write(c, bias + file_end, zeros, PAGE_UP(file_end) - file_end);
 	if (err)
@@ -151,12 +153,12 @@ static uint64_t push(struct cpu *c, uint64_t *sp, const void *data, size_t size)
 	return *sp;
 }
 
-static void make_stack(struct cpu *c, const Elf64_Ehdr *eh, uint64_t bias, uint64_t phdr,
-		       const char *arg)
+static void make_stack(struct cpu *c, const Elf64_Ehdr *eh, uint64_t bias, uint64_t phdr, const char *arg)
 {
 	uint64_t sp = STACK_TOP, random[2] = {1, 2}, words[40], rnd, a0, a1 = 0;
 	unsigned n = 0;
-	long err = platform->aspace_map(c, STACK_TOP - STACK_SIZE, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1, 0);
+	long err =
+	    platform->aspace_map(c, STACK_TOP - STACK_SIZE, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, -1, 0);
 
 	if (err)
 		die("map stack", err);
@@ -170,9 +172,14 @@ static void make_stack(struct cpu *c, const Elf64_Ehdr *eh, uint64_t bias, uint6
 		words[n++] = a1;
 	words[n++] = 0;
 	words[n++] = 0;
-	const uint64_t aux[] = {AT_PHDR, phdr, AT_PHENT, sizeof(Elf64_Phdr), AT_PHNUM, eh->e_phnum, AT_PAGESZ,
-				PAGE_SIZE, AT_RANDOM, rnd, AT_ENTRY, bias + eh->e_entry, AT_SYSINFO_EHDR,
-				platform->vdso()->ehdr, AT_NULL, 0};
+	const uint64_t aux[] = {AT_PHDR,         phdr,
+				AT_PHENT,        sizeof(Elf64_Phdr),
+				AT_PHNUM,        eh->e_phnum,
+				AT_PAGESZ,       PAGE_SIZE,
+				AT_RANDOM,       rnd,
+				AT_ENTRY,        bias + eh->e_entry,
+				AT_SYSINFO_EHDR, platform->vdso()->ehdr,
+				AT_NULL,         0};
 	memcpy(words + n, aux, sizeof(aux));
 	n += ARRAY_SIZE(aux);
 	push(c, &sp, words, (n + (n & 1)) * 8);
@@ -338,7 +345,8 @@ static void do_exec(struct thr *t, uint64_t argv)
 	char buf[64] = "";
 	long err;
 
-	if (platform->cpu_read(old, &arg, argv + 8, 8) != 8 || !arg || platform->cpu_read(old, buf, arg, sizeof(buf) - 1) <= 0)
+	if (platform->cpu_read(old, &arg, argv + 8, 8) != 8 || !arg ||
+	    platform->cpu_read(old, buf, arg, sizeof(buf) - 1) <= 0)
 		die("execve argument", -EFAULT);
 	err = platform->aspace_create(&cpu);
 	if (err)

@@ -116,16 +116,17 @@ static void test_faults(void)
 /* Call sites of each kind: `name(number)` makes the call with known registers and returns 0 if all of them are kept. */
 #define SITE(name, body)                                                                                               \
 	long name(long nr, long *regs);                                                                                \
-	__asm__(".globl " #name "\n.balign 64\n" #name ":\n"                                                            \
-		"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"                        \
-		"mov %edi, %eax; mov $1, %edi; mov $2, %edx; mov $3, %r8d; mov $4, %r9d; mov $5, %r10d; mov $6, %ebx\n" \
-		"mov $7, %ebp; mov $8, %r12d; mov $9, %r13d; mov $10, %r14d; mov $11, %r15d; mov %rsp, %rsi\n"         \
-		"movq $0x1234567, -8(%rsp); pcmpeqd %xmm5, %xmm5; stc\n" body                                            \
-		"sbb %rcx, %rcx; neg %rcx; cmp %rsp, %rsi; jne 9f; pop %rsi; mov %rcx, 0(%rsi); mov %rdi, 8(%rsi)\n"   \
-		"mov %rdx, 16(%rsi); mov %r8, 24(%rsi); mov %r9, 32(%rsi); mov %r10, 40(%rsi); mov %rbx, 48(%rsi)\n"   \
-		"mov %rbp, 56(%rsi); mov %r12, 64(%rsi); mov %r13, 72(%rsi); mov %r14, 80(%rsi); mov %r15, 88(%rsi)\n" \
-		"mov -16(%rsp), %rcx; mov %rcx, 96(%rsi); movq %xmm5, 104(%rsi)\n"                                      \
-		"pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n9: ud2")
+	__asm__(                                                                                                       \
+	    ".globl " #name "\n.balign 64\n" #name ":\n"                                                               \
+	    "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"                            \
+	    "mov %edi, %eax; mov $1, %edi; mov $2, %edx; mov $3, %r8d; mov $4, %r9d; mov $5, %r10d; mov $6, %ebx\n"    \
+	    "mov $7, %ebp; mov $8, %r12d; mov $9, %r13d; mov $10, %r14d; mov $11, %r15d; mov %rsp, %rsi\n"             \
+	    "movq $0x1234567, -8(%rsp); pcmpeqd %xmm5, %xmm5; stc\n" body                                              \
+	    "sbb %rcx, %rcx; neg %rcx; cmp %rsp, %rsi; jne 9f; pop %rsi; mov %rcx, 0(%rsi); mov %rdi, 8(%rsi)\n"       \
+	    "mov %rdx, 16(%rsi); mov %r8, 24(%rsi); mov %r9, 32(%rsi); mov %r10, 40(%rsi); mov %rbx, 48(%rsi)\n"       \
+	    "mov %rbp, 56(%rsi); mov %r12, 64(%rsi); mov %r13, 72(%rsi); mov %r14, 80(%rsi); mov %r15, 88(%rsi)\n"     \
+	    "mov -16(%rsp), %rcx; mov %rcx, 96(%rsi); movq %xmm5, 104(%rsi)\n"                                         \
+	    "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n9: ud2")
 
 SITE(site_load_ppid, "mov $110, %eax; syscall\n");
 SITE(site_load_pid, "mov $39, %eax; syscall\n");
@@ -332,7 +333,8 @@ static void test_fork(void)
 	struct timespec ms = {0, 2000000};
 	nanosleep(&ms, NULL);
 	kill(pid, SIGKILL);
-	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "kill of a spinning child");
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+	      "kill of a spinning child");
 }
 
 static void test_exec(void)
@@ -407,12 +409,12 @@ static void test_vdso(void)
 	check(a && b >= a && b - a < 1000000000u, "clock");
 }
 
-#define BENCH(name, rounds, ...)                                                                                      \
+#define BENCH(name, rounds, ...)                                                                                       \
 	do {                                                                                                           \
 		uint64_t best = ~0ull, start = now();                                                                  \
 		for (int i_ = 0; i_ < (rounds); i_++) {                                                                \
 			uint64_t s_ = now();                                                                           \
-			__VA_ARGS__;                                                                                          \
+			__VA_ARGS__;                                                                                   \
 			s_ = now() - s_;                                                                               \
 			best = s_ < best ? s_ : best;                                                                  \
 		}                                                                                                      \

@@ -71,7 +71,8 @@ START_TEST(faults_are_exact)
 	ck_assert_int_eq(platform->cpu_read(c, buf, GUEST_END, 1), -EFAULT);
 	ck_assert_int_eq(platform->cpu_read(c, buf, UINT64_MAX - 3, 8), -EFAULT);
 	ck_assert_int_eq(platform->aspace_protect(c, AT, 3 * PAGE_SIZE, RW), -ENOMEM);
-	ck_assert_int_eq(platform->aspace_map(c, GUEST_END - PAGE_SIZE, 2 * PAGE_SIZE, RW, MAP_PRIVATE, -1, 0), -EINVAL);
+	ck_assert_int_eq(platform->aspace_map(c, GUEST_END - PAGE_SIZE, 2 * PAGE_SIZE, RW, MAP_PRIVATE, -1, 0),
+			 -EINVAL);
 	done(c);
 }
 END_TEST

@@ -33,7 +33,8 @@ START_TEST(the_page_is_current)
 	made = slurp(table);
 	shown = strstr(slurp(page), "| call |");
 	ck_assert_ptr_nonnull(shown);
-	ck_assert_msg(strcmp(shown, made) == 0, "docs/security.md is older than platform/hostcalls.def: make docs/security.md");
+	ck_assert_msg(strcmp(shown, made) == 0,
+		      "docs/security.md is older than platform/hostcalls.def: make docs/security.md");
 	fclose(page);
 	fclose(table);
 	close(out);
