@@ -48,13 +48,13 @@ struct ep_item {
 };
 
 struct epoll {
-	struct mutex lock;         /* L_EPOLL */
-	struct mutex ready_lock;   /* L_READY */
-	struct list ready;         /* L_READY */
+	struct mutex lock;       /* L_EPOLL */
+	struct mutex ready_lock; /* L_READY */
+	struct list ready;       /* L_READY */
 	struct wait_queue wq;
-	struct ep_item **buckets;  /* bucket_count is a power of two; L_EPOLL */
+	struct ep_item **buckets; /* bucket_count is a power of two; L_EPOLL */
 	uint32_t bucket_count, count;
-	uint64_t visited;          /* L_EPOLLCTL: the loop check that saw it last */
+	uint64_t visited; /* L_EPOLLCTL: the loop check that saw it last */
 	struct file *file;
 };
 
@@ -581,8 +581,8 @@ static void epoll_show_fdinfo(struct file *f, char *buf, size_t size)
 	mutex_lock(&ep->lock, L_EPOLL);
 	for (uint32_t i = 0; i < ep->bucket_count; i++) {
 		for (struct ep_item *it = ep->buckets[i]; it && at < size; it = it->hash_next) {
-			int n = snprintf(buf + at, size - at, "tfd: %8d events: %8x data: %16llx  pos:%lld ino:%llx\n", it->fd,
-					 it->events, (unsigned long long)it->data, (long long)it->file->pos,
+			int n = snprintf(buf + at, size - at, "tfd: %8d events: %8x data: %16llx  pos:%lld ino:%llx\n",
+					 it->fd, it->events, (unsigned long long)it->data, (long long)it->file->pos,
 					 (unsigned long long)it->file->inode->ino);
 
 			at += (size_t)n;
@@ -592,9 +592,9 @@ static void epoll_show_fdinfo(struct file *f, char *buf, size_t size)
 }
 
 static const struct file_ops epoll_ops = {
-	.poll = epoll_poll,
-	.release = epoll_release,
-	.show_fdinfo = epoll_show_fdinfo,
+    .poll = epoll_poll,
+    .release = epoll_release,
+    .show_fdinfo = epoll_show_fdinfo,
 };
 
 int epoll_create_file(struct ctx *c, struct file **ret)

@@ -16,7 +16,7 @@
 struct eventfd {
 	struct mutex lock;
 	struct wait_queue wq;
-	uint64_t count;  /* L_FILE */
+	uint64_t count; /* L_FILE */
 	bool semaphore;
 };
 
@@ -89,15 +89,16 @@ static void eventfd_show_fdinfo(struct file *f, char *buf, size_t size)
 {
 	struct eventfd *e = f->priv;
 
-	snprintf(buf, size, "eventfd-count: %16llx\neventfd-semaphore: %d\n", (unsigned long long)e->count, e->semaphore);
+	snprintf(buf, size, "eventfd-count: %16llx\neventfd-semaphore: %d\n", (unsigned long long)e->count,
+		 e->semaphore);
 }
 
 static const struct file_ops eventfd_ops = {
-	.read = efd_read,
-	.write = efd_write,
-	.poll = eventfd_poll,
-	.release = eventfd_release,
-	.show_fdinfo = eventfd_show_fdinfo,
+    .read = efd_read,
+    .write = efd_write,
+    .poll = eventfd_poll,
+    .release = eventfd_release,
+    .show_fdinfo = eventfd_show_fdinfo,
 };
 
 int eventfd_create(struct ctx *c, uint32_t initial, int flags, struct file **ret)

@@ -193,7 +193,8 @@ static void fasync_send_one(struct fasync *fa, uint32_t band)
 	struct fasync_signal s;
 
 	mutex_lock(&fa->lock, L_TASK);
-	s = (struct fasync_signal){fa->type, fa->owner, fa->signo, fa->uid, fa->euid, band_code(band), band_bits(band), fa->fd};
+	s = (struct fasync_signal){fa->type, fa->owner,       fa->signo,       fa->uid,
+				   fa->euid, band_code(band), band_bits(band), fa->fd};
 	mutex_unlock(&fa->lock, L_TASK);
 	if (s.signo == 0) {
 		s.signo = SIGIO;

@@ -7,14 +7,14 @@
 #include "fs/file.h"
 
 struct fasync {
-	struct list link;      /* in the stream's list; that stream's lock */
-	struct file *file;     /* borrowed: freed with it */
-	struct mutex lock;     /* L_TASK class: the fields below */
-	int type;              /* F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP */
-	int32_t owner;         /* 0: nobody */
-	int signo;             /* F_SETSIG; 0: SIGIO without siginfo */
-	uint32_t uid, euid;    /* of who set the owner: the right to signal */
-	int fd;                /* what siginfo's si_fd says */
+	struct list link;   /* in the stream's list; that stream's lock */
+	struct file *file;  /* borrowed: freed with it */
+	struct mutex lock;  /* L_TASK class: the fields below */
+	int type;           /* F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP */
+	int32_t owner;      /* 0: nobody */
+	int signo;          /* F_SETSIG; 0: SIGIO without siginfo */
+	uint32_t uid, euid; /* of who set the owner: the right to signal */
+	int fd;             /* what siginfo's si_fd says */
 };
 
 /*

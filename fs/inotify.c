@@ -28,15 +28,15 @@ struct event {
 	struct list link;
 	int wd;
 	uint32_t mask, cookie;
-	uint32_t name_size;    /* with padding; 0: no name */
+	uint32_t name_size; /* with padding; 0: no name */
 	char name[];
 };
 
 struct inotify {
 	struct wait_queue wq;
-	struct list events;    /* everything: L_NOTIFY */
+	struct list events; /* everything: L_NOTIFY */
 	unsigned count;
-	size_t bytes;          /* as read(2) gives them */
+	size_t bytes; /* as read(2) gives them */
 	struct list watches;
 	struct list async;
 	int last_wd;
@@ -46,7 +46,7 @@ struct inode_watch {
 	struct inode_watch *next; /* of the same inode */
 	struct list link;         /* inotify.watches */
 	struct inotify *in;
-	struct inode *inode;      /* a reference */
+	struct inode *inode; /* a reference */
 	int wd;
 	uint32_t mask;
 };
@@ -350,20 +350,20 @@ static void inotify_show_fdinfo(struct file *f, char *buf, size_t size)
 	list_for_each(w, &in->watches, link) {
 		if (at >= size)
 			break;
-		at += (size_t)snprintf(buf + at, size - at, "inotify wd:%x ino:%llx sdev:%llx mask:%x ignored_mask:0\n", w->wd,
-				       (unsigned long long)w->inode->ino, (unsigned long long)w->inode->super->dev,
-				       w->mask);
+		at += (size_t)snprintf(buf + at, size - at, "inotify wd:%x ino:%llx sdev:%llx mask:%x ignored_mask:0\n",
+				       w->wd, (unsigned long long)w->inode->ino,
+				       (unsigned long long)w->inode->super->dev, w->mask);
 	}
 	mutex_unlock(&notify_lock, L_NOTIFY);
 }
 
 static const struct file_ops inotify_ops = {
-	.read = inotify_read,
-	.poll = inotify_poll,
-	.ioctl = inotify_ioctl,
-	.release = inotify_release,
-	.set_flags = inotify_set_flags,
-	.show_fdinfo = inotify_show_fdinfo,
+    .read = inotify_read,
+    .poll = inotify_poll,
+    .ioctl = inotify_ioctl,
+    .release = inotify_release,
+    .set_flags = inotify_set_flags,
+    .show_fdinfo = inotify_show_fdinfo,
 };
 
 int inotify_create(struct ctx *c, int flags, struct file **ret)

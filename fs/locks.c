@@ -24,20 +24,20 @@
 enum lock_kind { KIND_POSIX, KIND_OFD, KIND_FLOCK };
 
 struct range_lock {
-	struct list link;      /* in its inode's list */
-	struct list all;       /* in all_locks */
+	struct list link; /* in its inode's list */
+	struct list all;  /* in all_locks */
 	const void *owner;
-	struct inode *inode;   /* borrowed: locks go before inodes do */
+	struct inode *inode; /* borrowed: locks go before inodes do */
 	enum lock_kind kind;
-	short type;            /* F_RDLCK, F_WRLCK; F_UNLCK in a request */
-	int64_t start, end;    /* inclusive; OFFSET_MAX: to the end, whatever it is */
-	int32_t pid;           /* -1 for OFD */
+	short type;         /* F_RDLCK, F_WRLCK; F_UNLCK in a request */
+	int64_t start, end; /* inclusive; OFFSET_MAX: to the end, whatever it is */
+	int32_t pid;        /* -1 for OFD */
 };
 
 struct file_lock_ctx {
 	struct list ranges;
 	struct list flocks;
-	struct wait_queue wq;  /* woken when a lock is given up */
+	struct wait_queue wq; /* woken when a lock is given up */
 };
 
 struct blocked {
@@ -186,7 +186,7 @@ static bool adjacent(const struct range_lock *a, const struct range_lock *b)
 /* Takes what `n` covers out of l; `spare` becomes the right part if l sticks out on both sides (then NULL is left). */
 static void cut(struct file_lock_ctx *lc, struct range_lock *l, const struct range_lock *n, struct range_lock **spare)
 {
-	bool left = l->start < n->start, right = l->end > n->end;
+	bool left = l->start<n->start, right = l->end> n->end;
 
 	if (left && right) {
 		struct range_lock *r = take(*spare);
@@ -422,8 +422,8 @@ int locks_flock(struct ctx *c, struct file *f, int op)
 	n = slab_alloc(&lock_slab);
 	if (!n)
 		return -ENOLCK;
-	*n = (struct range_lock){.owner = f, .inode = f->inode, .kind = KIND_FLOCK, .type = types[kind], .end = OFFSET_MAX,
-				 .pid = c->tgid};
+	*n = (struct range_lock){
+	    .owner = f, .inode = f->inode, .kind = KIND_FLOCK, .type = types[kind], .end = OFFSET_MAX, .pid = c->tgid};
 	list_init(&n->link);
 	list_init(&n->all);
 	mutex_lock(&locks_lock, L_FLOCK);
@@ -510,7 +510,8 @@ bool locks_show(unsigned n, char *buf, size_t size)
 			snprintf(end, sizeof(end), "%lld", (long long)found->end);
 		snprintf(buf, size, "%u: %s ADVISORY  %s %d %02x:%02x:%llu %lld %s\n", n + 1, kinds[found->kind],
 			 found->type == F_WRLCK ? "WRITE" : "READ ", found->pid, major(found->inode->super->dev),
-			 minor(found->inode->super->dev), (unsigned long long)found->inode->ino, (long long)found->start, end);
+			 minor(found->inode->super->dev), (unsigned long long)found->inode->ino,
+			 (long long)found->start, end);
 	}
 	mutex_unlock(&locks_lock, L_FLOCK);
 	return found;

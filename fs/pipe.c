@@ -28,8 +28,8 @@
 #include "sentry/base/slab.h"
 
 #define SLOTS_DEFAULT 16u
-#define SLOTS_POOR 2u                /* for users above the soft limit */
-#define PAGES_SOFT_LIMIT 16384u      /* /proc/sys/fs/pipe-user-pages-soft */
+#define SLOTS_POOR 2u                    /* for users above the soft limit */
+#define PAGES_SOFT_LIMIT 16384u          /* /proc/sys/fs/pipe-user-pages-soft */
 #define SIZE_MAX_UNPRIVILEGED (1u << 20) /* /proc/sys/fs/pipe-max-size */
 #define POLL_READ ((uint32_t)(POLLIN | POLLRDNORM))
 #define POLL_WRITE ((uint32_t)(POLLOUT | POLLWRNORM))
@@ -40,19 +40,19 @@ struct chunk {
 };
 
 struct pipe {
-	struct mutex lock;              /* L_FILE: everything but `files` */
+	struct mutex lock; /* L_FILE: everything but `files` */
 	struct wait_queue rd_wait, wr_wait;
-	struct list async;              /* fasync of all ends */
-	struct chunk *chunks;           /* mem_pages of them */
+	struct list async;    /* fasync of all ends */
+	struct chunk *chunks; /* mem_pages of them */
 	char *mem;
-	uint32_t mem_pages;             /* a power of two, at most slots; 0: none yet */
-	uint32_t slots;                 /* a power of two */
-	uint32_t head, tail;            /* free-running: head - tail chunks are used */
+	uint32_t mem_pages;  /* a power of two, at most slots; 0: none yet */
+	uint32_t slots;      /* a power of two */
+	uint32_t head, tail; /* free-running: head - tail chunks are used */
 	uint32_t readers, writers;
-	uint32_t r_opens, w_opens;      /* how often each end was opened: an opener waits for a change */
-	bool pollers;                   /* has been polled */
+	uint32_t r_opens, w_opens; /* how often each end was opened: an opener waits for a change */
+	bool pollers;              /* has been polled */
 	bool peeking;
-	uint32_t files;                 /* open descriptions; the inode's L_INODE */
+	uint32_t files; /* open descriptions; the inode's L_INODE */
 };
 
 static struct slab pipe_slab = SLAB_INIT(struct pipe);
@@ -257,6 +257,8 @@ ssize_t pipe_read_from(struct ctx *c, struct file *f, struct iobuf *b, bool nonb
 	bool was_full = false;
 	ssize_t r;
 
+	if (!iobuf_left(b))
+		return 0;
 	mutex_lock(&p->lock, L_FILE);
 	r = pipe_wait_data(c, p, nonblock);
 	if (r > 0) {
@@ -331,7 +333,7 @@ static ssize_t pipe_fill(struct pipe *p, struct iobuf *b, bool packet)
 struct pipe_writer {
 	struct pipe *p;
 	ssize_t done;
-	bool was_empty;  /* readers have not been told of what was put in */
+	bool was_empty; /* readers have not been told of what was put in */
 };
 
 /* With the lock: fills until b is used up or the pipe is full. 0 or -errno. */
@@ -400,6 +402,8 @@ ssize_t pipe_write_to(struct ctx *c, struct file *f, struct iobuf *b, bool nonbl
 	bool wake;
 	ssize_t r;
 
+	if (!iobuf_left(b))
+		return 0;
 	mutex_lock(&p->lock, L_FILE);
 	w.was_empty = pipe_empty(p);
 	r = writer_run(c, &w, b, nonblock, f->flags & O_DIRECT);
@@ -516,12 +520,12 @@ static void pipe_release(struct file *f)
 }
 
 static const struct file_ops pipe_ops = {
-	.read = pipe_read,
-	.write = pipe_write,
-	.poll = pipe_poll,
-	.ioctl = pipe_ioctl,
-	.release = pipe_release,
-	.set_flags = pipe_set_flags,
+    .read = pipe_read,
+    .write = pipe_write,
+    .poll = pipe_poll,
+    .ioctl = pipe_ioctl,
+    .release = pipe_release,
+    .set_flags = pipe_set_flags,
 };
 
 struct pipe *pipe_of(struct file *f)

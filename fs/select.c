@@ -27,9 +27,9 @@ struct poll_entry {
 struct poll_call {
 	struct poll_table table;
 	struct ctx *c;
-	struct file **files;      /* one for each descriptor; NULL: none */
-	struct poll_entry *more;  /* from the slab */
-	unsigned used;            /* of entries[] */
+	struct file **files;     /* one for each descriptor; NULL: none */
+	struct poll_entry *more; /* from the slab */
+	unsigned used;           /* of entries[] */
 	bool no_memory;
 	struct file *few[INLINE_FILES];
 	struct poll_entry entries[INLINE_ENTRIES];
@@ -173,9 +173,9 @@ long poll_file_until(struct ctx *c, struct file *f, uint32_t events, int64_t dea
 
 /* What each of the three sets asks for, as Linux's POLLIN_SET and its siblings. */
 static const uint32_t set_events[3] = {
-	POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR,
-	POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR,
-	POLLPRI,
+    POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR,
+    POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR,
+    POLLPRI,
 };
 
 static bool set_has(const uint64_t *set, int fd)
@@ -230,7 +230,8 @@ static long poll_to_select(int n, uint64_t *const sets[3], const struct pollfd *
 	return bits;
 }
 
-static long select_run(struct ctx *c, int n, uint64_t *const sets[3], struct pollfd *fds, size_t count, int64_t deadline)
+static long select_run(struct ctx *c, int n, uint64_t *const sets[3], struct pollfd *fds, size_t count,
+		       int64_t deadline)
 {
 	long r;
 

@@ -31,9 +31,9 @@ struct timerfd {
 	struct timer timer;
 	int clock;
 	/* L_FILE: */
-	int64_t deadline;  /* of the next expiry that is not in `ticks` yet; TIME_NEVER: disarmed */
-	int64_t interval;  /* 0: one shot */
-	uint64_t ticks;    /* unread */
+	int64_t deadline; /* of the next expiry that is not in `ticks` yet; TIME_NEVER: disarmed */
+	int64_t interval; /* 0: one shot */
+	uint64_t ticks;   /* unread */
 	int set_flags;
 };
 
@@ -175,19 +175,19 @@ static void timerfd_show_fdinfo(struct file *f, char *buf, size_t size)
 	mutex_lock(&t->lock, L_FILE);
 	timerfd_left(t, &left);
 	snprintf(buf, size,
-		 "clockid: %d\nticks: %llu\nsettime flags: 0%o\nit_value: (%llu, %llu)\nit_interval: (%llu, %llu)\n", t->clock,
-		 (unsigned long long)t->ticks, (unsigned)t->set_flags, (unsigned long long)left.it_value.tv_sec,
-		 (unsigned long long)left.it_value.tv_nsec, (unsigned long long)left.it_interval.tv_sec,
-		 (unsigned long long)left.it_interval.tv_nsec);
+		 "clockid: %d\nticks: %llu\nsettime flags: 0%o\nit_value: (%llu, %llu)\nit_interval: (%llu, %llu)\n",
+		 t->clock, (unsigned long long)t->ticks, (unsigned)t->set_flags,
+		 (unsigned long long)left.it_value.tv_sec, (unsigned long long)left.it_value.tv_nsec,
+		 (unsigned long long)left.it_interval.tv_sec, (unsigned long long)left.it_interval.tv_nsec);
 	mutex_unlock(&t->lock, L_FILE);
 }
 
 static const struct file_ops timerfd_ops = {
-	.read = timerfd_read,
-	.poll = timerfd_poll,
-	.ioctl = timerfd_ioctl,
-	.release = timerfd_release,
-	.show_fdinfo = timerfd_show_fdinfo,
+    .read = timerfd_read,
+    .poll = timerfd_poll,
+    .ioctl = timerfd_ioctl,
+    .release = timerfd_release,
+    .show_fdinfo = timerfd_show_fdinfo,
 };
 
 static bool clock_known(int clock)

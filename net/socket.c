@@ -82,7 +82,8 @@ int socket_create(struct ctx *c, int family, int type, int protocol, struct sock
 
 int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
 {
-	int err = anon_file_create(c, "socket:", S_IFSOCK | 0777, &socket_file_ops, s, O_RDWR | (flags & O_NONBLOCK), ret);
+	int err =
+	    anon_file_create(c, "socket:", S_IFSOCK | 0777, &socket_file_ops, s, O_RDWR | (flags & O_NONBLOCK), ret);
 
 	if (err) {
 		if (s->ops->release)
@@ -172,6 +173,8 @@ static ssize_t socket_read(struct ctx *c, struct file *f, struct iobuf *b, off_t
 {
 	struct net_msg m = {.data = b};
 
+	if (!iobuf_left(b))
+		return 0; /* "match SYS5 behaviour", says Linux */
 	return socket_recvmsg(c, f, &m);
 }
 
@@ -222,10 +225,10 @@ static void socket_release(struct file *f)
 }
 
 static const struct file_ops socket_file_ops = {
-	.read = socket_read,
-	.write = socket_write,
-	.poll = socket_poll,
-	.ioctl = socket_ioctl,
-	.release = socket_release,
-	.set_flags = socket_set_flags,
+    .read = socket_read,
+    .write = socket_write,
+    .poll = socket_poll,
+    .ioctl = socket_ioctl,
+    .release = socket_release,
+    .set_flags = socket_set_flags,
 };

@@ -81,15 +81,15 @@ enum sock_option {
 struct socket {
 	struct ref ref;
 	const struct proto_ops *ops;
-	uint16_t family, type;       /* constant */
-	int protocol;                /* constant */
-	struct inode *inode;         /* of the file, borrowed; NULL: none yet, or closed */
-	struct file *file;           /* borrowed, as inode */
-	struct mutex lock;           /* L_SOCK: the family's state, and: */
-	struct list async;           /* O_ASYNC descriptions */
-	struct wait_queue wq;        /* sleepers and pollers; POLL* bits */
-	_Atomic int err;             /* SO_ERROR: a positive errno, taken by who reads it */
-	_Atomic uint32_t options;    /* enum sock_option */
+	uint16_t family, type;    /* constant */
+	int protocol;             /* constant */
+	struct inode *inode;      /* of the file, borrowed; NULL: none yet, or closed */
+	struct file *file;        /* borrowed, as inode */
+	struct mutex lock;        /* L_SOCK: the family's state, and: */
+	struct list async;        /* O_ASYNC descriptions */
+	struct wait_queue wq;     /* sleepers and pollers; POLL* bits */
+	_Atomic int err;          /* SO_ERROR: a positive errno, taken by who reads it */
+	_Atomic uint32_t options; /* enum sock_option */
 	_Atomic int sndbuf, rcvbuf;
 	_Atomic int rcvlowat;
 	_Atomic int64_t rcvtimeo, sndtimeo; /* ns; TIME_NEVER: none */
@@ -172,7 +172,7 @@ struct scm_files {
 struct scm {
 	struct scm_files *files; /* NULL: none */
 	unsigned file_count;
-	bool has_cred;       /* the sender named them */
+	bool has_cred; /* the sender named them */
 	int32_t pid;
 	uint32_t uid, gid;
 };

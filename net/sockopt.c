@@ -32,19 +32,19 @@ static const struct {
 	int name;
 	enum sock_option bit;
 } bool_options[] = {
-	{SO_DEBUG, SOCK_OPT_DEBUG},
-	{SO_REUSEADDR, SOCK_OPT_REUSEADDR},
-	{SO_REUSEPORT, SOCK_OPT_REUSEPORT},
-	{SO_KEEPALIVE, SOCK_OPT_KEEPALIVE},
-	{SO_BROADCAST, SOCK_OPT_BROADCAST},
-	{SO_OOBINLINE, SOCK_OPT_OOBINLINE},
-	{SO_DONTROUTE, SOCK_OPT_DONTROUTE},
-	{SO_PASSCRED, SOCK_OPT_PASSCRED},
-	{SO_TIMESTAMP_OLD, SOCK_OPT_TIMESTAMP},
-	{SO_TIMESTAMPNS_OLD, SOCK_OPT_TIMESTAMPNS},
-	{SO_RXQ_OVFL, SOCK_OPT_RXQ_OVFL},
-	{SO_PASSSEC, SOCK_OPT_PASSSEC},
-	{SO_NO_CHECK, SOCK_OPT_NO_CHECK},
+    {SO_DEBUG, SOCK_OPT_DEBUG},
+    {SO_REUSEADDR, SOCK_OPT_REUSEADDR},
+    {SO_REUSEPORT, SOCK_OPT_REUSEPORT},
+    {SO_KEEPALIVE, SOCK_OPT_KEEPALIVE},
+    {SO_BROADCAST, SOCK_OPT_BROADCAST},
+    {SO_OOBINLINE, SOCK_OPT_OOBINLINE},
+    {SO_DONTROUTE, SOCK_OPT_DONTROUTE},
+    {SO_PASSCRED, SOCK_OPT_PASSCRED},
+    {SO_TIMESTAMP_OLD, SOCK_OPT_TIMESTAMP},
+    {SO_TIMESTAMPNS_OLD, SOCK_OPT_TIMESTAMPNS},
+    {SO_RXQ_OVFL, SOCK_OPT_RXQ_OVFL},
+    {SO_PASSSEC, SOCK_OPT_PASSSEC},
+    {SO_NO_CHECK, SOCK_OPT_NO_CHECK},
 };
 
 static uint32_t bool_option(int name)
@@ -222,20 +222,48 @@ static bool get_int(struct socket *s, int name, int *ret)
 		return true;
 	}
 	switch (name) {
-	case SO_SNDBUF: *ret = s->sndbuf; return true;
-	case SO_RCVBUF: *ret = s->rcvbuf; return true;
-	case SO_TYPE: *ret = s->type; return true;
-	case SO_DOMAIN: *ret = s->family; return true;
-	case SO_PROTOCOL: *ret = s->protocol; return true;
-	case SO_ERROR: *ret = -socket_take_error(s); return true;
-	case SO_PRIORITY: *ret = s->priority; return true;
-	case SO_MARK: *ret = (int)s->mark; return true;
-	case SO_RCVLOWAT: *ret = s->rcvlowat; return true;
-	case SO_SNDLOWAT: *ret = 1; return true;
-	case SO_BSDCOMPAT: *ret = 0; return true;
-	case SO_INCOMING_CPU: *ret = 0; return true;
-	case SO_BUSY_POLL: *ret = 0; return true;
-	case SO_TIMESTAMPING: *ret = 0; return true;
+	case SO_SNDBUF:
+		*ret = s->sndbuf;
+		return true;
+	case SO_RCVBUF:
+		*ret = s->rcvbuf;
+		return true;
+	case SO_TYPE:
+		*ret = s->type;
+		return true;
+	case SO_DOMAIN:
+		*ret = s->family;
+		return true;
+	case SO_PROTOCOL:
+		*ret = s->protocol;
+		return true;
+	case SO_ERROR:
+		*ret = -socket_take_error(s);
+		return true;
+	case SO_PRIORITY:
+		*ret = s->priority;
+		return true;
+	case SO_MARK:
+		*ret = (int)s->mark;
+		return true;
+	case SO_RCVLOWAT:
+		*ret = s->rcvlowat;
+		return true;
+	case SO_SNDLOWAT:
+		*ret = 1;
+		return true;
+	case SO_BSDCOMPAT:
+		*ret = 0;
+		return true;
+	case SO_INCOMING_CPU:
+		*ret = 0;
+		return true;
+	case SO_BUSY_POLL:
+		*ret = 0;
+		return true;
+	case SO_TIMESTAMPING:
+		*ret = 0;
+		return true;
 	}
 	return false;
 }

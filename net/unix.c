@@ -364,7 +364,8 @@ static int dgram_set_peer(struct unix_sock *u, struct unix_sock *to)
 	return err;
 }
 
-static int unix_dgram_connect(struct ctx *c, struct socket *s, const struct sockaddr *addr, size_t len, int flags __unused)
+static int unix_dgram_connect(struct ctx *c, struct socket *s, const struct sockaddr *addr, size_t len,
+			      int flags __unused)
 {
 	struct unix_sock *u = unix_of(s), *to;
 	int err;
@@ -547,52 +548,52 @@ static int unix_getsockopt(struct ctx *c __unused, struct socket *s, int level, 
 }
 
 static const struct proto_ops stream_ops = {
-	.bind = unix_bind,
-	.connect = unix_stream_connect,
-	.listen = unix_listen,
-	.accept = unix_accept,
-	.getname = unix_getname,
-	.socketpair = unix_socketpair,
-	.shutdown = unix_shutdown,
-	.sendmsg = unix_stream_send,
-	.recvmsg = unix_stream_recv,
-	.poll = unix_poll,
-	.ioctl = unix_ioctl,
-	.getsockopt = unix_getsockopt,
-	.release = unix_release,
-	.destroy = unix_destroy,
+    .bind = unix_bind,
+    .connect = unix_stream_connect,
+    .listen = unix_listen,
+    .accept = unix_accept,
+    .getname = unix_getname,
+    .socketpair = unix_socketpair,
+    .shutdown = unix_shutdown,
+    .sendmsg = unix_stream_send,
+    .recvmsg = unix_stream_recv,
+    .poll = unix_poll,
+    .ioctl = unix_ioctl,
+    .getsockopt = unix_getsockopt,
+    .release = unix_release,
+    .destroy = unix_destroy,
 };
 
 static const struct proto_ops dgram_ops = {
-	.bind = unix_bind,
-	.connect = unix_dgram_connect,
-	.getname = unix_getname,
-	.socketpair = unix_socketpair,
-	.shutdown = unix_shutdown,
-	.sendmsg = unix_dgram_send,
-	.recvmsg = unix_dgram_recv,
-	.poll = unix_dgram_poll,
-	.ioctl = unix_ioctl,
-	.getsockopt = unix_getsockopt,
-	.release = unix_release,
-	.destroy = unix_destroy,
+    .bind = unix_bind,
+    .connect = unix_dgram_connect,
+    .getname = unix_getname,
+    .socketpair = unix_socketpair,
+    .shutdown = unix_shutdown,
+    .sendmsg = unix_dgram_send,
+    .recvmsg = unix_dgram_recv,
+    .poll = unix_dgram_poll,
+    .ioctl = unix_ioctl,
+    .getsockopt = unix_getsockopt,
+    .release = unix_release,
+    .destroy = unix_destroy,
 };
 
 static const struct proto_ops seqpacket_ops = {
-	.bind = unix_bind,
-	.connect = unix_stream_connect,
-	.listen = unix_listen,
-	.accept = unix_accept,
-	.getname = unix_getname,
-	.socketpair = unix_socketpair,
-	.shutdown = unix_shutdown,
-	.sendmsg = unix_seqpacket_send,
-	.recvmsg = unix_seqpacket_recv,
-	.poll = unix_dgram_poll,
-	.ioctl = unix_ioctl,
-	.getsockopt = unix_getsockopt,
-	.release = unix_release,
-	.destroy = unix_destroy,
+    .bind = unix_bind,
+    .connect = unix_stream_connect,
+    .listen = unix_listen,
+    .accept = unix_accept,
+    .getname = unix_getname,
+    .socketpair = unix_socketpair,
+    .shutdown = unix_shutdown,
+    .sendmsg = unix_seqpacket_send,
+    .recvmsg = unix_seqpacket_recv,
+    .poll = unix_dgram_poll,
+    .ioctl = unix_ioctl,
+    .getsockopt = unix_getsockopt,
+    .release = unix_release,
+    .destroy = unix_destroy,
 };
 
 static struct net_family unix_family = {.family = AF_UNIX, .create = unix_create};

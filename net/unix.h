@@ -13,7 +13,7 @@
 /* A name: immutable, shared by a listener and what it accepts. */
 struct unix_addr {
 	struct ref ref;
-	uint32_t len;            /* of the address, sun_family included */
+	uint32_t len; /* of the address, sun_family included */
 	struct sockaddr_un sun;
 };
 
@@ -22,16 +22,16 @@ enum unix_state { UNIX_CLOSED, UNIX_LISTENING, UNIX_CONNECTED };
 enum { UNIX_RCV_SHUTDOWN = 1, UNIX_SEND_SHUTDOWN = 2, UNIX_SHUTDOWN_BOTH = 3 };
 
 struct unix_sock {
-	struct socket s;             /* first member */
+	struct socket s; /* first member */
 	/* L_SOCK of s.lock: */
-	struct unix_addr *addr;      /* a reference; NULL: no name. Set once */
-	struct path path;            /* of a name in the file system: references */
-	struct unix_sock *peer;      /* a reference */
+	struct unix_addr *addr; /* a reference; NULL: no name. Set once */
+	struct path path;       /* of a name in the file system: references */
+	struct unix_sock *peer; /* a reference */
 	enum unix_state state;
-	bool dead;                   /* its file is closed */
+	bool dead; /* its file is closed */
 	uint8_t shutdown;
 	int backlog;
-	struct list queue;           /* unix_msg, received; of a listener: connections to accept */
+	struct list queue; /* unix_msg, received; of a listener: connections to accept */
 	unsigned qlen;
 	size_t qbytes;               /* unread bytes in queue */
 	struct wait_queue peer_wait; /* senders waiting for room in our queue, connectors for the backlog */
@@ -48,10 +48,10 @@ struct unix_sock {
 
 struct unix_msg {
 	struct list link;
-	struct unix_sock *from;  /* a reference: whom it is charged to, whose name recvfrom tells */
+	struct unix_sock *from;   /* a reference: whom it is charged to, whose name recvfrom tells */
 	struct unix_sock *embryo; /* in a listener's queue: the connection, a reference; no data */
 	struct scm scm;
-	size_t size, off;        /* off: read already, streams */
+	size_t size, off; /* off: read already, streams */
 	size_t charge;
 	char data[];
 };

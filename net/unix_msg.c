@@ -438,7 +438,7 @@ struct stream_reader {
 	int64_t deadline;
 	bool peek, have_scm, stop;
 	struct scm scm;
-	struct list used;      /* messages to free */
+	struct list used; /* messages to free */
 };
 
 static bool same_sender(const struct scm *a, const struct scm *b)

@@ -8,7 +8,7 @@
 #include "syscalls/syscalls.h"
 
 #define WATCH_BITS                                                                                                     \
-	((unsigned)(IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED | IN_ONLYDIR | IN_DONT_FOLLOW |             \
+	((unsigned)(IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED | IN_ONLYDIR | IN_DONT_FOLLOW |            \
 		    IN_EXCL_UNLINK | IN_MASK_CREATE | IN_MASK_ADD | IN_ISDIR | IN_ONESHOT))
 
 sysret_t sys_inotify_init1(struct task *t, int flags)

@@ -185,8 +185,8 @@ sysret_t sys_select(struct task *t, int n, uaddr_t in, uaddr_t out, uaddr_t ex, 
 		if (tv.tv_sec < 0 || tv.tv_usec < 0)
 			return -EINVAL;
 		/* More than a second of microseconds is allowed here. */
-		deadline = deadline_of(timespec_to_ns(&(struct timespec){
-		    tv.tv_sec + tv.tv_usec / 1000000, tv.tv_usec % 1000000 * NSEC_PER_USEC}));
+		deadline = deadline_of(timespec_to_ns(
+		    &(struct timespec){tv.tv_sec + tv.tv_usec / 1000000, tv.tv_usec % 1000000 * NSEC_PER_USEC}));
 	}
 	r = do_select(&t->ctx, n, user, deadline);
 	if (timeout.v) {
@@ -283,7 +283,8 @@ sysret_t sys_epoll_pwait(struct task *t, int epfd, uaddr_t events, int max, int 
 	return epoll_wait_masked(t, epfd, events, max, deadline_of_ms(timeout), mask, mask_size);
 }
 
-sysret_t sys_epoll_pwait2(struct task *t, int epfd, uaddr_t events, int max, uaddr_t timeout, uaddr_t mask, size_t mask_size)
+sysret_t sys_epoll_pwait2(struct task *t, int epfd, uaddr_t events, int max, uaddr_t timeout, uaddr_t mask,
+			  size_t mask_size)
 {
 	int64_t deadline;
 	int err = deadline_of_timespec(&t->ctx, timeout, &deadline);

@@ -97,7 +97,8 @@ sysret_t sys_socket(struct task *t, int family, int type, int protocol)
 }
 
 /* Two connected sockets with files. */
-static int make_pair(struct ctx *c, int family, int type, int protocol, int flags, struct file **ret_a, struct file **ret_b)
+static int make_pair(struct ctx *c, int family, int type, int protocol, int flags, struct file **ret_a,
+		     struct file **ret_b)
 {
 	SOCKET_REF a = NULL;
 	SOCKET_REF b = NULL;
@@ -188,7 +189,8 @@ sysret_t sys_listen(struct task *t, int fd, int backlog)
 }
 
 /* Accepts and tells the peer's address, before a descriptor is made. */
-static int accept_file(struct ctx *c, struct file *listener, uaddr_t addr, uaddr_t len_ptr, int flags, struct file **ret)
+static int accept_file(struct ctx *c, struct file *listener, uaddr_t addr, uaddr_t len_ptr, int flags,
+		       struct file **ret)
 {
 	struct socket *s = socket_of(listener), *n;
 	struct sockaddr_storage sa = {0};
