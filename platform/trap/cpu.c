@@ -235,7 +235,8 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 		if (frame && n.data.args[5] == REPORT_OWN && !c->own_list) {
 			if (!claim_event(c, &state))
 				return hand_over_report(c, n.id);
-			frame = 0; /* nobody has asked */
+			aspace_kill(c->cpu.aspace); /* nobody has asked */
+			return REPORTED_LOST;
 		}
 		if (!frame) {
 			aspace_kill(c->cpu.aspace);

@@ -280,7 +280,7 @@ static long do_futex(struct thr *t, uint64_t addr, int op, uint32_t val)
 	return t->woken ? 0 : -EINTR;
 }
 
-static long do_wait(struct thr *t, int pid, uint64_t status)
+static long do_wait(struct thr *t, int pid, uint64_t status, int options)
 {
 	for (;;) {
 		bool any = false;
@@ -298,6 +298,8 @@ static long do_wait(struct thr *t, int pid, uint64_t status)
 		}
 		if (!any)
 			return -ECHILD;
+		if (options & 1)
+			return 0;
 		pthread_cond_wait(&changed, &big);
 	}
 }
@@ -562,7 +564,7 @@ static long do_call(struct thr *t, struct k_user_regs *r)
 	case SYS_fork:
 		return do_clone(t, SIGCHLD, 0, 0, 0, 0);
 	case SYS_wait4:
-		return do_wait(t, (int)r->rdi, r->rsi);
+		return do_wait(t, (int)r->rdi, r->rsi, (int)r->rdx);
 	case SYS_futex:
 		return do_futex(t, r->rdi, (int)r->rsi, (uint32_t)r->rdx);
 	case SYS_tgkill:
