@@ -1,6 +1,6 @@
 /*
- * Who may look into another task: ptrace(2), "Ptrace access mode checking". Memory, descriptors, robust lists and much of /proc/PID go
- * through it.
+ * Who may look into another task: ptrace(2), "Ptrace access mode checking". Memory, descriptors, robust lists and
+ * much of /proc/PID go through it.
  */
 #include <linux/capability.h>
 

@@ -1,15 +1,15 @@
 /*
  * New tasks: clone(2), fork(2), vfork(2), clone3(2).
  *
- * A child is built completely before anybody can see it: task, group, what it shares or copies, and a stopped cpu with a copy of the caller's
- * registers. task_publish() then gives it an id and a place in the tree, unless the caller's group is dying; from there on
- * nothing fails. So a failed clone leaves nothing but a released object.
+ * A child is built completely before anybody can see it: task, group, what it shares or copies, and a stopped cpu
+ * with a copy of the caller's registers. task_publish() then gives it an id and a place in the tree, unless the
+ * caller's group is dying; from there on nothing fails. So a failed clone leaves nothing but a released object.
  *
- * Address spaces: a thread, and a process made with CLONE_VM, gets a further cpu in the caller's aspace; any other process a copy-on-write
- * copy of it. The child's memory is written through its own cpu, which is stopped.
+ * Address spaces: a thread, and a process made with CLONE_VM, gets a further cpu in the caller's aspace; any other
+ * process a copy-on-write copy of it. The child's memory is written through its own cpu, which is stopped.
  *
- * vfork: the parent sleeps, open to fatal signals only, until the child has an address space of its own or none; the two share a small
- * counted object, so that either may die first.
+ * vfork: the parent sleeps, open to fatal signals only, until the child has an address space of its own or none; the
+ * two share a small counted object, so that either may die first.
  *
  * Namespaces are not given out: the flags that make them fail as for an unprivileged user (EPERM).
  */
@@ -27,7 +27,7 @@
 #include "sentry/task_impl.h"
 
 #define NS_FLAGS                                                                                                       \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |     \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |   \
 	 CLONE_NEWTIME)
 
 static struct slab vfork_slab = SLAB_INIT(struct vfork_done);

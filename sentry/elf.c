@@ -1,10 +1,10 @@
 /*
- * The ELF loader. Everything in the file is hostile: each number is checked before it is used, sums are checked for overflow, and addresses
- * go through mm_map(), which refuses what is not the guest's. What Linux refuses is refused with its errno; what it lets through (unsorted
- * or overlapping segments) is let through.
+ * The ELF loader. Everything in the file is hostile: each number is checked before it is used, sums are checked for
+ * overflow, and addresses go through mm_map(), which refuses what is not the guest's. What Linux refuses is refused
+ * with its errno; what it lets through (unsorted or overlapping segments) is let through.
  *
- * Segments are mapped from the file's page cache. Behind the file part of the last page of a writable segment the page is cleared,
- * and the rest of its memory is anonymous, as binfmt_elf does it.
+ * Segments are mapped from the file's page cache. Behind the file part of the last page of a writable segment the
+ * page is cleared, and the rest of its memory is anonymous, as binfmt_elf does it.
  */
 #include "sentry/elf.h"
 
@@ -145,8 +145,8 @@ static int clear_tail(struct cpu *cpu, uint64_t start, uint64_t end)
 	return n == (ssize_t)(end - start) ? 0 : -EFAULT;
 }
 
-static int map_segment(struct ctx *c, struct mm *mm, struct cpu *cpu, const struct elf_program *p,
-		       const Elf64_Phdr *ph, uint64_t bias)
+static int map_segment(struct ctx *c, struct mm *mm, struct cpu *cpu, const struct elf_program *p, const Elf64_Phdr *ph,
+		       uint64_t bias)
 {
 	uint64_t addr = bias + ph->p_vaddr;
 	uint64_t file_end = addr + ph->p_filesz;

@@ -1,10 +1,11 @@
 /*
  * execve(2): from a path and arguments to a task that is about to run the first instruction of another program.
  *
- * Everything that can fail is done first, on the side: the file is found (through up to five scripts), the arguments are copied, the new
- * address space is made and filled through its own stopped cpu. Only then the task gives up what it was: its other threads
- * die, it takes their leader's place, and memory, cpu, handlers and credentials are replaced. Where Linux finds a fault in the file only after
- * its point of no return, the process dies of SIGSEGV; so it does here, although we could still return.
+ * Everything that can fail is done first, on the side: the file is found (through up to five scripts), the arguments
+ * are copied, the new address space is made and filled through its own stopped cpu. Only then the task gives up what
+ * it was: its other threads die, it takes their leader's place, and memory, cpu, handlers and credentials are
+ * replaced. Where Linux finds a fault in the file only after its point of no return, the process dies of SIGSEGV; so
+ * it does here, although we could still return.
  *
  * The registers of the new cpu are final: the run loop starts it and forgets the old one.
  */
@@ -486,7 +487,8 @@ static struct exec_image *exec_begin(struct task *t, struct file *exe, const cha
 	return im;
 }
 
-sysret_t task_exec(struct task *t, struct file *exe, const char *filename, bool inaccessible, uaddr_t argv, uaddr_t envp)
+sysret_t task_exec(struct task *t, struct file *exe, const char *filename, bool inaccessible, uaddr_t argv,
+		   uaddr_t envp)
 {
 	struct exec_image *im = exec_begin(t, exe, filename);
 	int err;

@@ -5,5 +5,8 @@
 
 struct file;
 
-/* A file to execute: regular, executable by the caller, on a mount that allows it, and not open for writing (-EACCES, -ETXTBSY). lookup: LOOKUP_*. */
+/*
+ * A file to execute: regular, executable by the caller, on a mount that allows it, and not open for writing (-EACCES,
+ * -ETXTBSY). lookup: LOOKUP_*.
+ */
 int __must_check exec_open(struct ctx *c, int dirfd, const char *name, unsigned lookup, struct file **ret);

@@ -28,13 +28,13 @@ int __must_check exec_args_script(struct exec_args *a, const char *interp, const
 struct exec_image {
 	struct task *task;
 	struct exec_args args;
-	char *filename;          /* as the caller gave it: AT_EXECFN, comm; borrowed */
-	bool inaccessible;       /* the name will not be there after close-on-exec */
-	struct file *file;       /* the program itself, after scripts; a reference */
+	char *filename;    /* as the caller gave it: AT_EXECFN, comm; borrowed */
+	bool inaccessible; /* the name will not be there after close-on-exec */
+	struct file *file; /* the program itself, after scripts; a reference */
 	struct file *interp_file;
 	struct elf_program program, interp;
-	struct cred *cred;       /* the new ones, unpublished; owned */
-	bool secure;             /* AT_SECURE */
+	struct cred *cred; /* the new ones, unpublished; owned */
+	bool secure;       /* AT_SECURE */
 	bool id_changed, unreadable;
 	/* Being built. */
 	struct mm *mm;
@@ -43,5 +43,8 @@ struct exec_image {
 	uint64_t sp;
 };
 
-/* Identity after executing im->file: set-uid and set-gid bits, capabilities. Fills im->cred, im->secure, im->id_changed. */
+/*
+ * Identity after executing im->file: set-uid and set-gid bits, capabilities. Fills im->cred, im->secure,
+ * im->id_changed.
+ */
 int __must_check exec_cred_prepare(struct exec_image *im);

@@ -1,9 +1,9 @@
 /*
- * The arguments and the environment of a new program, on their way from the old address space to the new stack. execve(2), "Limits on size of
- * arguments and environment".
+ * The arguments and the environment of a new program, on their way from the old address space to the new stack.
+ * execve(2), "Limits on size of arguments and environment".
  *
- * Each string is copied once; a page of the guest is read once for all strings that lie in it in a row, because the environment of a
- * typical program is one block and each read of guest memory costs a host call.
+ * Each string is copied once; a page of the guest is read once for all strings that lie in it in a row, because the
+ * environment of a typical program is one block and each read of guest memory costs a host call.
  */
 #include <limits.h>
 #include <string.h>
@@ -100,8 +100,8 @@ static int copy_one(struct ctx *c, struct exec_args *a, struct exec_strings *s, 
 	}
 }
 
-static int copy_array(struct ctx *c, struct exec_args *a, struct exec_strings *s, uint64_t array, struct window *pointers,
-		      struct window *strings)
+static int copy_array(struct ctx *c, struct exec_args *a, struct exec_strings *s, uint64_t array,
+		      struct window *pointers, struct window *strings)
 {
 	if (array == 0)
 		return 0;

@@ -1,10 +1,10 @@
 /*
- * Who one is after execve(2): capabilities(7), "Transformation of capabilities during execve()" and "... programs that are set-user-ID-root";
- * prctl(2) PR_SET_NO_NEW_PRIVS.
+ * Who one is after execve(2): capabilities(7), "Transformation of capabilities during execve()" and "... programs
+ * that are set-user-ID-root"; prctl(2) PR_SET_NO_NEW_PRIVS.
  *
- * Set-uid and set-gid bits count if the mount has no nosuid, the caller no no_new_privs, and nobody shares the caller's fs_struct or
- * traces it. Capabilities come from the root user's special role, from the inheritable and ambient sets, and from
- * security.capability of the file, in versions 2 and 3.
+ * Set-uid and set-gid bits count if the mount has no nosuid, the caller no no_new_privs, and nobody shares the
+ * caller's fs_struct or traces it. Capabilities come from the root user's special role, from the inheritable and
+ * ambient sets, and from security.capability of the file, in versions 2 and 3.
  */
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -62,7 +62,7 @@ static bool is_setid(const struct cred *old, const struct cred *new)
 /* The sets, and whether the program must not trust its environment. */
 static bool apply_caps(const struct cred *old, struct cred *new, struct file_caps fc)
 {
-	bool root = !(new->securebits & SECBIT_NOROOT) && (new->euid == 0 || new->uid == 0);
+	bool root = !(new->securebits &SECBIT_NOROOT) && (new->euid == 0 || new->uid == 0);
 
 	if (root && !(fc.present && new->uid != 0)) {
 		fc.permitted = fc.inheritable = CAP_FULL_SET;
@@ -70,11 +70,10 @@ static bool apply_caps(const struct cred *old, struct cred *new, struct file_cap
 	}
 	if (fc.present || is_setid(old, new))
 		new->cap_ambient = 0;
-	new->cap_permitted = (new->cap_bounding & fc.permitted) | (new->cap_inheritable & fc.inheritable) |
-			     new->cap_ambient;
+	new->cap_permitted =
+	    (new->cap_bounding &fc.permitted) | (new->cap_inheritable &fc.inheritable) | new->cap_ambient;
 	new->cap_effective = fc.effective ? new->cap_permitted : new->cap_ambient;
-	return is_setid(old, new) ||
-	       (new->uid != 0 && (fc.effective || (new->cap_permitted & ~new->cap_ambient)));
+	return is_setid(old, new) || (new->uid != 0 && (fc.effective || (new->cap_permitted & ~new->cap_ambient)));
 }
 
 /* Who could watch or share state with a more powerful program keeps it from becoming one. */

@@ -1,14 +1,15 @@
 /*
- * The end of tasks: exit(2), exit_group(2), fatal signals; robust futexes and clear_child_tid; what becomes of children, process groups
- * and terminals; zombies. wait.c collects them.
+ * The end of tasks: exit(2), exit_group(2), fatal signals; robust futexes and clear_child_tid; what becomes of
+ * children, process groups and terminals; zombies. wait.c collects them.
  *
- * A task leaves in its own upcall, in this order: it is no longer a target of signals, its parent's vfork is released, futexes that it held
- * are given up, files and memory are dropped, and then, under pidtree_lock, it disappears from its group. The last task of a group
- * turns the group into a zombie, hands its children to the nearest subreaper or init, and tells the parent. A leader that dies before its
- * threads stays in the pid table, dead, because the process bears its id.
+ * A task leaves in its own upcall, in this order: it is no longer a target of signals, its parent's vfork is
+ * released, futexes that it held are given up, files and memory are dropped, and then, under pidtree_lock, it
+ * disappears from its group. The last task of a group turns the group into a zombie, hands its children to the
+ * nearest subreaper or init, and tells the parent. A leader that dies before its threads stays in the pid table,
+ * dead, because the process bears its id.
  *
- * Only the address space outlives that: the cpu is given back as the very last thing, so that a waiting parent does not wait for the host's
- * tear-down.
+ * Only the address space outlives that: the cpu is given back as the very last thing, so that a waiting parent does
+ * not wait for the host's tear-down.
  *
  * When init ends the sandbox ends: everybody else is killed.
  */

@@ -1,6 +1,6 @@
 /*
- * The first process. It has no parent, leads its own session and process group, and runs with the sandbox's limits; the front end
- * gives it files, identity and a program.
+ * The first process. It has no parent, leads its own session and process group, and runs with the sandbox's limits;
+ * the front end gives it files, identity and a program.
  */
 #include <string.h>
 

@@ -1,12 +1,13 @@
 /*
  * Who is who: the table of thread ids, process groups and sessions. credentials(7), setpgid(2), setsid(2).
  *
- * Ids are given out in ascending order and come round at PID_MAX, as on Linux; an id is not given out again while a task, a process
- * group or a session still bears it. The table holds a reference to each task that can be found: live ones, and dead leaders until
- * they are waited for.
+ * Ids are given out in ascending order and come round at PID_MAX, as on Linux; an id is not given out again while a
+ * task, a process group or a session still bears it. The table holds a reference to each task that can be found: live
+ * ones, and dead leaders until they are waited for.
  *
- * A process group lives as long as it has members or somebody holds a reference; a session as long as one of its groups does. All of it
- * is under pidtree_lock; only the reference counts of sessions are also used outside of it (terminals hold them).
+ * A process group lives as long as it has members or somebody holds a reference; a session as long as one of its
+ * groups does. All of it is under pidtree_lock; only the reference counts of sessions are also used outside of it
+ * (terminals hold them).
  */
 #include "sentry/pid.h"
 
@@ -29,11 +30,11 @@ static struct slab uid_slab = SLAB_INIT(struct uid_entry);
 struct mutex pidtree_lock = MUTEX_INIT;
 unsigned task_total;
 
-static struct list pid_table[PID_BUCKETS];                 /* L_PIDTREE */
-static struct list pgrps = LIST_INIT(pgrps);               /* L_PIDTREE */
-static struct uid_entry *uid_table[UID_BUCKETS];           /* L_PIDTREE */
-static int32_t last_pid;                                   /* L_PIDTREE */
-static bool came_round;                                    /* L_PIDTREE */
+static struct list pid_table[PID_BUCKETS];       /* L_PIDTREE */
+static struct list pgrps = LIST_INIT(pgrps);     /* L_PIDTREE */
+static struct uid_entry *uid_table[UID_BUCKETS]; /* L_PIDTREE */
+static int32_t last_pid;                         /* L_PIDTREE */
+static bool came_round;                          /* L_PIDTREE */
 
 static struct list *pid_bucket(int32_t id)
 {

@@ -1,6 +1,7 @@
 /*
- * The pid table, process groups and sessions. Everything here is under pidtree_lock (L_PIDTREE). For sentry/{task,clone,exit,exec,
- * wait}.c and the handlers of setpgid and the like; others use task_find() and tg_find() of task.h.
+ * The pid table, process groups and sessions. Everything here is under pidtree_lock (L_PIDTREE). For
+ * sentry/{task,clone,exit,exec, wait}.c and the handlers of setpgid and the like; others use task_find() and
+ * tg_find() of task.h.
  */
 #pragma once
 

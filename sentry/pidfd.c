@@ -1,6 +1,7 @@
 /*
- * pidfds: pidfd_open(2), CLONE_PIDFD. A pidfd keeps the process object, not the process: it stays valid, and refers to nobody else, after the process has
- * been waited for. It is readable for poll(2) once the process has ended, and hung up once it has been collected.
+ * pidfds: pidfd_open(2), CLONE_PIDFD. A pidfd keeps the process object, not the process: it stays valid, and refers
+ * to nobody else, after the process has been waited for. It is readable for poll(2) once the process has ended, and
+ * hung up once it has been collected.
  */
 #include "sentry/pidfd.h"
 

@@ -1,10 +1,11 @@
 /*
- * Robust futexes: set_robust_list(2), Documentation/robust-futexes. A thread keeps a list of the locks that it holds in its own memory; when
- * it dies we walk the list, set FUTEX_OWNER_DIED in each lock word that bears its tid and wake one waiter.
+ * Robust futexes: set_robust_list(2), Documentation/robust-futexes. A thread keeps a list of the locks that it holds
+ * in its own memory; when it dies we walk the list, set FUTEX_OWNER_DIED in each lock word that bears its tid and
+ * wake one waiter.
  *
- * Everything read here is the guest's: the walk is bounded, every address may be bad, and a bad one ends it silently. The lowest bit of a
- * list pointer marks a priority-inheritance lock; these are handed on by the next locker's own check of the dead owner, so they are marked
- * in the same way.
+ * Everything read here is the guest's: the walk is bounded, every address may be bad, and a bad one ends it silently.
+ * The lowest bit of a list pointer marks a priority-inheritance lock; these are handed on by the next locker's own
+ * check of the dead owner, so they are marked in the same way.
  */
 #include "sentry/robust.h"
 

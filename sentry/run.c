@@ -1,11 +1,13 @@
 /*
- * The run loop: what happens when a guest thread stops, and what before it goes on. Everything a task does, it does in here.
+ * The run loop: what happens when a guest thread stops, and what before it goes on. Everything a task does, it does
+ * in here.
  *
- * An event is a system call, a fault, a kick or the loss of the stub. After it the task looks at its interrupts (signals, stops, its
- * own end) until there are none, says that it is in the guest, and looks once more: whoever interrupts it later kicks the cpu,
- * and the platform does not lose a kick. See `in_guest` in task.h.
+ * An event is a system call, a fault, a kick or the loss of the stub. After it the task looks at its interrupts
+ * (signals, stops, its own end) until there are none, says that it is in the guest, and looks once more: whoever
+ * interrupts it later kicks the cpu, and the platform does not lose a kick. See `in_guest` in task.h.
  *
- * execve gives the task another cpu: then the old one, whose upcall this is, has been given back already, and the new one is started here.
+ * execve gives the task another cpu: then the old one, whose upcall this is, has been given back already, and the new
+ * one is started here.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -46,8 +48,6 @@ static void send_fault(struct task *t, const struct cpu_event *ev)
 	t->fault_err = ev->err;
 	if (ev->trapno == TRAP_PAGE_FAULT)
 		t->fault_cr2 = ev->addr;
-	if (t->strace)
-		trace_signal(t, &info);
 	signal_force(t, &info);
 }
 
@@ -94,6 +94,8 @@ static enum cpu_action run_end(struct task *t)
 {
 	if (t->exiting == TASK_RUNS)
 		t->exiting = TASK_EXITS;
+	if (t->strace)
+		trace_exit(t);
 	task_exit(t);
 	return CPU_STOP;
 }

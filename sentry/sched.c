@@ -1,6 +1,6 @@
 /*
- * Which processors a task may use: sched_setaffinity(2). Processors are numbered from 0 in the sandbox and stand for those that the host lets us
- * use, in order. The host's thread is bound; a new task is bound as the one that made it.
+ * Which processors a task may use: sched_setaffinity(2). Processors are numbered from 0 in the sandbox and stand for
+ * those that the host lets us use, in order. The host's thread is bound; a new task is bound as the one that made it.
  */
 #include <sched.h>
 #include <string.h>

@@ -138,6 +138,8 @@ static bool next_handler(struct task *t, struct taken *ret)
 		signo = take_signal(t, &ret->info);
 		if (!signo)
 			break;
+		if (t->strace)
+			trace_signal(t, &ret->info);
 		found = act(t, signo, ret);
 	}
 	if (!found)

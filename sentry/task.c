@@ -1,12 +1,13 @@
 /*
- * Tasks and thread groups as objects: making, publishing, finding out about, releasing. clone.c fills them, exit.c empties them.
+ * Tasks and thread groups as objects: making, publishing, finding out about, releasing. clone.c fills them, exit.c
+ * empties them.
  *
- * References: the run loop of a live task owns one (given up in task_exit()), the pid table another while the task can be found. A group is
- * kept by its tasks. What a task points to (files, memory, credentials) it releases when it exits; the destructor releases what is left of
- * one that was never started.
+ * References: the run loop of a live task owns one (given up in task_exit()), the pid table another while the task
+ * can be found. A group is kept by its tasks. What a task points to (files, memory, credentials) it releases when it
+ * exits; the destructor releases what is left of one that was never started.
  *
- * A task is ended by others only through marks: tg_kill() sets group_exit, wakes and kicks every task; each sees CTX_KILL on its way
- * back to the guest and leaves by itself.
+ * A task is ended by others only through marks: tg_kill() sets group_exit, wakes and kicks every task; each sees
+ * CTX_KILL on its way back to the guest and leaves by itself.
  */
 #include "sentry/task.h"
 

@@ -16,14 +16,17 @@ void vfork_put(struct vfork_done *v);
 /* Lets the parent go on, if t has one that waits. */
 void vfork_release(struct task *t);
 
-/* A task with nothing in it, count 1; NULL: no memory. What is put into it later is released with the last reference. */
+/*
+ * A task with nothing in it, count 1; NULL: no memory. What is put into it later is released with the last reference.
+ */
 struct task *task_alloc(void);
 /* A thread group with nothing in it, count 1. */
 struct thread_group *tg_alloc(void);
 
 /*
- * Makes t, whose group and cpu are set, visible: gives it an id if it has none (ctx.tid 0), puts it into its group and the table, counts
- * it. *parent: what a new group becomes a child of (NULL: a thread or init). -EAGAIN: too many tasks; -EINTR: the group is dying.
+ * Makes t, whose group and cpu are set, visible: gives it an id if it has none (ctx.tid 0), puts it into its group
+ * and the table, counts it. *parent: what a new group becomes a child of (NULL: a thread or init). -EAGAIN: too many
+ * tasks; -EINTR: the group is dying.
  */
 int task_publish_locked(struct task *t, struct thread_group *parent, int32_t parent_tid) REQUIRES(L_PIDTREE);
 /* A task that was never published: gives up the only reference. NULL is fine. */
@@ -39,7 +42,10 @@ bool tg_notify_dead(struct thread_group *tg) REQUIRES(L_PIDTREE);
 void task_release_memory(struct task *t);
 /* Collects a dead group that nobody has to wait for any more. */
 void tg_release(struct thread_group *tg) REQUIRES(L_PIDTREE);
-/* Kills all other threads of t's group and waits until they are gone; t becomes the leader. 0, or -EINTR: t is killed itself. */
+/*
+ * Kills all other threads of t's group and waits until they are gone; t becomes the leader. 0, or -EINTR: t is killed
+ * itself.
+ */
 int task_become_leader(struct task *t);
 
 /* Takes a cpu from a task, under the locks that others look at it with, and gives it back. */

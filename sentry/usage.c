@@ -1,7 +1,7 @@
 /*
- * Resource use: what getrusage(2), wait4(2) and times(2) report. CPU time is the platform's, per cpu; a task that was given another cpu by
- * exec keeps what the earlier ones used. A group's use is that of its live tasks plus that of its dead ones. The other counts are
- * not known to the sentry, but for the largest resident size.
+ * Resource use: what getrusage(2), wait4(2) and times(2) report. CPU time is the platform's, per cpu; a task that was
+ * given another cpu by exec keeps what the earlier ones used. A group's use is that of its live tasks plus that of
+ * its dead ones. The other counts are not known to the sentry, but for the largest resident size.
  */
 #include "sentry/task.h"
 #include "sentry/task_impl.h"

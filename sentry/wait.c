@@ -1,9 +1,10 @@
 /*
  * Collecting children: wait4(2), waitid(2).
  *
- * The tree is looked through under pidtree_lock, by any thread of the parent, and slept on with child_wait, which is woken whenever a child ends,
- * stops or continues. Whoever sees a zombie first takes it: it is gone from the table before the lock is dropped. Resource use of a child, and of
- * what the child has waited for, moves to the parent at that moment.
+ * The tree is looked through under pidtree_lock, by any thread of the parent, and slept on with child_wait, which is
+ * woken whenever a child ends, stops or continues. Whoever sees a zombie first takes it: it is gone from the table
+ * before the lock is dropped. Resource use of a child, and of what the child has waited for, moves to the parent at
+ * that moment.
  *
  * Children made with an exit signal other than SIGCHLD are "clones" and found only with __WCLONE or __WALL.
  */
@@ -96,7 +97,8 @@ static sysret_t wait_scan(struct task *t, const struct wait_request *req, struct
 		none = 0;
 		if (wait_zombie(t, child, req->options, ret))
 			return ret->pid;
-		if (!child->zombie && (req->options & (WSTOPPED | WCONTINUED)) && wait_stopped(child, req->options, ret))
+		if (!child->zombie && (req->options & (WSTOPPED | WCONTINUED)) &&
+		    wait_stopped(child, req->options, ret))
 			return ret->pid;
 	}
 	return none;

@@ -4,9 +4,9 @@
 #include "sentry/task.h"
 
 struct wait_request {
-	int which;          /* P_ALL, P_PID, P_PGID */
+	int which; /* P_ALL, P_PID, P_PGID */
 	int32_t id;
-	int options;        /* WEXITED, WSTOPPED, WCONTINUED, WNOHANG, WNOWAIT, __WALL, __WCLONE, __WNOTHREAD */
+	int options; /* WEXITED, WSTOPPED, WCONTINUED, WNOHANG, WNOWAIT, __WALL, __WCLONE, __WNOTHREAD */
 };
 
 struct wait_result {

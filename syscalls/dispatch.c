@@ -59,14 +59,12 @@ sysret_t syscall_dispatch(struct task *t __unused, uint32_t nr, const uint64_t a
 }
 
 #define K(kind) ARG_##kind
-#define INFO(number, text, level, note, count, ...)                                                                    \
-	[number] = {text, SYSCALL_##level, count, {__VA_ARGS__}, note},
+#define INFO(number, text, level, note, count, ...) [number] = {text, SYSCALL_##level, count, {__VA_ARGS__}, note},
 #define SYS0(number, name, level, note) INFO(number, #name, level, note, 0, 0)
 #define SYS1(number, name, level, k1, note) INFO(number, #name, level, note, 1, K(k1))
 #define SYS2(number, name, level, k1, k2, note) INFO(number, #name, level, note, 2, K(k1), K(k2))
 #define SYS3(number, name, level, k1, k2, k3, note) INFO(number, #name, level, note, 3, K(k1), K(k2), K(k3))
-#define SYS4(number, name, level, k1, k2, k3, k4, note)                                                                \
-	INFO(number, #name, level, note, 4, K(k1), K(k2), K(k3), K(k4))
+#define SYS4(number, name, level, k1, k2, k3, k4, note) INFO(number, #name, level, note, 4, K(k1), K(k2), K(k3), K(k4))
 #define SYS5(number, name, level, k1, k2, k3, k4, k5, note)                                                            \
 	INFO(number, #name, level, note, 5, K(k1), K(k2), K(k3), K(k4), K(k5))
 #define SYS6(number, name, level, k1, k2, k3, k4, k5, k6, note)                                                        \

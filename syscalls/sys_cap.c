@@ -81,7 +81,7 @@ static sysret_t cap_change(struct task *t, uint64_t effective, uint64_t permitte
 	new->cap_effective = effective;
 	new->cap_permitted = permitted;
 	new->cap_inheritable = inheritable;
-	new->cap_ambient &= permitted & inheritable;
+	new->cap_ambient &= permitted &inheritable;
 	task_set_cred(t, new);
 	return 0;
 }

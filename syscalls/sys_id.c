@@ -1,6 +1,7 @@
 /*
- * Identities: user and group ids, and what a change of user does to capabilities. credentials(7), capabilities(7) "Effect of user ID changes
- * on capabilities". A call works on a copy of the credentials, which replaces the old ones as a whole.
+ * Identities: user and group ids, and what a change of user does to capabilities. credentials(7), capabilities(7)
+ * "Effect of user ID changes on capabilities". A call works on a copy of the credentials, which replaces the old ones
+ * as a whole.
  */
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -61,7 +62,7 @@ static void fixup_caps(const struct cred *old, struct cred *new)
 	if (new->securebits & SECBIT_NO_SETUID_FIXUP)
 		return;
 	if (has_root(old) && !has_root(new)) {
-		if (!(new->securebits & SECBIT_KEEP_CAPS))
+		if (!(new->securebits &SECBIT_KEEP_CAPS))
 			new->cap_permitted = new->cap_effective = 0;
 		new->cap_ambient = 0;
 	}
@@ -245,11 +246,11 @@ sysret_t sys_setfsuid(struct task *t, uint32_t uid)
 	if (!new)
 		return before;
 	new->fsuid = uid;
-	if (!(new->securebits & SECBIT_NO_SETUID_FIXUP)) {
+	if (!(new->securebits &SECBIT_NO_SETUID_FIXUP)) {
 		if (before == 0)
 			new->cap_effective &= ~FS_CAPS;
 		if (uid == 0)
-			new->cap_effective |= new->cap_permitted & FS_CAPS;
+			new->cap_effective |= new->cap_permitted &FS_CAPS;
 	}
 	commit(t, new);
 	return before;

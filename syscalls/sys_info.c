@@ -1,4 +1,7 @@
-/* What kind of machine this is: uname(2), sethostname(2), sysinfo(2), getcpu(2); and calls that only the machine's owner may make. */
+/*
+ * What kind of machine this is: uname(2), sethostname(2), sysinfo(2), getcpu(2); and calls that only the machine's
+ * owner may make.
+ */
 #include <linux/capability.h>
 #include <sched.h>
 #include <string.h>
@@ -63,7 +66,10 @@ sysret_t sys_sysinfo(struct task *t, uaddr_t info)
 	return copy_out(&t->ctx, info, &si, sizeof(si));
 }
 
-/* The sentry runs the call on the processor of the thread that made it, or on one next to it: as good an answer as any that is old already. */
+/*
+ * The sentry runs the call on the processor of the thread that made it, or on one next to it: as good an answer as
+ * any that is old already.
+ */
 sysret_t sys_getcpu(struct task *t, uaddr_t cpu, uaddr_t node, uaddr_t cache __unused)
 {
 	uint32_t here = (uint32_t)MAX(sched_getcpu(), 0);

@@ -1,4 +1,7 @@
-/* Calls on processes by descriptor, and comparing what processes share: pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), kcmp(2). */
+/*
+ * Calls on processes by descriptor, and comparing what processes share: pidfd_open(2), pidfd_send_signal(2),
+ * pidfd_getfd(2), kcmp(2).
+ */
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/random.h>

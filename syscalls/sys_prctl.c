@@ -1,6 +1,6 @@
 /*
- * prctl(2). An option is here if it does what it says; the others are EINVAL, as on a kernel that was built without them. Unused arguments
- * must be zero where Linux wants it.
+ * prctl(2). An option is here if it does what it says; the others are EINVAL, as on a kernel that was built without
+ * them. Unused arguments must be zero where Linux wants it.
  */
 #include <linux/capability.h>
 #include <linux/prctl.h>

@@ -1,6 +1,7 @@
 /*
- * Processes: making, replacing, ending and collecting them; who they are related to. clone(2), execve(2), exit(2), wait(2), setpgid(2),
- * setsid(2). The work is in sentry/{clone,exec,exit,wait}.c; here arguments are read and checked.
+ * Processes: making, replacing, ending and collecting them; who they are related to. clone(2), execve(2), exit(2),
+ * wait(2), setpgid(2), setsid(2). The work is in sentry/{clone,exec,exit,wait}.c; here arguments are read and
+ * checked.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -121,7 +122,8 @@ sysret_t sys_execve(struct task *t, uaddr_t path, uaddr_t argv, uaddr_t envp)
 
 sysret_t sys_execveat(struct task *t, int dirfd, uaddr_t path, uaddr_t argv, uaddr_t envp, int flags)
 {
-	unsigned lookup = (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+	unsigned lookup =
+	    (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
 
 	if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
 		return -EINVAL;

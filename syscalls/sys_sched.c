@@ -1,9 +1,10 @@
 /*
  * Scheduling: sched_setaffinity(2), sched_setscheduler(2), setpriority(2), ioprio_set(2).
  *
- * Affinity is real: it is passed on to the host's thread. Processors are numbered from 0 in the sandbox and stand for those that the host lets us use,
- * in order. Policies and nice values of ordinary scheduling are kept and told, but the host schedules a sandbox as one user's processes: real-time
- * policies, which would be a promise, are EPERM as in a container without CAP_SYS_NICE.
+ * Affinity is real: it is passed on to the host's thread. Processors are numbered from 0 in the sandbox and stand for
+ * those that the host lets us use, in order. Policies and nice values of ordinary scheduling are kept and told, but
+ * the host schedules a sandbox as one user's processes: real-time policies, which would be a promise, are EPERM as in
+ * a container without CAP_SYS_NICE.
  */
 #include <linux/capability.h>
 #include <linux/ioprio.h>

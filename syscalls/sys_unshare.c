@@ -1,4 +1,7 @@
-/* Taking apart what is shared, and namespaces: unshare(2), setns(2). New namespaces are not given out: EPERM, as to an unprivileged user. */
+/*
+ * Taking apart what is shared, and namespaces: unshare(2), setns(2). New namespaces are not given out: EPERM, as to
+ * an unprivileged user.
+ */
 #include <linux/sched.h>
 
 #include "fs/fdtable.h"
@@ -7,10 +10,9 @@
 #include "syscalls/syscalls.h"
 
 #define NEW_NAMESPACES                                                                                                 \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |     \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |   \
 	 CLONE_NEWTIME)
-#define KNOWN                                                                                                          \
-	(NEW_NAMESPACES | CLONE_THREAD | CLONE_FS | CLONE_VM | CLONE_SIGHAND | CLONE_FILES | CLONE_SYSVSEM)
+#define KNOWN (NEW_NAMESPACES | CLONE_THREAD | CLONE_FS | CLONE_VM | CLONE_SIGHAND | CLONE_FILES | CLONE_SYSVSEM)
 
 /* Memory and handlers cannot be unshared: it is allowed only where nothing is. */
 static int check_unshare(struct task *t, uint64_t flags)
