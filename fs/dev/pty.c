@@ -238,7 +238,7 @@ static ssize_t slave_write_chunk(struct ctx *c, struct file *f, const uint8_t *b
 			err = -EIO;
 		else if (n == 0 && (f->flags & O_NONBLOCK))
 			err = -EAGAIN;
-		else if (done < size) {
+		else if (n == 0) {
 			wake_up_all(&p->master_wait, POLLIN);
 			err = wait_on(c, &p->slave_wait, &p->tty.lock, L_TTY);
 		}
