@@ -351,7 +351,7 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	size_t n = 0;
 	int groups = getgroups(0, NULL);
 
-	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1};
+	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1, .cwd_fd = -1};
 	s->platform = "auto";
 	s->hostname = "sandbox";
 	s->uid = geteuid();
@@ -438,6 +438,8 @@ int spec_open(struct spec *s, struct error *e)
 {
 	if (open_dir("--root", s->root, &s->root_fd, e))
 		return -1;
+	if (!s->workdir_given && s->workdir && strncmp(s->workdir, "/tmp/", 5) == 0 && strcmp(s->root, "/") == 0)
+		s->cwd_fd = open(s->workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->overlay == OVERLAY_DIR && open_dir("--overlay", s->overlay_path, &s->overlay_fd, e))
 		return -1;
 	if (s->overlay == OVERLAY_DIR && faccessat(AT_FDCWD, s->overlay_path, W_OK | X_OK, AT_EACCESS))

@@ -40,6 +40,7 @@ struct spec {
 	size_t mount_count;
 	const char *workdir;   /* absolute; NULL: / */
 	bool workdir_given;    /* by the user: must exist then */
+	int cwd_fd;            /* the caller's directory if it lies under /tmp, which the sandbox has its own of; else -1 */
 	const char *user;      /* "name", "uid", "uid:gid" or NULL: the caller's */
 	const char *hostname;
 	const char *platform;

@@ -1,0 +1,221 @@
+/*
+ * From a spec to a running first process, in the sentry.
+ *
+ * Order: arena and log, the machine's names and sizes, the platform (which forks its template while there is one thread), the sentry's own filter, the
+ * file tree, the standard streams, the identity, the program. From the filter on the sentry can do what platform/hostcalls.def lists and nothing else. Everything that
+ * can go wrong is told to the launcher as one error with its exit status.
+ */
+#include "runsc-shim/boot.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/fdtable.h"
+#include "fs/fs_struct.h"
+#include "fs/hostfd.h"
+#include "platform/platform.h"
+#include "platform/seccomp.h"
+#include "runsc-shim/boot_fs.h"
+#include "runsc-shim/boot_user.h"
+#include "sentry/base/cred.h"
+#include "sentry/base/log.h"
+#include "sentry/base/slab.h"
+#include "sentry/signal.h"
+#include "sentry/system.h"
+#include "sentry/task.h"
+#include "syscalls/trace.h"
+
+#define ARENA_MAX (16ul << 30)
+
+static const struct platform_client client = {.event = task_event};
+
+static void no_raise(struct ctx *c __unused, int signo __unused)
+{
+}
+
+static int boot_kernel(const struct spec *s, struct error *e)
+{
+	struct platform_config config = {.client = &client, .max_aspaces = s->pids_max};
+	int err = arena_init(ARENA_MAX);
+
+	log_init(s->log_fd >= 0 ? s->log_fd : STDERR_FILENO, s->debug ? LOG_DEBUG : LOG_WARN, false);
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, "is there a limit on virtual memory? ulimit -v",
+				 "cannot reserve memory for the kernel");
+	system_init(s->hostname, s->memory_bytes, s->pids_max);
+	err = platform->init(&config);
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",
+				 platform->name);
+	err = seccomp_install_sentry();
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot confine the sentry");
+	if (s->strace)
+		trace_init(s->strace_fd >= 0 ? s->strace_fd : STDERR_FILENO);
+	return 0;
+}
+
+/* Descriptors 0, 1 and 2; those that are closed outside stay closed inside. */
+static int boot_streams(struct ctx *c, struct error *e)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		struct file *f;
+		int err = hostfd_open(c, fd, &f);
+
+		if (err == -EBADF)
+			continue;
+		if (!err)
+			err = fd_replace(c, fd, f, 0);
+		if (err < 0)
+			return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot pass standard stream %d on", fd);
+	}
+	return 0;
+}
+
+/* The program's name as execvp(3) finds it: 0 with *ret (kalloc'ed string), or -errno of the best candidate. */
+static int find_program(struct ctx *c, const char *name, const char *search, char **ret)
+{
+	char candidate[PATH_MAX];
+	int err = -ENOENT;
+
+	*ret = NULL;
+	if (strchr(name, '/')) {
+		*ret = kstrdup(name);
+		return *ret ? 0 : -ENOMEM;
+	}
+	while (search && *search) {
+		size_t len = strcspn(search, ":");
+		PATH_REF at = {NULL, NULL};
+		int found;
+
+		snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)MIN(len, PATH_MAX - 1ul), search, name);
+		found = path_lookup(c, AT_FDCWD, candidate, LOOKUP_FOLLOW, &at);
+		if (!found && S_ISREG(at.dentry->inode->mode))
+			found = inode_permission(c, at.dentry->inode, MAY_EXEC);
+		else if (!found)
+			found = -EACCES;
+		if (!found) {
+			*ret = kstrdup(candidate);
+			return *ret ? 0 : -ENOMEM;
+		}
+		if (found == -EACCES)
+			err = found;
+		search += len + (search[len] == ':');
+	}
+	return err;
+}
+
+static const char *env_get(char **envp, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; *envp; envp++)
+		if (strncmp(*envp, name, len) == 0 && (*envp)[len] == '=')
+			return *envp + len + 1;
+	return NULL;
+}
+
+static int program_error(const struct spec *s, int err, const char *path, struct error *e)
+{
+	bool missing = err == -ENOENT || err == -ENOTDIR;
+	const char *advice = NULL;
+
+	if (!path)
+		advice = missing ? "no directory of PATH has it inside the sandbox" : "it is not executable for this user";
+	else if (missing)
+		advice = "it, or the interpreter that it names, does not exist inside the sandbox";
+	else if (err == -ENOEXEC || err == -ELIBBAD)
+		advice = "neither an x86-64 ELF program nor a script that begins with #!";
+	else if (err == -EACCES)
+		advice = "it must be an executable file on a mount without noexec";
+	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, -err, advice, "cannot run %s", s->program);
+}
+
+static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
+{
+	const char *search = env_get(s->envp, "PATH");
+	struct init_spec init = {.argv = s->argv, .envp = s->envp, .cred = c->cred, .fs = c->fs, .fdt = c->fdt};
+	char *path;
+	int err = find_program(c, s->program, search ? search : "/usr/local/bin:/usr/bin:/bin", &path);
+
+	if (err)
+		return program_error(s, err, NULL, e);
+	init.mnt_ns = c->mnt_ns;
+	init.path = path;
+	err = task_create_init(&init, ret);
+	if (err)
+		program_error(s, err, path, e);
+	kfree_string(path);
+	return err ? -1 : 0;
+}
+
+/* Signals that the launcher forwards. Ends with the socket. */
+static void *control_main(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+	struct boot_request r;
+
+	while (read(fd, &r, sizeof(r)) == sizeof(r)) {
+		struct thread_group *init = tg_find(1);
+
+		if (init && r.signo > 0 && r.signo <= K_NSIG)
+			signal_send_forced(init, r.signo, NULL);
+		tg_put(init);
+	}
+	return NULL;
+}
+
+static int boot_control(int control_fd, struct error *e)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+	int err;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 128 << 10);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	err = pthread_create(&thread, &attr, control_main, (void *)(intptr_t)control_fd);
+	pthread_attr_destroy(&attr);
+	return err ? error_set(e, EXIT_SANDBOX, err, NULL, "cannot start a thread") : 0;
+}
+
+/* Everything up to the first process, which is made but not started. */
+static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, struct task **ret, struct error *e)
+{
+	const struct cred *cred = NULL;
+
+	if (boot_kernel(s, e) || boot_control(control_fd, e))
+		return -1;
+	c->raise = no_raise;
+	c->rlimit_nofile = 1024;
+	c->rlimit_fsize = UINT64_MAX;
+	c->tid = c->tgid = 1;
+	parker_init(&c->parker);
+	c->cred = cred_create(0, 0, NULL, 0);
+	c->fdt = fdtable_create();
+	if (!c->cred || !c->fdt)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
+	if (boot_mounts(c, s, e) || boot_streams(c, e) || boot_user(c, s, &cred, e))
+		return -1;
+	cred_put(c->cred);
+	c->cred = cred;
+	if (boot_workdir(c, s, e))
+		return -1;
+	return boot_program(c, s, ret, e);
+}
+
+void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
+{
+	static struct ctx c;
+	struct task *init = NULL;
+
+	memset(ret, 0, sizeof(*ret));
+	if (boot_prepare(&c, s, control_fd, &init, &ret->error))
+		return;
+	task_start(init);
+	ret->wait_status = task_wait_init();
+}

@@ -1,0 +1,194 @@
+/*
+ * The file tree of a new sandbox.
+ *
+ *	/		the host's directory, read-only, with an overlay on top as --overlay says
+ *	/proc /sys /dev	the sandbox's own
+ *	/tmp		empty, in memory
+ *	cwd		if it lies under /tmp: that directory of the host's with an overlay in memory, since /tmp hides it
+ *	--bind --tmpfs	in the order of the command line
+ *
+ * Mount points that do not exist are made where the tree can be written. The standard mounts are left out where they cannot be; the user's own are an error.
+ */
+#include "runsc-shim/boot_fs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "fs/dev/devfs.h"
+#include "fs/fs_struct.h"
+#include "fs/host/hostfs.h"
+#include "fs/overlay/overlay.h"
+#include "fs/proc/proc.h"
+#include "fs/sys/sysfs.h"
+#include "fs/tmp/tmpfs.h"
+#include "sentry/base/log.h"
+
+/* lower with memory or a host directory on top. Takes over the reference to lower. */
+static int overlay_on(struct super *lower, struct super *upper, struct super **ret)
+{
+	int err = upper ? overlay_create(&lower, 1, upper, ret) : -ENOMEM;
+
+	super_put(lower);
+	super_put(upper);
+	return err;
+}
+
+static int root_super(const struct spec *s, struct super **ret, struct error *e)
+{
+	struct super *lower, *upper;
+	int err = hostfs_create(s->root_fd, HOSTFS_READ_ONLY, &lower);
+
+	if (!err && s->overlay == OVERLAY_NONE) {
+		*ret = lower;
+		return 0;
+	}
+	if (!err && s->overlay == OVERLAY_DIR) {
+		err = hostfs_create(s->overlay_fd, 0, &upper);
+		if (err)
+			super_put(lower);
+	} else if (!err)
+		upper = tmpfs_create(NULL);
+	if (!err)
+		err = overlay_on(lower, upper, ret);
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot make the root directory from %s", s->root);
+	return 0;
+}
+
+/* Makes path (absolute) and the directories above it; the last one a directory or an empty file. */
+static int make_point(struct ctx *c, const char *path, bool is_dir)
+{
+	char name[PATH_MAX];
+	char *slash = name;
+	int err = 0;
+
+	if (snprintf(name, sizeof(name), "%s", path) >= (int)sizeof(name))
+		return -ENAMETOOLONG;
+	while ((slash = strchr(slash + 1, '/'))) {
+		*slash = 0;
+		err = vfs_mkdir(c, AT_FDCWD, name, 0755);
+		*slash = '/';
+		if (err && err != -EEXIST)
+			return err;
+	}
+	err = is_dir ? vfs_mkdir(c, AT_FDCWD, name, 0755) : vfs_mknod(c, AT_FDCWD, name, S_IFREG | 0644, 0);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* The place to mount on: existing, or made. */
+static int mount_point(struct ctx *c, const char *dst, bool is_dir, struct path *ret)
+{
+	int err = path_lookup(c, AT_FDCWD, dst, LOOKUP_FOLLOW, ret);
+
+	if (err != -ENOENT)
+		return err;
+	err = make_point(c, dst, is_dir);
+	return err ? err : path_lookup(c, AT_FDCWD, dst, LOOKUP_FOLLOW, ret);
+}
+
+static int mount_on(struct ctx *c, struct super *s, const char *dst, bool is_dir, uint64_t flags, const char *source)
+{
+	PATH_REF at = {NULL, NULL};
+	int err = mount_point(c, dst, is_dir, &at);
+
+	if (!err && S_ISDIR(at.dentry->inode->mode) != is_dir)
+		err = is_dir ? -ENOTDIR : -EISDIR;
+	return err ? err : mount_add(c->mnt_ns, s, &at, flags, source);
+}
+
+/* Consumes the reference to super. Failure is noted, not fatal: a minimal read-only root has no /sys. */
+static void mount_standard(struct ctx *c, struct super *s, const char *dst, uint64_t flags)
+{
+	int err = s ? mount_on(c, s, dst, true, flags, s->ops->name) : -ENOMEM;
+
+	if (err)
+		log_info("%s is not mounted: %s", dst, strerror(-err));
+	super_put(s);
+}
+
+static void mount_standard_all(struct ctx *c)
+{
+	mount_standard(c, procfs_create(), "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
+	mount_standard(c, sysfs_create(), "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY);
+	mount_standard(c, devfs_create(), "/dev", MS_NOSUID | MS_NOEXEC);
+	mount_standard(c, tmpfs_create(&(struct tmpfs_options){.mode = 01777}), "/tmp", MS_NOSUID | MS_NODEV);
+}
+
+static int mount_user(struct ctx *c, const struct mount_spec *m, struct error *e)
+{
+	uint64_t flags = MS_NOSUID | MS_NODEV | (m->read_only ? MS_RDONLY : 0);
+	struct super *s = NULL;
+	int err = 0;
+
+	if (m->kind == MOUNT_TMPFS)
+		s = tmpfs_create(&(struct tmpfs_options){.mode = 01777});
+	else
+		err = hostfs_create(m->fd, HOSTFS_SHARED | (m->read_only ? HOSTFS_READ_ONLY : 0), &s);
+	if (!err)
+		err = s ? mount_on(c, s, m->dst, m->is_dir, flags, m->src) : -ENOMEM;
+	super_put(s);
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, "choose another destination", "cannot mount %s on %s", m->src,
+				 m->dst);
+	return 0;
+}
+
+/* The caller's directory, where /tmp would hide it. */
+static int mount_cwd(struct ctx *c, const struct spec *s)
+{
+	struct super *lower, *both;
+	int err;
+
+	if (s->cwd_fd < 0)
+		return 0;
+	err = hostfs_create(s->cwd_fd, HOSTFS_READ_ONLY, &lower);
+	if (!err)
+		err = overlay_on(lower, tmpfs_create(NULL), &both);
+	if (err)
+		return err;
+	err = mount_on(c, both, s->workdir, true, MS_NOSUID | MS_NODEV, s->workdir);
+	super_put(both);
+	return err;
+}
+
+int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
+{
+	struct super *root;
+	struct path top;
+	int err;
+
+	if (root_super(s, &root, e))
+		return -1;
+	c->mnt_ns = mnt_ns_create(root, s->overlay == OVERLAY_NONE ? MS_RDONLY : 0, s->root);
+	super_put(root);
+	if (!c->mnt_ns)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
+	top = (struct path){c->mnt_ns->root, c->mnt_ns->root->root};
+	c->fs = fs_struct_create(&top, &top, 022);
+	if (!c->fs)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
+	mount_standard_all(c);
+	err = mount_cwd(c, s);
+	if (err)
+		return error_set(e, EXIT_SANDBOX, -err, "start it elsewhere, or give --workdir", "cannot show %s inside",
+				 s->workdir);
+	for (size_t i = 0; i < s->mount_count; i++)
+		if (mount_user(c, &s->mounts[i], e))
+			return -1;
+	return 0;
+}
+
+int boot_workdir(struct ctx *c, const struct spec *s, struct error *e)
+{
+	PATH_REF at = {NULL, NULL};
+	int err = s->workdir ? path_lookup(c, AT_FDCWD, s->workdir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at) : -ENOENT;
+
+	if (err && s->workdir_given)
+		return error_set(e, EXIT_SANDBOX, -err, "it must exist inside", "cannot start in %s", s->workdir);
+	if (!err)
+		fs_set_cwd(c, &at);
+	return 0;
+}

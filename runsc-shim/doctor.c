@@ -1,0 +1,165 @@
+/*
+ * `sandbox doctor`. Each line is one fact, tested here and now rather than read from a version number, with its consequence. Facts that keep
+ * sandboxes from running are marked "missing", those that weaken or slow them "absent".
+ */
+#include "runsc-shim/doctor.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "platform/platform.h"
+#include "runsc-shim/isolate.h"
+
+#define CGROUP2_MAGIC 0x63677270
+
+static void line(const char *state, const char *what, const char *why)
+{
+	printf("  %-8s %-24s %s\n", state, what, why);
+}
+
+static bool read_word(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, buf, size - 1) : -1;
+
+	if (fd >= 0)
+		close(fd);
+	if (n < 0)
+		return false;
+	buf[n] = 0;
+	buf[strcspn(buf, "\n")] = 0;
+	return true;
+}
+
+static void show_kernel(void)
+{
+	struct utsname u;
+	char text[256];
+
+	uname(&u);
+	snprintf(text, sizeof(text), "%s %s on %s", u.sysname, u.release, u.machine);
+	line("", "kernel", text);
+}
+
+static bool show_isolation(void)
+{
+	struct error e;
+
+	if (isolate_probe(&e)) {
+		line("missing", "namespaces", e.text);
+		return false;
+	}
+	line("ok", "namespaces", "user, pid, mount, network, IPC and UTS namespaces can be made");
+	return true;
+}
+
+static void show_seccomp(void)
+{
+	struct seccomp_notif_sizes sizes;
+	uint32_t action = SECCOMP_RET_USER_NOTIF;
+
+	if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) == 0 &&
+	    syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0)
+		line("ok", "seccomp notification", "the trap platform can hand system calls over");
+	else
+		line("absent", "seccomp notification", "the trap platform cannot run: ptrace, which is slower, is used");
+}
+
+static void show_kvm(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		line("absent", "KVM", errno == ENOENT ? "no /dev/kvm here; it is not needed" : strerror(errno));
+		return;
+	}
+	line("ok", "KVM", ioctl(fd, KVM_GET_API_VERSION, 0) == 12 ? "present; no platform uses it yet" : "unknown version");
+	close(fd);
+}
+
+static void show_cgroups(void)
+{
+	struct statfs st;
+
+	if (statfs("/sys/fs/cgroup", &st) || st.f_type != CGROUP2_MAGIC)
+		line("absent", "cgroup v2", "--memory and --pids are enforced by the sandbox itself");
+	else
+		line("ok", "cgroup v2", "mounted; --memory and --pids are enforced by the sandbox itself all the same");
+}
+
+static void show_yama(void)
+{
+	char scope[16];
+
+	if (!read_word("/proc/sys/kernel/yama/ptrace_scope", scope, sizeof(scope)))
+		line("ok", "Yama", "not in this kernel: a process may look at its children");
+	else if (strcmp(scope, "3") == 0)
+		line("absent", "Yama", "ptrace_scope is 3: no process may look at another, sandboxes cannot run");
+	else
+		line("ok", "Yama", strcmp(scope, "0") == 0 ? "ptrace_scope is 0" : "ptrace_scope allows it for children");
+}
+
+static bool show_platforms(void)
+{
+	const struct platform_ops *const all[] = {&platform_trap, &platform_ptrace};
+	const char *chosen = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		const char *why = "";
+		int err = all[i]->probe(&why);
+		char text[256];
+
+		snprintf(text, sizeof(text), "%s%s%s", why && *why ? why : "can be used", err ? ": " : "",
+			 err ? strerror(-err) : "");
+		line(err ? "absent" : "ok", all[i]->name, text);
+		if (!err && !chosen)
+			chosen = all[i]->name;
+	}
+	if (chosen)
+		printf("\n`sandbox exec` uses the %s platform here: the first of the usable ones, fastest first.\n", chosen);
+	else
+		printf("\nNo platform can be used here: `sandbox exec` will fail.\n");
+	return chosen;
+}
+
+static void show_defences(void)
+{
+	printf("\nDefences of each sandbox:\n");
+	line("active", "no capabilities", "the sentry gives up all of them before it looks at guest code");
+	line("active", "empty root", "the sentry sees no file but those handed over");
+	line("active", "sentry's own filter", "host system calls are limited to platform/hostcalls.def");
+	line("active", "stubs' filter", "guest threads can make no host call but memory work in their own space");
+	if (prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0) == PR_SPEC_NOT_AFFECTED)
+		line("active", "store bypass", "this processor is not affected");
+	if (geteuid() == 0)
+		line("absent", "unprivileged start", "started as root: the sentry keeps your uid, without its powers");
+	else
+		line("active", "unprivileged start", "no part ever runs as root");
+}
+
+int doctor_main(void)
+{
+	bool ok;
+
+	printf("This machine:\n");
+	show_kernel();
+	ok = show_isolation();
+	show_seccomp();
+	show_kvm();
+	show_cgroups();
+	show_yama();
+	printf("\nPlatforms:\n");
+	ok = show_platforms() && ok;
+	show_defences();
+	return ok ? 0 : 1;
+}

@@ -1,0 +1,202 @@
+/*
+ * `sandbox exec`: the launcher. It opens what the command line names, starts the sentry in its cage (isolate.c), and then only passes signals
+ * in and the result out. It holds no lock and no state that matters: killing it ends the sandbox (isolate.h).
+ */
+#include "runsc-shim/exec.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "platform/platform.h"
+#include "runsc-shim/boot.h"
+#include "runsc-shim/isolate.h"
+#include "runsc-shim/options.h"
+#include "sentry/base/clock.h"
+
+/* Between the first signal of --timeout and SIGKILL. */
+#define TIMEOUT_GRACE_NS (5 * NSEC_PER_SEC)
+
+struct launcher {
+	struct spec spec;
+	int control[2]; /* [0] ours, [1] the sentry's */
+	int signal_fd, timer_fd;
+	bool timed_out;
+	struct isolated sentry;
+	struct boot_result result;
+};
+
+/* In the sentry's process. */
+static int sentry_main(void *arg)
+{
+	struct launcher *l = arg;
+	struct boot_result r;
+
+	boot_run(&l->spec, l->control[1], &r);
+	return write(isolate_status_fd(), &r, sizeof(r)) == sizeof(r) ? 0 : 1;
+}
+
+static size_t fds_to_keep(const struct launcher *l, int *fds)
+{
+	const struct spec *s = &l->spec;
+	const int named[] = {0, 1, 2, s->root_fd, s->overlay_fd, s->cwd_fd, s->strace_fd, s->log_fd, l->control[1]};
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
+		if (named[i] >= 0 && fcntl(named[i], F_GETFD) >= 0)
+			fds[n++] = named[i];
+	for (size_t i = 0; i < s->mount_count; i++)
+		if (s->mounts[i].fd >= 0)
+			fds[n++] = s->mounts[i].fd;
+	return n;
+}
+
+static int start_sentry(struct launcher *l, struct error *e)
+{
+	int fds[MOUNTS_MAX + 16];
+	struct isolate_spec cage = {.fds = fds, .hostname = l->spec.hostname};
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, l->control))
+		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a socket pair");
+	cage.fd_count = fds_to_keep(l, fds);
+	if (isolate_start(&cage, sentry_main, l, &l->sentry, e))
+		return -1;
+	close(l->control[1]);
+	return 0;
+}
+
+/* Signals that mean the program: all but those that are about the launcher itself. */
+static int open_signals(struct launcher *l, struct error *e)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < 5; i++)
+		sigdelset(&set, (const int[]){SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE}[i]);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	if (l->signal_fd < 0 || l->timer_fd < 0)
+		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot wait for signals");
+	return 0;
+}
+
+static void arm_timeout(struct launcher *l, uint64_t ns)
+{
+	struct itimerspec its = {.it_value = ns_to_timespec((int64_t)ns)};
+
+	if (ns)
+		timerfd_settime(l->timer_fd, 0, &its, NULL);
+}
+
+static void send_signal(struct launcher *l, int signo)
+{
+	struct boot_request r = {.signo = signo};
+
+	/* A sentry that has gone is seen on the status pipe. */
+	if (send(l->control[0], &r, sizeof(r), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return;
+}
+
+static void on_signal(struct launcher *l)
+{
+	struct signalfd_siginfo si;
+
+	if (read(l->signal_fd, &si, sizeof(si)) == sizeof(si))
+		send_signal(l, (int)si.ssi_signo);
+}
+
+static void on_timeout(struct launcher *l)
+{
+	uint64_t ticks;
+
+	if (read(l->timer_fd, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	if (l->timed_out) {
+		kill(l->sentry.pid, SIGKILL);
+		return;
+	}
+	l->timed_out = true;
+	send_signal(l, SIGTERM);
+	arm_timeout(l, TIMEOUT_GRACE_NS);
+}
+
+/* Until the sentry has said how it ended, or has gone. */
+static void wait_for_result(struct launcher *l)
+{
+	struct pollfd p[] = {{l->sentry.status_fd, POLLIN, 0}, {l->signal_fd, POLLIN, 0}, {l->timer_fd, POLLIN, 0}};
+
+	arm_timeout(l, l->spec.timeout_ns);
+	for (;;) {
+		if (poll(p, ARRAY_SIZE(p), -1) < 0)
+			continue;
+		if (p[1].revents)
+			on_signal(l);
+		if (p[2].revents)
+			on_timeout(l);
+		if (p[0].revents)
+			break;
+	}
+	if (read(l->sentry.status_fd, &l->result, sizeof(l->result)) != sizeof(l->result))
+		l->result.error.status = -1;
+}
+
+static int result_status(struct launcher *l, struct error *e)
+{
+	int host_status = isolate_finish(&l->sentry);
+	int w = l->result.wait_status;
+
+	if (l->timed_out)
+		return EXIT_TIMEOUT;
+	if (l->result.error.status == -1) {
+		const char *how = WIFSIGNALED(host_status) ? strsignal(WTERMSIG(host_status)) : "it left by itself";
+
+		error_set(e, EXIT_SANDBOX, 0, "the messages above or in --log may say why",
+			  "the sandbox's kernel has ended: %s", how);
+		return -1;
+	}
+	if (l->result.error.status) {
+		*e = l->result.error;
+		return -1;
+	}
+	return WIFSIGNALED(w) ? 128 + WTERMSIG(w) : WEXITSTATUS(w);
+}
+
+static int select_platform(const struct spec *s, struct error *e)
+{
+	const char *why;
+	int err = platform_select(s->platform, &why);
+
+	if (!err)
+		return 0;
+	return error_set(e, EXIT_SANDBOX, -err, "sandbox doctor says what this machine offers",
+			 "cannot use the platform %s: %s", s->platform, why);
+}
+
+int exec_main(int argc, char **argv, char **environment)
+{
+	static struct launcher l;
+	struct error e = {0};
+	int status = options_parse(argc, argv, environment, &l.spec, &e);
+
+	if (status == 1)
+		return 0;
+	if (status == 0 && !select_platform(&l.spec, &e) && !spec_open(&l.spec, &e) && !open_signals(&l, &e) &&
+	    !start_sentry(&l, &e)) {
+		wait_for_result(&l);
+		status = result_status(&l, &e);
+	} else {
+		status = -1;
+	}
+	spec_finish(&l.spec);
+	if (status >= 0)
+		return status;
+	error_print("sandbox", &e);
+	return e.status;
+}
