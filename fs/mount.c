@@ -83,6 +83,21 @@ static struct mount *mount_create(struct super *s, struct dentry *root, uint64_t
 	return m;
 }
 
+size_t mnt_ns_snapshot(struct mnt_ns *ns, struct mount **ret, size_t room)
+{
+	struct mount *m;
+	size_t n = 0;
+
+	mutex_lock(&mount_lock, L_MOUNT);
+	list_for_each(m, &ns->mounts, link) {
+		if (n < room)
+			ret[n] = mount_get(m);
+		n++;
+	}
+	mutex_unlock(&mount_lock, L_MOUNT);
+	return n;
+}
+
 struct mount *mount_get(struct mount *m)
 {
 	ref_get(&m->ref);

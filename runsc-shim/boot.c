@@ -14,9 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/dev/devfs.h"
+#include "fs/dev/hosttty.h"
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
+#include "fs/tmp/tmpfs.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
@@ -60,14 +63,15 @@ static int boot_kernel(const struct spec *s, struct error *e)
 }
 
 /* Descriptors 0, 1 and 2; those that are closed outside stay closed inside. */
-static int boot_streams(struct ctx *c, struct error *e)
+static int boot_streams(struct ctx *c, const struct spec *s, struct error *e)
 {
 	for (int fd = 0; fd <= 2; fd++) {
 		struct file *f;
-		int err = hostfd_open(c, fd, &f);
+		int err;
 
-		if (err == -EBADF)
+		if (s->stream_fd[fd] < 0)
 			continue;
+		err = hostfd_open(c, s->stream_fd[fd], &f);
 		if (!err)
 			err = fd_replace(c, fd, f, 0);
 		if (err < 0)
@@ -162,11 +166,22 @@ static void *control_main(void *arg)
 	while (read(fd, &r, sizeof(r)) == sizeof(r)) {
 		struct thread_group *init = tg_find(1);
 
-		if (init && r.signo > 0 && r.signo <= K_NSIG)
+		if (init && r.signo > 0 && r.signo <= K_NSIG && (!r.from_terminal || hosttty_signal(r.signo)))
 			signal_send_forced(init, r.signo, NULL);
 		tg_put(init);
 	}
 	return NULL;
+}
+
+static int stop_fd; /* the control socket */
+
+/* signal_init_hook: the launcher is to stop like the first process. */
+static void tell_stop(int code, int signo)
+{
+	struct boot_request r = {.signo = signo};
+
+	if (code == CLD_STOPPED && write(stop_fd, &r, sizeof(r)) != sizeof(r))
+		log_debug("the launcher cannot be told of a stop");
 }
 
 static int boot_control(int control_fd, struct error *e)
@@ -175,6 +190,8 @@ static int boot_control(int control_fd, struct error *e)
 	pthread_t thread;
 	int err;
 
+	stop_fd = control_fd;
+	signal_init_hook = tell_stop;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 128 << 10);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -199,7 +216,9 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	c->fdt = fdtable_create();
 	if (!c->cred || !c->fdt)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
-	if (boot_mounts(c, s, e) || boot_streams(c, e) || boot_user(c, s, &cred, e))
+	devfs_init();
+	tmpfs_register();
+	if (boot_mounts(c, s, e) || boot_streams(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
 	cred_put(c->cred);
 	c->cred = cred;
@@ -216,6 +235,7 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 	memset(ret, 0, sizeof(*ret));
 	if (boot_prepare(&c, s, control_fd, &init, &ret->error))
 		return;
+	hosttty_attach(init);
 	task_start(init);
 	ret->wait_status = task_wait_init();
 }

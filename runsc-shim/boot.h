@@ -15,6 +15,7 @@ struct boot_result {
 /* One request of the launcher over the control socket. */
 struct boot_request {
 	int signo; /* to the first process */
+	bool from_terminal; /* the terminal sent it: to the guest's foreground group if there is one */
 };
 
 /*

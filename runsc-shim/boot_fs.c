@@ -19,39 +19,54 @@
 
 #include "fs/dev/devfs.h"
 #include "fs/fs_struct.h"
-#include "fs/host/hostfs.h"
+#include "fs/host/host.h"
+#if __has_include("fs/overlay/overlay.h")
 #include "fs/overlay/overlay.h"
+#define HAVE_OVERLAY 1
+#endif
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
 #include "fs/tmp/tmpfs.h"
 #include "sentry/base/log.h"
 
-/* lower with memory or a host directory on top. Takes over the reference to lower. */
+/* lower, which it takes over, with memory or a host directory on top. */
 static int overlay_on(struct super *lower, struct super *upper, struct super **ret)
 {
-	int err = upper ? overlay_create(&lower, 1, upper, ret) : -ENOMEM;
+	int err = -ENOMEM;
 
+#if HAVE_OVERLAY
+	if (upper)
+		err = overlay_create(&lower, 1, upper, ret);
+#else
+	*ret = super_get(lower);
+	err = 0;
+#endif
 	super_put(lower);
 	super_put(upper);
 	return err;
 }
 
+static int host_super(int fd, bool read_only, bool shared, struct super **ret)
+{
+	struct host_options o = {.read_only = read_only, .shared = shared};
+
+	return host_create(fd, &o, ret);
+}
+
 static int root_super(const struct spec *s, struct super **ret, struct error *e)
 {
-	struct super *lower, *upper;
-	int err = hostfs_create(s->root_fd, HOSTFS_READ_ONLY, &lower);
+	struct super *lower = NULL, *upper = NULL;
+	int err = host_super(s->root_fd, true, s->overlay == OVERLAY_NONE, &lower);
 
-	if (!err && s->overlay == OVERLAY_NONE) {
+	if (!err && s->overlay == OVERLAY_DIR)
+		err = host_super(s->overlay_fd, false, false, &upper);
+	else if (!err && s->overlay == OVERLAY_MEMORY)
+		upper = tmpfs_create(&(struct tmpfs_options){.mode = 0755});
+	if (err)
+		super_put(lower);
+	else if (s->overlay == OVERLAY_NONE)
 		*ret = lower;
-		return 0;
-	}
-	if (!err && s->overlay == OVERLAY_DIR) {
-		err = hostfs_create(s->overlay_fd, 0, &upper);
-		if (err)
-			super_put(lower);
-	} else if (!err)
-		upper = tmpfs_create(NULL);
-	if (!err)
+	else
 		err = overlay_on(lower, upper, ret);
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot make the root directory from %s", s->root);
@@ -111,9 +126,14 @@ static void mount_standard(struct ctx *c, struct super *s, const char *dst, uint
 
 static void mount_standard_all(struct ctx *c)
 {
+	int err;
+
 	mount_standard(c, procfs_create(), "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	mount_standard(c, sysfs_create(), "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY);
 	mount_standard(c, devfs_create(), "/dev", MS_NOSUID | MS_NOEXEC);
+	err = devfs_populate(c);
+	if (err)
+		log_info("/dev is incomplete: %s", strerror(-err));
 	mount_standard(c, tmpfs_create(&(struct tmpfs_options){.mode = 01777}), "/tmp", MS_NOSUID | MS_NODEV);
 }
 
@@ -126,7 +146,7 @@ static int mount_user(struct ctx *c, const struct mount_spec *m, struct error *e
 	if (m->kind == MOUNT_TMPFS)
 		s = tmpfs_create(&(struct tmpfs_options){.mode = 01777});
 	else
-		err = hostfs_create(m->fd, HOSTFS_SHARED | (m->read_only ? HOSTFS_READ_ONLY : 0), &s);
+		err = host_super(m->fd, m->read_only, true, &s);
 	if (!err)
 		err = s ? mount_on(c, s, m->dst, m->is_dir, flags, m->src) : -ENOMEM;
 	super_put(s);
@@ -144,9 +164,9 @@ static int mount_cwd(struct ctx *c, const struct spec *s)
 
 	if (s->cwd_fd < 0)
 		return 0;
-	err = hostfs_create(s->cwd_fd, HOSTFS_READ_ONLY, &lower);
+	err = host_super(s->cwd_fd, true, false, &lower);
 	if (!err)
-		err = overlay_on(lower, tmpfs_create(NULL), &both);
+		err = overlay_on(lower, tmpfs_create(&(struct tmpfs_options){.mode = 0755}), &both);
 	if (err)
 		return err;
 	err = mount_on(c, both, s->workdir, true, MS_NOSUID | MS_NODEV, s->workdir);

@@ -45,7 +45,8 @@ static int sentry_main(void *arg)
 static size_t fds_to_keep(const struct launcher *l, int *fds)
 {
 	const struct spec *s = &l->spec;
-	const int named[] = {0, 1, 2, s->root_fd, s->overlay_fd, s->cwd_fd, s->strace_fd, s->log_fd, l->control[1]};
+	const int named[] = {0, 1, 2, s->stream_fd[0], s->stream_fd[1], s->stream_fd[2], s->root_fd, s->overlay_fd,
+			     s->cwd_fd, s->strace_fd, s->log_fd, l->control[1]};
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
@@ -71,14 +72,14 @@ static int start_sentry(struct launcher *l, struct error *e)
 	return 0;
 }
 
-/* Signals that mean the program: all but those that are about the launcher itself. */
+/* Signals that mean the program: all but those that are about the launcher itself. The terminal's stops are among them: see docs/terminals.md. */
 static int open_signals(struct launcher *l, struct error *e)
 {
 	sigset_t set;
 
 	sigfillset(&set);
-	for (size_t i = 0; i < 5; i++)
-		sigdelset(&set, (const int[]){SIGCHLD, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE}[i]);
+	sigdelset(&set, SIGCHLD);
+	sigdelset(&set, SIGPIPE);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	l->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
@@ -95,9 +96,9 @@ static void arm_timeout(struct launcher *l, uint64_t ns)
 		timerfd_settime(l->timer_fd, 0, &its, NULL);
 }
 
-static void send_signal(struct launcher *l, int signo)
+static void send_signal(struct launcher *l, int signo, bool from_terminal)
 {
-	struct boot_request r = {.signo = signo};
+	struct boot_request r = {.signo = signo, .from_terminal = from_terminal};
 
 	/* A sentry that has gone is seen on the status pipe. */
 	if (send(l->control[0], &r, sizeof(r), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
@@ -109,7 +110,23 @@ static void on_signal(struct launcher *l)
 	struct signalfd_siginfo si;
 
 	if (read(l->signal_fd, &si, sizeof(si)) == sizeof(si))
-		send_signal(l, (int)si.ssi_signo);
+		send_signal(l, (int)si.ssi_signo, si.ssi_code == SI_KERNEL);
+}
+
+/* The first process has stopped: so does the launcher, with the same signal, for its own shell to see. Then both go on. */
+static void on_stop(struct launcher *l)
+{
+	struct boot_request r;
+	sigset_t set;
+
+	if (recv(l->control[0], &r, sizeof(r), MSG_DONTWAIT) != sizeof(r))
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, r.signo);
+	raise(r.signo);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	send_signal(l, SIGCONT, false);
 }
 
 static void on_timeout(struct launcher *l)
@@ -123,14 +140,19 @@ static void on_timeout(struct launcher *l)
 		return;
 	}
 	l->timed_out = true;
-	send_signal(l, SIGTERM);
+	send_signal(l, SIGTERM, false);
 	arm_timeout(l, TIMEOUT_GRACE_NS);
 }
 
 /* Until the sentry has said how it ended, or has gone. */
 static void wait_for_result(struct launcher *l)
 {
-	struct pollfd p[] = {{l->sentry.status_fd, POLLIN, 0}, {l->signal_fd, POLLIN, 0}, {l->timer_fd, POLLIN, 0}};
+	struct pollfd p[] = {
+	    {l->sentry.status_fd, POLLIN, 0},
+	    {l->signal_fd, POLLIN, 0},
+	    {l->timer_fd, POLLIN, 0},
+	    {l->control[0], POLLIN, 0},
+	};
 
 	arm_timeout(l, l->spec.timeout_ns);
 	for (;;) {
@@ -142,6 +164,10 @@ static void wait_for_result(struct launcher *l)
 			on_timeout(l);
 		if (p[0].revents)
 			break;
+		if (p[3].revents & POLLIN)
+			on_stop(l);
+		else if (p[3].revents)
+			p[3].fd = -1;
 	}
 	if (read(l->sentry.status_fd, &l->result, sizeof(l->result)) != sizeof(l->result))
 		l->result.error.status = -1;

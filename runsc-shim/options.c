@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/hostfd.h"
 #include "sentry/base/clock.h"
 
 static const char help_text[] =
@@ -352,6 +353,8 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	int groups = getgroups(0, NULL);
 
 	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1, .cwd_fd = -1};
+	for (int i = 0; i < 3; i++)
+		s->stream_fd[i] = -1;
 	s->platform = "auto";
 	s->hostname = "sandbox";
 	s->uid = geteuid();
@@ -417,6 +420,19 @@ static int open_dir(const char *option, const char *path, int *ret, struct error
 	return 0;
 }
 
+static int open_streams(struct spec *s, struct error *e)
+{
+	for (int i = 0; i < 3; i++) {
+		if (fcntl(i, F_GETFD) < 0)
+			continue;
+		s->stream_fd[i] = hostfd_reopen(i);
+		if (s->stream_fd[i] < 0)
+			return error_set(e, EXIT_SANDBOX, -s->stream_fd[i], NULL, "cannot pass standard stream %d on",
+					 i);
+	}
+	return 0;
+}
+
 static int open_bind(struct mount_spec *m, struct error *e)
 {
 	struct stat st;
@@ -436,7 +452,7 @@ static int open_bind(struct mount_spec *m, struct error *e)
 
 int spec_open(struct spec *s, struct error *e)
 {
-	if (open_dir("--root", s->root, &s->root_fd, e))
+	if (open_streams(s, e) || open_dir("--root", s->root, &s->root_fd, e))
 		return -1;
 	if (!s->workdir_given && s->workdir && strncmp(s->workdir, "/tmp/", 5) == 0 && strcmp(s->root, "/") == 0)
 		s->cwd_fd = open(s->workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);

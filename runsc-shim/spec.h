@@ -52,6 +52,7 @@ struct spec {
 	uint64_t memory_bytes; /* 0: no limit */
 	unsigned pids_max;     /* 0: the default */
 	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
+	int stream_fd[3];      /* standard streams to hand over, the launcher's own duplicates; -1: closed */
 	uint32_t uid, gid;     /* the caller's */
 	uint32_t *groups;
 	size_t group_count;
