@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "fs/fs_struct.h"
 #include "fs/path.h"
 #include "fs/proc/proc.h"
 #include "platform/platform.h"
@@ -22,7 +23,8 @@ struct vma_snapshot {
 	size_t count, room;
 };
 
-static void show_vma(struct seq *s, const struct vma *v, char *buf)
+/* root: the reader's. */
+static void show_vma(struct seq *s, const struct vma *v, const struct path *root, char *buf)
 {
 	size_t start = s->len;
 	const char *name = v->name;
@@ -34,7 +36,7 @@ static void show_vma(struct seq *s, const struct vma *v, char *buf)
 		   v->file ? major(v->file->inode->super->dev) : 0, v->file ? minor(v->file->inode->super->dev) : 0,
 		   v->file ? v->file->inode->ino : 0);
 	if (!name && v->file)
-		name = path_to_string(&v->file->path, NULL, buf, PATH_MAX, &err);
+		name = path_to_string(&v->file->path, root, buf, PATH_MAX, &err);
 	if (name && *name) {
 		seq_pad(s, start, 73);
 		seq_escape(s, name, "\n");
@@ -101,16 +103,18 @@ static void show_vdso(struct seq *s)
 	seq_puts(s, "[vdso]\n");
 }
 
-int proc_pid_maps_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
+int proc_pid_maps_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 {
+	PATH_REF root = {NULL, NULL};
 	struct vma_snapshot snap;
 	int err = snapshot_take(r, &snap);
 	char *buf = kalloc(PATH_MAX);
 
 	if (!err && !buf)
 		err = -ENOMEM;
+	fs_get_root(c, &root);
 	for (size_t i = 0; !err && i < snap.count; i++)
-		show_vma(s, &snap.vmas[i], buf);
+		show_vma(s, &snap.vmas[i], &root, buf);
 	if (!err && snap.count)
 		show_vdso(s);
 	snapshot_finish(&snap);
