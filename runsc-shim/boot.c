@@ -54,6 +54,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",
 				 platform->name);
+	log_crashes();
 	err = seccomp_install_sentry();
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot confine the sentry");

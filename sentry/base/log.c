@@ -11,6 +11,7 @@
  */
 #include "sentry/base/log.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,22 @@ void log_backtrace(void)
 	int depth = 0;
 
 	_Unwind_Backtrace(log_frame, &depth);
+}
+
+/* The instruction at fault is run again with the default action, so that whoever waits for us sees the true signal. */
+static void on_crash(int signo, siginfo_t *info, void *context __unused)
+{
+	log_error("the sentry got %s at address %p", strsignal(signo), info->si_addr);
+	log_backtrace();
+}
+
+void log_crashes(void)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+	struct sigaction sa = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &sa, NULL);
 }
 
 void bug(const char *file, int line, const char *what)

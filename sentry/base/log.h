@@ -24,3 +24,5 @@ void log_write(enum log_level level, const char *fmt, ...) __printf(2, 3);
 
 /* Prints the calling thread's stack to the log, as addresses for addr2line. */
 void log_backtrace(void);
+/* From here on a fault of our own code is logged with its stack before it ends the process. Children of fork() inherit it. */
+void log_crashes(void);
