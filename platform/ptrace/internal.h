@@ -64,6 +64,13 @@ struct pcpu {
 	_Atomic bool kicked;   /* cpu_kick() since the last CPU_KICK */
 	_Atomic bool in_guest; /* a kick must interrupt the host thread */
 	struct k_user_regs regs;
+	/* place.c: place.lock, or before the tracer exists */
+	struct list place_link;
+	cpu_set_t mask; /* if limited: the processors that the guest chose */
+	int64_t running_since;
+	pid_t tracer_tid;
+	int home; /* processor; -1: none yet */
+	bool bound, limited, counted;
 	void *fpstate; /* tracer only: buffer of xstate_size(), allocated at first use */
 
 	struct mutex lock;
@@ -97,10 +104,23 @@ size_t xstate_size(uint64_t *ret_xcr0);
 const void *xstate_get(struct pcpu *c, size_t *ret_size);
 int xstate_set(struct pcpu *c, const void *image, size_t size);
 
+/* place.c */
+void place_init(void);
+/* The tracer is about to run guest code, or to sleep or stop. */
+void place_running(struct pcpu *c);
+void place_idle(struct pcpu *c);
+/* sched_setaffinity(2) of the guest thread. */
+int place_limit(struct pcpu *c, const void *mask, size_t size);
+/* A new cpu starts at its parent's (NULL: none) home; bound: its host thread has inherited the binding. */
+void place_inherit(struct pcpu *c, const struct pcpu *parent, bool bound);
+
 /* tracer.c: all on the cpu's tracer thread but tracer_start and tracer_call */
 extern const struct platform_client *ptrace_client;
-/* A cpu for the host thread tid, which waits in the stub, and the thread that traces it. Takes a reference of a. */
-int tracer_start(struct aspace *a, pid_t tid, bool leader, const struct k_user_regs *regs, struct pcpu **ret);
+/* A cpu for the host thread tid, cloned from `from` (NULL: the template), which waits in the stub, and the thread that
+ * traces it. Takes a reference of a. */
+int tracer_start(struct aspace *a, pid_t tid, bool leader, const struct pcpu *from, struct pcpu **ret);
+/* The cpu whose tracer the calling thread is; NULL if none. */
+struct pcpu *tracer_self(void);
 /* Runs fn on c's tracer thread and returns its result. c is stopped, or this is its tracer. */
 long tracer_call(struct pcpu *c, long (*fn)(struct pcpu *c, void *arg), void *arg);
 /* Wakes the tracer after a flag under c->lock has been set by fn of the caller. */

@@ -19,8 +19,6 @@
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
-#define EFLAGS_INIT 0x202
-
 static struct mutex template_lock = MUTEX_INIT;
 static struct pcpu *template_cpu; /* template_lock */
 
@@ -32,6 +30,7 @@ static struct pcpu *pcpu_of(struct cpu *cpu)
 static int ptrace_init(const struct platform_config *config)
 {
 	ptrace_client = config->client;
+	place_init();
 	return stub_init(config);
 }
 
@@ -59,14 +58,13 @@ static long boot_finish(struct pcpu *c, void *arg __unused)
 
 static int template_start(void)
 {
-	struct k_user_regs regs = {.eflags = EFLAGS_INIT};
 	struct aspace *a = aspace_new(stub.template_pid);
 	struct pcpu *c;
 	int err;
 
 	if (!a)
 		return -ENOMEM;
-	err = tracer_start(a, a->pid, true, &regs, &c);
+	err = tracer_start(a, a->pid, true, NULL, &c);
 	aspace_put(a);
 	if (err)
 		return err;
@@ -102,7 +100,7 @@ static int process_fork(struct pcpu *c, struct cpu **ret_cpu)
 		return pid == -ESRCH ? -EAGAIN : (int)pid;
 	a = aspace_new((pid_t)pid);
 	if (a)
-		err = tracer_start(a, (pid_t)pid, true, &c->regs, &child);
+		err = tracer_start(a, (pid_t)pid, true, c, &child);
 	if (a)
 		aspace_put(a);
 	if (err) {
@@ -202,7 +200,7 @@ static int ptrace_cpu_create(struct cpu *from_cpu, struct cpu **ret_cpu)
 		if (tid < 0)
 			return tid == -ESRCH ? -EAGAIN : (int)tid;
 		/* If it fails the thread stays in the stub's wait until its process ends. */
-		err = tracer_start(from->cpu.aspace, (pid_t)tid, false, &from->regs, &c);
+		err = tracer_start(from->cpu.aspace, (pid_t)tid, false, from, &c);
 	}
 	if (!err)
 		*ret_cpu = &c->cpu;
@@ -318,7 +316,7 @@ static int ptrace_aspace_rss(struct cpu *any __unused, uint64_t *ret_bytes __unu
 
 static int ptrace_cpu_affinity(struct cpu *cpu, const void *mask, size_t size)
 {
-	return sched_setaffinity(pcpu_of(cpu)->tid, size, mask) < 0 ? -errno : 0;
+	return place_limit(pcpu_of(cpu), mask, size);
 }
 
 static const struct platform_vdso *ptrace_vdso(void)

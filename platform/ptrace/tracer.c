@@ -29,6 +29,7 @@
 #include "sentry/base/slab.h"
 
 #define PARKED_MAX 8
+#define EFLAGS_INIT 0x202
 #define TRACER_STACK (512 << 10)
 #define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT)
 
@@ -57,6 +58,11 @@ void aspace_put(struct aspace *a)
 {
 	if (ref_put(&a->ref))
 		slab_free(&aspace_slab, a);
+}
+
+struct pcpu *tracer_self(void)
+{
+	return self;
 }
 
 void tracer_signal(struct pcpu *c, bool *flag)
@@ -202,9 +208,11 @@ static void cpu_run(struct pcpu *c)
 {
 	struct cpu_event ev;
 
-	do
+	do {
+		place_running(c);
 		guest_run(c, &ev);
-	while (ptrace_client->event(&c->cpu, &ev) == CPU_RESUME);
+	} while (ptrace_client->event(&c->cpu, &ev) == CPU_RESUME);
+	place_idle(c);
 }
 
 /* The last user has gone: nothing runs in the stub any more. */
@@ -250,6 +258,7 @@ static void *tracer_main(void *arg)
 	struct pcpu *c = arg;
 
 	self = c;
+	c->tracer_tid = gettid();
 	tracee_attach(c);
 	do {
 		while (idle(c, &c->start, &c->put))
@@ -266,13 +275,14 @@ static void *tracer_main(void *arg)
 	return NULL;
 }
 
-static void pcpu_init(struct pcpu *c, struct aspace *a, pid_t tid, bool leader, const struct k_user_regs *regs)
+static void pcpu_init(struct pcpu *c, struct aspace *a, pid_t tid, bool leader)
 {
 	c->cpu.aspace = a;
 	c->tid = tid;
 	c->leader = leader;
-	c->regs = *regs;
+	c->regs.eflags = EFLAGS_INIT;
 	list_init(&c->link);
+	list_init(&c->place_link);
 	mutex_init(&c->lock);
 	pthread_cond_init(&c->wake, NULL);
 	pthread_cond_init(&c->answered, NULL);
@@ -308,14 +318,17 @@ static void aspace_unlink(struct aspace *a, struct pcpu *c)
 	mutex_unlock(&a->lock, L_ASPACE);
 }
 
-int tracer_start(struct aspace *a, pid_t tid, bool leader, const struct k_user_regs *regs, struct pcpu **ret)
+int tracer_start(struct aspace *a, pid_t tid, bool leader, const struct pcpu *from, struct pcpu **ret)
 {
 	struct pcpu *c = slab_alloc(&pcpu_slab);
 	int err;
 
 	if (!c)
 		return -ENOMEM;
-	pcpu_init(c, a, tid, leader, regs);
+	pcpu_init(c, a, tid, leader);
+	if (from)
+		c->regs = from->regs;
+	place_inherit(c, self, self == from);
 	ref_get(&a->ref);
 	aspace_link(a, c);
 	err = thread_start(c);
