@@ -20,6 +20,7 @@
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
+#include "net/socket.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
@@ -130,7 +131,8 @@ static int program_error(const struct spec *s, int err, const char *path, struct
 	const char *advice = NULL;
 
 	if (!path)
-		advice = missing ? "no directory of PATH has it inside the sandbox" : "it is not executable for this user";
+		advice = missing ? "no directory of PATH has it inside the sandbox"
+				 : "it is not executable for this user";
 	else if (missing)
 		advice = "it, or the interpreter that it names, does not exist inside the sandbox";
 	else if (err == -ENOEXEC || err == -ELIBBAD)
@@ -158,19 +160,44 @@ static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, 
 	return err ? -1 : 0;
 }
 
+/* Terminals signal, and shells continue, a job, not a process. */
+static void signal_job(struct thread_group *init, int signo)
+{
+	int err = 0;
+
+	mutex_lock(&pidtree_lock, L_PIDTREE);
+	if (init->pgrp)
+		err = signal_send_pgrp(init->pgrp, signo, NULL);
+	mutex_unlock(&pidtree_lock, L_PIDTREE);
+	(void)err;
+}
+
+static void on_request(const struct boot_request *r)
+{
+	struct thread_group *init = tg_find(1);
+	int err = 0;
+
+	if (!init || r->signo <= 0 || r->signo > K_NSIG)
+		goto out;
+	if (r->from_terminal && hosttty_signal(r->signo) == 0)
+		goto out;
+	if (r->from_terminal || r->signo == SIGCONT)
+		signal_job(init, r->signo);
+	else
+		err = signal_send_forced(init, r->signo, NULL);
+out:
+	(void)err;
+	tg_put(init);
+}
+
 /* Signals that the launcher forwards. Ends with the socket. */
 static void *control_main(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
 	struct boot_request r;
 
-	while (read(fd, &r, sizeof(r)) == sizeof(r)) {
-		struct thread_group *init = tg_find(1);
-
-		if (init && r.signo > 0 && r.signo <= K_NSIG && (!r.from_terminal || hosttty_signal(r.signo)))
-			signal_send_forced(init, r.signo, NULL);
-		tg_put(init);
-	}
+	while (read(fd, &r, sizeof(r)) == sizeof(r))
+		on_request(&r);
 	return NULL;
 }
 
@@ -219,6 +246,7 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	devfs_init();
 	tmpfs_register();
+	net_init();
 	if (boot_mounts(c, s, e) || boot_streams(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
 	cred_put(c->cred);

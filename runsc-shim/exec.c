@@ -45,8 +45,8 @@ static int sentry_main(void *arg)
 static size_t fds_to_keep(const struct launcher *l, int *fds)
 {
 	const struct spec *s = &l->spec;
-	const int named[] = {0, 1, 2, s->stream_fd[0], s->stream_fd[1], s->stream_fd[2], s->root_fd, s->overlay_fd,
-			     s->cwd_fd, s->strace_fd, s->log_fd, l->control[1]};
+	const int named[] = {STDERR_FILENO, s->stream_fd[0], s->stream_fd[1], s->stream_fd[2], s->root_fd,
+			     s->overlay_fd, s->cwd_fd,       s->strace_fd,    s->log_fd,       l->control[1]};
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
@@ -56,6 +56,22 @@ static size_t fds_to_keep(const struct launcher *l, int *fds)
 		if (s->mounts[i].fd >= 0)
 			fds[n++] = s->mounts[i].fd;
 	return n;
+}
+
+/* They are the sandbox's now: whoever is at the other end hears when the last guest closes them. Messages still need stderr. */
+static void release_streams(struct spec *s)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; fd <= 2; fd++) {
+		if (s->stream_fd[fd] < 0)
+			continue;
+		close(s->stream_fd[fd]);
+		if (fd != STDERR_FILENO && null >= 0)
+			dup2(null, fd);
+	}
+	if (null > STDERR_FILENO)
+		close(null);
 }
 
 static int start_sentry(struct launcher *l, struct error *e)
@@ -69,6 +85,7 @@ static int start_sentry(struct launcher *l, struct error *e)
 	if (isolate_start(&cage, sentry_main, l, &l->sentry, e))
 		return -1;
 	close(l->control[1]);
+	release_streams(&l->spec);
 	return 0;
 }
 
