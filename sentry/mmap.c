@@ -23,11 +23,11 @@
 #define HUGE_SIZE (2ul << 20)
 #define STACK_STEP (128ul << 10)
 
-/* What MAP_SHARED_VALIDATE accepts: every old flag. */
+/* What MAP_SHARED_VALIDATE accepts: every flag that is older than it, and the sizes of huge pages. */
 #define LEGACY_FLAGS                                                                                                   \
 	(MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN |       \
 	 MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |              \
-	 MAP_FIXED_NOREPLACE)
+	 0x80 /* ABOVE4G */ | 0x4000000 /* UNINITIALIZED */ | 21 << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT)
 
 struct map_request {
 	struct mm *mm;

@@ -2,8 +2,7 @@
  * process_vm_readv(2) and process_vm_writev(2): memory of another process, for debuggers and message passing.
  *
  * The remote segments are walked in order, in pieces that go through a buffer of our own; a fault on either side ends the call with what was
- * copied before it. Unlike on Linux, where a partly readable segment is copied up to the page before the fault, so much may be the
- * last whole piece less.
+ * copied before it.
  */
 #include <limits.h>
 #include <sys/uio.h>
