@@ -277,13 +277,6 @@ static void check_lseek(struct prog *p)
 static void check_close(struct prog *p)
 {
 	load(p, LO(0));
-	jump(p, BPF_JGE, FD_MAP, 1, 0);
-	ret(p, p->deny);
-}
-
-static void check_close_mother(struct prog *p)
-{
-	load(p, LO(0));
 	jump(p, BPF_JEQ, FD_LSN, 2, 0);
 	jump(p, BPF_JGE, FD_MAP, 1, 0);
 	ret(p, p->deny);
@@ -321,7 +314,7 @@ unsigned filter_base(struct sock_filter *prog, unsigned max)
 	jump(&p, BPF_JGT, (uint32_t)((STUB_CODE + STUB_CODE_SIZE) & 0xffffffff), 0, 1);
 	ret(&p, SECCOMP_RET_TRAP);
 	allow(&p, NR_REPORT, NULL);
-	allow(&p, SYS_close, check_close_mother);
+	allow(&p, SYS_close, check_close);
 	allow_own_pages(&p);
 	allow_memory(&p);
 	allow(&p, SYS_clone, check_clone);
@@ -334,16 +327,42 @@ unsigned filter_base(struct sock_filter *prog, unsigned max)
 	return p.n;
 }
 
+/* A mapping of the two files that only mothers map. A descriptor does not matter with MAP_ANONYMOUS. */
+static void refuse_own_pages(struct prog *p)
+{
+	load(p, NR);
+	jump(p, BPF_JEQ, SYS_mmap, 0, 5);
+	load(p, LO(3));
+	jump(p, BPF_JSET, MAP_ANONYMOUS, 3, 0);
+	load(p, LO(4));
+	jump(p, BPF_JGE, FD_MAP, 1, 0);
+	ret(p, p->deny);
+}
+
+/*
+ * Everything that the base filter allows is harmless for arbitrary arguments but what mothers and starting threads need:
+ * that is taken away here. Short, because each thread of the guest has its own copy, compiled anew.
+ */
 unsigned filter_thread(struct sock_filter *prog, unsigned max)
 {
+	static const uint32_t refused[] = {SYS_clone, SYS_seccomp, SYS_sigaltstack, SYS_rt_sigprocmask, SYS_prctl,
+					   SYS_lseek};
 	struct prog p = {.f = prog, .max = max, .deny = SECCOMP_RET_ERRNO | EADDRINUSE};
+	unsigned n = ARRAY_SIZE(refused);
 
+	/* Guest calls: the base filter's TRAP wins over whatever is said here but ALLOW. */
 	load(&p, NR);
 	jump(&p, BPF_JEQ, NR_REPORT, 0, 1);
 	ret(&p, SECCOMP_RET_USER_NOTIF);
-	/* Guest calls: the base filter's TRAP wins over ERRNO, which the kernel ranks lower. */
-	allow(&p, SYS_close, check_close);
-	allow_memory(&p);
+	for (unsigned i = 0; i < n; i++)
+		jump(&p, BPF_JEQ, refused[i], (uint8_t)(n - i), 0);
+	emit(&p, BPF_JMP | BPF_JA, 0, 0, 1);
 	ret(&p, p.deny);
+	jump(&p, BPF_JEQ, SYS_close, 0, 3);
+	load(&p, LO(0));
+	jump(&p, BPF_JEQ, FD_LSN, 0, 1);
+	ret(&p, p.deny);
+	refuse_own_pages(&p);
+	ret(&p, SECCOMP_RET_ALLOW);
 	return p.n;
 }
