@@ -58,7 +58,7 @@ void file_accessed(struct file *f)
 	if (S_ISDIR(i->mode) && (f->path.mnt->flags & MS_NODIRATIME))
 		return;
 	now = inode_now();
-	if (i->atime <= i->mtime || i->atime <= i->ctime || now - i->atime > 24 * 3600 * NSEC_PER_SEC)
+	if (i->atime <= i->mtime || i->atime <= i->ctime || i->atime < now - 24 * 3600 * NSEC_PER_SEC)
 		i->atime = now;
 }
 

@@ -82,6 +82,8 @@ void super_put(struct super *s)
 	if (!s || !ref_put(&s->active))
 		return;
 	root = take(s->root);
+	if (s->ops->shutdown)
+		s->ops->shutdown(s);
 	dentry_purge(s);
 	dentry_put(root);
 	super_release(s);

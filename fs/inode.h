@@ -99,6 +99,8 @@ struct super_ops {
 	void (*evict)(struct inode *i);
 	int (*statfs)(struct ctx *c, struct super *s, struct k_statfs *ret);
 	int (*sync)(struct super *s);
+	/* The last mount is gone: drop references to inodes that only the file system itself holds. */
+	void (*shutdown)(struct super *s);
 	/* The last mount is gone and every inode evicted. */
 	void (*kill)(struct super *s);
 	/* Options for /proc/mounts, ",size=..." */

@@ -114,6 +114,7 @@ static int do_open(struct ctx *c, const struct path *p, int flags, struct file *
 		return err;
 	}
 	f->flags &= ~O_NOCTTY; /* the terminal's opener has seen it */
+	f->flags &= ~O_TRUNC;
 	f->opened = true;
 	f->seekable = f->ops->llseek != NULL;
 	*ret = take(f);

@@ -14,13 +14,11 @@
 #include "syscalls/lookup.h"
 #include "syscalls/syscalls.h"
 
-#define DENTS_MAX (64ul << 10)
-
-/* One thread's entries on their way to the guest: nothing in it outlives the call. */
-static __thread _Alignas(8) char dents[DENTS_MAX];
+#define DENTS_MAX (32ul << 10)
 
 struct dents_sink {
 	struct dir_sink sink;
+	char *buf;
 	size_t room, used;
 	bool old_format, too_small;
 };
@@ -31,7 +29,7 @@ static bool emit_dent(struct dir_sink *sink, const char *name, size_t len, uint6
 	struct dents_sink *s = container_of(sink, struct dents_sink, sink);
 	size_t head = s->old_format ? 18 : 19;
 	size_t size = (head + len + 1 + (s->old_format ? 1 : 0) + 7) & ~7ul;
-	char *at = dents + s->used;
+	char *at = s->buf + s->used;
 	uint16_t reclen = (uint16_t)size;
 
 	if (s->used + size > s->room) {
@@ -48,20 +46,31 @@ static bool emit_dent(struct dir_sink *sink, const char *name, size_t len, uint6
 	return true;
 }
 
+static sysret_t getdents_into(struct ctx *c, struct file *f, uaddr_t out, struct dents_sink *s)
+{
+	int err = file_iterate(c, f, &s->sink);
+
+	if (err && !s->used)
+		return err;
+	if (s->too_small)
+		return -EINVAL;
+	return copy_out(c, out, s->buf, s->used) ? -EFAULT : (sysret_t)s->used;
+}
+
 static sysret_t do_getdents(struct task *t, int fd, uaddr_t out, unsigned count, bool old_format)
 {
 	FILE_REF f = fd_get(&t->ctx, fd);
 	struct dents_sink s = {.sink.emit = emit_dent, .room = MIN(count, DENTS_MAX), .old_format = old_format};
-	int err;
+	sysret_t r;
 
 	if (!f)
 		return -EBADF;
-	err = file_iterate(&t->ctx, f, &s.sink);
-	if (err && !s.used)
-		return err;
-	if (s.too_small)
-		return -EINVAL;
-	return copy_out(&t->ctx, out, dents, s.used) ? -EFAULT : (sysret_t)s.used;
+	s.buf = kalloc(DENTS_MAX);
+	if (!s.buf)
+		return -ENOMEM;
+	r = getdents_into(&t->ctx, f, out, &s);
+	kfree(s.buf, DENTS_MAX);
+	return r;
 }
 
 sysret_t sys_getdents64(struct task *t, int fd, uaddr_t out, unsigned count)

@@ -288,18 +288,14 @@ static int host_iterate(struct ctx *c __unused, struct file *f, struct dir_sink 
 
 static off_t host_dir_llseek(struct ctx *c __unused, struct file *f, off_t off, int whence)
 {
-	if (whence == SEEK_END) {
-		off = lseek(host_file(f)->fd, off, SEEK_END);
-		host_file(f)->next = -1;
-		if (off < 0)
-			return -errno;
-	} else if (whence == SEEK_CUR) {
-		off += f->pos;
-	} else if (whence != SEEK_SET) {
+	if (whence == SEEK_CUR || whence == SEEK_SET)
+		return file_llseek_size(f, off, whence, 0);
+	if (whence != SEEK_END)
 		return -EINVAL;
-	}
+	off = lseek(host_file(f)->fd, off, SEEK_END);
+	host_file(f)->next = -1;
 	if (off < 0)
-		return -EINVAL;
+		return -errno;
 	f->pos = off;
 	return off;
 }

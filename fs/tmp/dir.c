@@ -413,14 +413,9 @@ static int tmp_iterate(struct ctx *c __unused, struct file *f, struct dir_sink *
 
 static off_t tmp_dir_llseek(struct ctx *c __unused, struct file *f, off_t off, int whence)
 {
-	if (whence == SEEK_CUR)
-		off += f->pos;
-	else if (whence != SEEK_SET)
+	if (whence != SEEK_CUR && whence != SEEK_SET)
 		return -EINVAL;
-	if (off < 0)
-		return -EINVAL;
-	f->pos = off;
-	return off;
+	return file_llseek_size(f, off, whence, 0);
 }
 
 const struct inode_ops tmp_dir_ops = {
