@@ -35,15 +35,13 @@
 
 #define ARENA_MAX (16ul << 30)
 
-static const struct platform_client client = {.event = task_event};
-
 static void no_raise(struct ctx *c __unused, int signo __unused)
 {
 }
 
 static int boot_kernel(const struct spec *s, struct error *e)
 {
-	struct platform_config config = {.client = &client, .max_aspaces = s->pids_max};
+	struct platform_config config = {.client = &task_client, .max_aspaces = s->pids_max};
 	int err = arena_init(ARENA_MAX);
 
 	log_init(s->log_fd >= 0 ? s->log_fd : STDERR_FILENO, s->debug ? LOG_DEBUG : LOG_WARN, false);
