@@ -37,11 +37,11 @@ static int thr_fd = -1;
 static char *ctl_base, *thr_base;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t refill_wanted = PTHREAD_COND_INITIALIZER;
-static struct aspace *free_aspaces;   /* lock */
-static unsigned next_aspace = 1;      /* lock: never used so far */
-static struct trap_cpu *pool;         /* lock */
-static unsigned pool_count;           /* lock */
-static bool refiller_runs;            /* lock */
+static struct aspace *free_aspaces; /* lock */
+static unsigned next_aspace = 1;    /* lock: never used so far */
+static struct trap_cpu *pool;       /* lock */
+static unsigned pool_count;         /* lock */
+static bool refiller_runs;          /* lock */
 
 static void aspace_place(struct aspace *a)
 {

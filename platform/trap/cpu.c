@@ -25,15 +25,15 @@
 #define CANONICAL_END 0x800000000000ul
 
 struct worker {
-	uint32_t wake;          /* futex: set when job is */
+	uint32_t wake; /* futex: set when job is */
 	struct trap_cpu *job;
 	struct worker *next;
 };
 
 static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct worker *idle;              /* workers_lock */
+static struct worker *idle; /* workers_lock */
 static const struct platform_client *client;
-static bool poll_first;                  /* RECV does not notice that a stub is gone: before Linux 6.11 */
+static bool poll_first; /* RECV does not notice that a stub is gone: before Linux 6.11 */
 
 void run_init(const struct platform_config *config)
 {
@@ -414,7 +414,8 @@ static int worker_create(struct trap_cpu *c)
 	char *stack;
 	int err;
 
-	stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	stack =
+	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -errno;
 	mprotect(stack, PAGE_SIZE, PROT_NONE);

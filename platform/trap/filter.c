@@ -134,7 +134,7 @@ static void allow(struct prog *p, uint32_t nr, void (*body)(struct prog *))
 /* The calls whose first two arguments are a range of guest memory: checked once for all of them. */
 static void check_ranges(struct prog *p)
 {
-	static const uint32_t calls[] = {SYS_mmap,  SYS_munmap, SYS_mprotect, SYS_madvise,
+	static const uint32_t calls[] = {SYS_mmap,   SYS_munmap, SYS_mprotect, SYS_madvise,
 					 SYS_mremap, SYS_msync,  SYS_mincore};
 	unsigned n = ARRAY_SIZE(calls), at;
 
@@ -345,8 +345,8 @@ static void refuse_own_pages(struct prog *p)
  */
 unsigned filter_thread(struct sock_filter *prog, unsigned max)
 {
-	static const uint32_t refused[] = {SYS_clone, SYS_seccomp, SYS_sigaltstack, SYS_rt_sigprocmask, SYS_prctl,
-					   SYS_lseek};
+	static const uint32_t refused[] = {SYS_clone,          SYS_seccomp, SYS_sigaltstack,
+					   SYS_rt_sigprocmask, SYS_prctl,   SYS_lseek};
 	struct prog p = {.f = prog, .max = max, .deny = SECCOMP_RET_ERRNO | EADDRINUSE};
 	unsigned n = ARRAY_SIZE(refused);
 

@@ -29,7 +29,10 @@ static const struct {
 	uint8_t reg;
 	uint8_t field;
 } regmap[] = {
-#define R(name, field) {REG_##name, offsetof(struct k_user_regs, field) / 8}
+#define R(name, field)                                                                                                 \
+	{                                                                                                              \
+		REG_##name, offsetof(struct k_user_regs, field) / 8                                                    \
+	}
     R(R8, r8),   R(R9, r9),   R(R10, r10), R(R11, r11), R(R12, r12), R(R13, r13), R(R14, r14), R(R15, r15), R(RDI, rdi),
     R(RSI, rsi), R(RBP, rbp), R(RBX, rbx), R(RDX, rdx), R(RAX, rax), R(RCX, rcx), R(RSP, rsp), R(RIP, rip),
 #undef R

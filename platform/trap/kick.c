@@ -96,7 +96,8 @@ static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 		turn_back(c, frame);
 		return;
 	}
-	if (rip < STUB_ADDR(stub_resume_sp) ? frame_reg(c, frame, REG_R13) != outer : sp < outer - 64 || sp > outer - 48)
+	if (rip < STUB_ADDR(stub_resume_sp) ? frame_reg(c, frame, REG_R13) != outer
+					    : sp < outer - 64 || sp > outer - 48)
 		return;
 	if (rip >= STUB_ADDR(stub_resume))
 		turn_back(c, frame);

@@ -50,9 +50,9 @@
 #define M_OP_FORK 2
 
 /* A thread's control page. */
-#define C_STACK 0x00 /* stack_t of the alternate signal stack */
-#define C_UC 0x18    /* the frame that a new thread starts from */
-#define C_SELF 0x20 /* address of the thread's area */
+#define C_STACK 0x00    /* stack_t of the alternate signal stack */
+#define C_UC 0x18       /* the frame that a new thread starts from */
+#define C_SELF 0x20     /* address of the thread's area */
 #define C_FAST_OFF 0x28 /* not 0: nothing is answered in the stub */
 #define C_PID 0x30
 #define C_TID 0x34
@@ -71,15 +71,15 @@
 #define CMD_CAS -1 /* 32 bits at a0: expected a1, desired a2 */
 #define CMD_FSBASE -2
 #define CMD_GSBASE -3
-#define CMD_STORE -4 /* a2 bytes (1 or 8) of a1 at a0 */
-#define CMD_XSAVE -5 /* the FP state to a0 */
+#define CMD_STORE -4   /* a2 bytes (1 or 8) of a1 at a0 */
+#define CMD_XSAVE -5   /* the FP state to a0 */
 #define CMD_MAY_FAIL 1 /* flag: go on after an error */
 
 /* A thread's area. */
-#define T_HINT 0x00 /* says "I am here" to the sentry; a hint, no more */
-#define T_DOOR 0x40   /* DOOR_*: a call handed to the spinner instead of reported */
-#define T_ANSWER 0x48 /* its answer */
-#define T_FAST 0x200  /* registers of a call from a patched site, laid out as a ucontext */
+#define T_HINT 0x00     /* says "I am here" to the sentry; a hint, no more */
+#define T_DOOR 0x40     /* DOOR_*: a call handed to the spinner instead of reported */
+#define T_ANSWER 0x48   /* its answer */
+#define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000
 #define T_SIGSTACK_SIZE 0x8000
@@ -113,11 +113,11 @@
 
 /* The heartbeat page: the last one of the template's control pages. In units of the time stamp counter. */
 #define BEAT_OFFSET (CTL_SIZE - STUB_BEAT_SIZE) /* in the control file */
-#define BEAT_TIME 0x00  /* when the spinner looked last */
-#define BEAT_LIMIT 0x08 /* older: do not use the door */
-#define BEAT_WAIT 0x10  /* how long to spin for an answer */
+#define BEAT_TIME 0x00                          /* when the spinner looked last */
+#define BEAT_LIMIT 0x08                         /* older: do not use the door */
+#define BEAT_WAIT 0x10                          /* how long to spin for an answer */
 
-#define KICK_SIGNAL 10 /* SIGUSR1 */
+#define KICK_SIGNAL 10        /* SIGUSR1 */
 #define MOTHER_THREAD 0x50f00 /* CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM */
 #define MOTHER_FORK 0x8000    /* CLONE_PARENT: every stub is the sentry's child */
 #define LISTENER_FLAGS 0x28   /* SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE_RECV */

@@ -41,12 +41,13 @@
 enum kind { LOAD, MUSL, NEXT };
 
 struct site {
-	uint64_t call;    /* the syscall instruction; 0: forgotten */
-	uint64_t start;   /* the jump */
+	uint64_t call;  /* the syscall instruction; 0: forgotten */
+	uint64_t start; /* the jump */
 	uint64_t tramp;
-	uint8_t kind, moved, back; /* bytes of the moved instruction; offset in the trampoline of the return from the stub */
+	uint8_t kind, moved,
+	    back;            /* bytes of the moved instruction; offset in the trampoline of the return from the stub */
 	uint8_t original[8]; /* from start */
-	uint32_t nr;      /* LOAD */
+	uint32_t nr;         /* LOAD */
 };
 
 struct area {

@@ -30,7 +30,7 @@
 #define BEAT_NS 1500
 #define CLOSE_NS 15000 /* calls this close together are a burst */
 #define BURST 16
-#define WORTH 64       /* calls that make a promotion productive */
+#define WORTH 64 /* calls that make a promotion productive */
 #define PAUSE_MIN_NS 200000
 #define PAUSE_MAX_NS 50000000
 #define HOT_MAX 8
@@ -43,10 +43,10 @@ static cpu_set_t all_cpus;
 static uint64_t tsc_start, ns_start;
 static uint64_t ticks_per_us; /* 0: not known yet */
 
-static struct trap_cpu *hot[HOT_MAX]; /* atomic */
-static struct trap_cpu *looking_at;   /* atomic */
-static uint32_t role;                 /* atomic: 1 while there is a spinner */
-static unsigned guest_processor;      /* of the promoter */
+static struct trap_cpu *hot[HOT_MAX];  /* atomic */
+static struct trap_cpu *looking_at;    /* atomic */
+static uint32_t role;                  /* atomic: 1 while there is a spinner */
+static unsigned guest_processor;       /* of the promoter */
 static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */

@@ -97,8 +97,8 @@ static bool child_process(void)
 	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0); /* forks inherit it */
 	syscall(SYS_set_tid_address, NULL);
 	syscall(SYS_set_robust_list, NULL, 24);
-	if (__rseq_size && syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, MAX(__rseq_size, 32u), 1,
-				   0x53053053))
+	if (__rseq_size &&
+	    syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, MAX(__rseq_size, 32u), 1, 0x53053053))
 		return false;
 	return true;
 }
@@ -128,12 +128,8 @@ static int child_main(void *arg)
 static void fill_holes(uint64_t *pair)
 {
 	const uint64_t keep[][2] = {
-	    {STUB_CODE, STUB_CODE_SIZE + STUB_CONST_SIZE},
-	    {STUB_BEAT, STUB_BEAT_SIZE},
-	    {STUB_CTL, CTL_SIZE},
-	    {STUB_VDSO, guest.vvar_size + guest.vdso_size},
-	    {STUB_THR, THR_SIZE},
-	    {STUB_END, 0},
+	    {STUB_CODE, STUB_CODE_SIZE + STUB_CONST_SIZE},  {STUB_BEAT, STUB_BEAT_SIZE}, {STUB_CTL, CTL_SIZE},
+	    {STUB_VDSO, guest.vvar_size + guest.vdso_size}, {STUB_THR, THR_SIZE},        {STUB_END, 0},
 	};
 	uint64_t at = 0;
 

@@ -17,13 +17,13 @@
 #define PARKED_MAX 8 /* threads that an aspace keeps for reuse */
 
 struct aspace {
-	unsigned index;      /* constant; place in the two files */
-	pid_t pid;           /* constant until the aspace is destroyed; not reaped before */
+	unsigned index; /* constant; place in the two files */
+	pid_t pid;      /* constant until the aspace is destroyed; not reaped before */
 	int pidfd;
-	char *ctl, *thr;     /* our views of its control pages and thread areas */
+	char *ctl, *thr; /* our views of its control pages and thread areas */
 	struct mutex lock;
-	unsigned cpus;       /* L_ASPACE: not parked */
-	unsigned top_slot;   /* L_ASPACE: highest slot ever used */
+	unsigned cpus;                  /* L_ASPACE: not parked */
+	unsigned top_slot;              /* L_ASPACE: highest slot ever used */
 	uint64_t slots[MAX_SLOTS / 64]; /* L_ASPACE: in use, parked ones included */
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
@@ -35,38 +35,39 @@ struct aspace {
 enum {
 	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
 	CPU_KICKED = 2,  /* somebody wants an event */
-	CPU_PROBED = 8,  /* the spinner looks whether there is a call at the door: RUNNING will be back or not at once */
+	CPU_PROBED = 8, /* the spinner looks whether there is a call at the door: RUNNING will be back or not at once */
 	CPU_ATTACHED = 16, /* a worker waits for reports */
-	CPU_SIGNAL = 4,  /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
+	CPU_SIGNAL =
+	    4, /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
 };
 
 struct trap_cpu {
 	struct cpu cpu;
 	unsigned slot;
 	int listener;
-	pid_t tid;                  /* as the sentry sees it; 0 before its first report */
-	uint64_t notification;      /* the report that has not been answered */
+	pid_t tid;             /* as the sentry sees it; 0 before its first report */
+	uint64_t notification; /* the report that has not been answered */
 	struct k_user_regs regs;
-	uint64_t fs_base, gs_base;  /* what the host thread has */
-	uint32_t frame;             /* offset of the ucontext in the thread's area */
-	uint32_t fpstate;           /* offset of the XSAVE image there; 0: the initial state */
-	bool fp_live;               /* the thread has it in its registers; fpstate is a copy, or 0 */
-	uint64_t trapped;            /* return address of a call that trapped, to be counted; 0 none */
-	uint64_t raw_rip, shown_rip; /* of the last event: in a trampoline, and what the guest sees */
-	unsigned queued;            /* commands in the list */
+	uint64_t fs_base, gs_base;     /* what the host thread has */
+	uint32_t frame;                /* offset of the ucontext in the thread's area */
+	uint32_t fpstate;              /* offset of the XSAVE image there; 0: the initial state */
+	bool fp_live;                  /* the thread has it in its registers; fpstate is a copy, or 0 */
+	uint64_t trapped;              /* return address of a call that trapped, to be counted; 0 none */
+	uint64_t raw_rip, shown_rip;   /* of the last event: in a trampoline, and what the guest sees */
+	unsigned queued;               /* commands in the list */
 	uint64_t queued_lo, queued_hi; /* addresses they may touch */
-	int map_fd;                 /* ours, to be handed over with the list; -1 none */
+	int map_fd;                    /* ours, to be handed over with the list; -1 none */
 	uint64_t map_dev, map_ino;
 	int map_flags;
-	bool door;                  /* the event came by the door: there is no report to answer. The event's owner's */
-	unsigned hot;               /* fast calls in quick succession; the worker's */
-	uint64_t last_call;         /* time stamp of the last one */
-	bool turned_back;           /* a resume was undone by a kick: regs and FP state are still what they were */
-	bool own_list;              /* list_run() waits for its result: the event stays with it */
-	uint64_t nested;            /* a report from inside the stub's code */
-	int64_t list_result;        /* of the last list that was reported */
+	bool door;           /* the event came by the door: there is no report to answer. The event's owner's */
+	unsigned hot;        /* fast calls in quick succession; the worker's */
+	uint64_t last_call;  /* time stamp of the last one */
+	bool turned_back;    /* a resume was undone by a kick: regs and FP state are still what they were */
+	bool own_list;       /* list_run() waits for its result: the event stays with it */
+	uint64_t nested;     /* a report from inside the stub's code */
+	int64_t list_result; /* of the last list that was reported */
 	_Atomic uint32_t state;
-	struct trap_cpu *next;      /* parked, or waiting for a worker */
+	struct trap_cpu *next; /* parked, or waiting for a worker */
 };
 
 /* What wait_report() brings. */
@@ -110,7 +111,7 @@ extern const char stub_resume_sp[], stub_list_failed[], stub_door_answered[];
 extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
 extern const char stub_fast[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[], stub_fast_euid[];
 extern const char stub_fast_gid[], stub_fast_egid[];
-#define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label) - stub_start))
+#define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label)-stub_start))
 
 /* filter.c: the two programs; their lengths in instructions, at most `max`. */
 struct sock_filter;

@@ -117,8 +117,8 @@ static void test_primitive(void)
 /* Every call, with all arguments 0 and all -1. What may succeed has no effect then. */
 static void test_sweep(void)
 {
-	static const int harmless[] = {SYS_munmap, SYS_mprotect, SYS_madvise, SYS_msync, SYS_mincore, SYS_futex, SYS_exit,
-				       SYS_exit_group};
+	static const int harmless[] = {SYS_munmap,  SYS_mprotect, SYS_madvise, SYS_msync,
+				       SYS_mincore, SYS_futex,    SYS_exit,    SYS_exit_group};
 	int bad = 0;
 
 	for (int nr = 0; nr < 480; nr++) {
@@ -237,8 +237,15 @@ static void test_jumps(void)
 {
 	static const uint64_t gs[] = {STUB_CTL, STUB_CTL + 5 * PAGE, STUB_THR, STUB_CODE, 0x7fffdeadb000, 0x1234};
 	struct call c = {NR_REPORT, {SIGSYS, 0, 0, 0, 0, 0}};
-	static const long at[] = {0, 1, STUB_THR, STUB_THR + 0x200, STUB_THR + SLOT_SIZE + T_FAST,
-				  STUB_THR + SLOT_SIZE + 0xff00, STUB_THR + 2 * SLOT_SIZE + 0xf000, -1, (long)&frame};
+	static const long at[] = {0,
+				  1,
+				  STUB_THR,
+				  STUB_THR + 0x200,
+				  STUB_THR + SLOT_SIZE + T_FAST,
+				  STUB_THR + SLOT_SIZE + 0xff00,
+				  STUB_THR + 2 * SLOT_SIZE + 0xf000,
+				  -1,
+				  (long)&frame};
 	int status = 0;
 
 	check(WIFSIGNALED(in_child(write_control, 0)), "control pages are read-only");

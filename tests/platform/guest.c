@@ -218,8 +218,9 @@ static void *kicked_main(void *arg)
 
 	spinner_tid = (int)syscall(SYS_gettid);
 	while (!kicked_stop)
-		*bad |= !site_ok(site_load_ppid, 0, ppid) | !site_ok(site_load_pid, 0, pid) |
-			!site_ok(site_next, SYS_getppid, ppid) | !site_ok(site_plain, SYS_getppid, ppid);
+		*bad |= !site_ok(site_load_ppid, 0, ppid) ||
+			!site_ok(site_load_pid, 0, pid) | !site_ok(site_next, SYS_getppid, ppid) ||
+			!site_ok(site_plain, SYS_getppid, ppid);
 	return arg;
 }
 
