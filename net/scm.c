@@ -137,6 +137,11 @@ static void drop_all(void)
 	}
 }
 
+bool scm_dropping(void)
+{
+	return dropping;
+}
+
 void scm_drop(struct scm *scm)
 {
 	struct scm_files *sf = take(scm->files);

@@ -20,19 +20,8 @@
 
 #define BUF_DEFAULT 212992
 
-static struct net_family *families;
+static const struct net_family *const families[] = {&unix_family};
 static const struct file_ops socket_file_ops;
-
-void net_family_register(struct net_family *f)
-{
-	f->next = families;
-	families = f;
-}
-
-void net_init(void)
-{
-	unix_register();
-}
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)
 {
@@ -67,17 +56,23 @@ void socket_put(struct socket *s)
 		s->ops->destroy(s);
 }
 
+void socket_discard(struct socket *s)
+{
+	if (s && s->ops->release)
+		s->ops->release(s);
+	socket_put(s);
+}
+
 int socket_create(struct ctx *c, int family, int type, int protocol, struct socket **ret)
 {
-	struct net_family *f = families;
-
 	if (family < 0 || family >= AF_MAX)
 		return -EAFNOSUPPORT;
-	if (type < 0 || type >= SOCK_PACKET + 1)
+	if (type < 0 || type > SOCK_PACKET)
 		return -EINVAL;
-	while (f && f->family != family)
-		f = f->next;
-	return f ? f->create(c, type, protocol, ret) : -EAFNOSUPPORT;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		if (families[i]->family == family)
+			return families[i]->create(c, type, protocol, ret);
+	return -EAFNOSUPPORT;
 }
 
 int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
@@ -86,9 +81,7 @@ int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
 	    anon_file_create(c, "socket:", S_IFSOCK | 0777, &socket_file_ops, s, O_RDWR | (flags & O_NONBLOCK), ret);
 
 	if (err) {
-		if (s->ops->release)
-			s->ops->release(s);
-		socket_put(s);
+		socket_discard(s);
 		return err;
 	}
 	s->inode = (*ret)->inode;

@@ -1,6 +1,6 @@
 /*
- * Sockets: socket(7). What all families share: the object, its file, SOL_SOCKET options, control messages. A family registers itself
- * (net_family_register) and gives each socket its proto_ops; an absent op means the errno that Linux's sock_no_*() has.
+ * Sockets: socket(7). What all families share: the object, its file, SOL_SOCKET options, control messages. A family stands in the
+ * table of net/socket.c and gives each socket its proto_ops; an absent op means the errno that Linux's sock_no_*() has.
  *
  * A socket is reference counted, because peers and messages refer to it beyond close(2). The file holds one reference; its release calls ops->release,
  * which ends connections; the last reference calls ops->destroy, which frees the memory. Families embed struct socket as their first
@@ -106,22 +106,20 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 void socket_fini(struct socket *s);
 struct socket *socket_get(struct socket *s);
 void socket_put(struct socket *s);
-static inline void socket_put_cleanup(struct socket **s)
+/* Ends a socket that has got no file: what closing its file would do. */
+void socket_discard(struct socket *s);
+static inline void socket_discard_cleanup(struct socket **s)
 {
-	socket_put(*s);
+	socket_discard(*s);
 }
-#define SOCKET_REF __cleanup(socket_put_cleanup) struct socket *
+#define SOCKET_NEW __cleanup(socket_discard_cleanup) struct socket *
 
+/* One of the families in socket.c's table. */
 struct net_family {
 	int family;
 	/* type without SOCK_NONBLOCK and SOCK_CLOEXEC. */
 	int (*create)(struct ctx *c, int type, int protocol, struct socket **ret);
-	struct net_family *next; /* net_family_register()'s own */
 };
-/* f stays the caller's, for ever. Before the first guest runs. */
-void net_family_register(struct net_family *f);
-/* Registers the families that are built in. */
-void net_init(void);
 
 /* -EAFNOSUPPORT, -EINVAL (type), -ESOCKTNOSUPPORT, -EPROTONOSUPPORT, -ENOMEM. */
 int __must_check socket_create(struct ctx *c, int family, int type, int protocol, struct socket **ret);
@@ -182,6 +180,8 @@ int __must_check scm_parse(struct ctx *c, const struct net_msg *m, struct scm *r
 struct scm_files *scm_files_create(void);
 /* Drops the references. No lock held. */
 void scm_drop(struct scm *scm);
+/* This thread is in scm_drop(): what is released now is released by that. */
+bool scm_dropping(void);
 /* Appends one control message, or sets MSG_CTRUNC. */
 void cmsg_put(struct ctx *c, struct net_msg *m, int level, int type, const void *data, size_t size);
 /* Installs the files as descriptors of c, as many as there is room for; the rest are dropped with MSG_CTRUNC. */

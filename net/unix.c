@@ -184,7 +184,7 @@ void unix_close(struct unix_sock *u)
 static void unix_release(struct socket *s)
 {
 	unix_close(unix_of(s));
-	unix_gc();
+	unix_gc_closed();
 }
 
 /* ---- connecting ---- */
@@ -596,9 +596,4 @@ static const struct proto_ops seqpacket_ops = {
     .destroy = unix_destroy,
 };
 
-static struct net_family unix_family = {.family = AF_UNIX, .create = unix_create};
-
-void unix_register(void)
-{
-	net_family_register(&unix_family);
-}
+const struct net_family unix_family = {.family = AF_UNIX, .create = unix_create};

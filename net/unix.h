@@ -80,7 +80,7 @@ static inline void unix_put_cleanup(struct unix_sock **u)
 }
 #define UNIX_REF __cleanup(unix_put_cleanup) struct unix_sock *
 
-void unix_register(void);
+extern const struct net_family unix_family;
 
 /* unix_name.c. All results are references. */
 int unix_check_addr(const struct sockaddr *addr, size_t len);
@@ -130,5 +130,5 @@ int __must_check unix_scm_attach(struct ctx *c, struct scm *scm);
 void unix_scm_detach(struct scm *scm);
 /* Waits until no collection runs: after taking further references out of queued messages (MSG_PEEK). */
 void unix_gc_barrier(void);
-/* Frees sockets that only messages among themselves hold. */
-void unix_gc(void);
+/* A socket was closed, or descriptors were sent: if it is worth it, frees sockets that only messages among themselves hold. */
+void unix_gc_closed(void);

@@ -21,6 +21,15 @@ static struct list inflight_list = LIST_INIT(inflight_list); /* L_INFLIGHT: unix
 static unsigned inflight_sockets;                            /* L_INFLIGHT: references to unix sockets in messages */
 static _Atomic int64_t inflight_files;                       /* descriptors of any kind in messages */
 
+/*
+ * A collection looks at every socket in flight. It runs when a socket is closed, as on Linux, but with many in flight only after a number of closes in
+ * proportion; and when twice as many are in flight as the last one left.
+ */
+#define GC_SMALL 64
+#define GC_SENT 2000u
+static unsigned gc_at = GC_SENT; /* L_INFLIGHT */
+static _Atomic unsigned closed;  /* since the last one */
+
 static struct unix_sock *unix_of_file(struct file *f)
 {
 	struct socket *s = socket_of(f);
@@ -28,10 +37,14 @@ static struct unix_sock *unix_of_file(struct file *f)
 	return s && s->family == AF_UNIX ? unix_of(s) : NULL;
 }
 
+static void unix_gc_sent(void);
+
 int unix_scm_attach(struct ctx *c, struct scm *scm)
 {
-	int64_t now = __atomic_add_fetch((int64_t *)&inflight_files, scm->file_count, __ATOMIC_RELAXED);
+	int64_t now;
 
+	unix_gc_sent();
+	now = __atomic_add_fetch((int64_t *)&inflight_files, scm->file_count, __ATOMIC_RELAXED);
 	if (now > (int64_t)MIN(c->rlimit_nofile, (uint64_t)INT32_MAX) && !cred_capable(c->cred, CAP_SYS_RESOURCE) &&
 	    !cred_capable(c->cred, CAP_SYS_ADMIN)) {
 		__atomic_sub_fetch((int64_t *)&inflight_files, scm->file_count, __ATOMIC_RELAXED);
@@ -190,19 +203,32 @@ static void collect(struct list *hit)
 		u->gc_candidate = u->gc_maybe_cycle = false;
 }
 
-void unix_gc(void)
+static void unix_gc(void)
 {
 	struct list hit = LIST_INIT(hit);
-	static _Atomic bool running;
 
-	if (!__atomic_load_n(&inflight_sockets, __ATOMIC_RELAXED))
-		return;
-	/* Freeing the messages closes sockets, which comes here again: once is enough. */
-	if (__atomic_exchange_n((bool *)&running, true, __ATOMIC_ACQ_REL))
-		return;
 	mutex_lock(&inflight_lock, L_INFLIGHT);
 	collect(&hit);
+	gc_at = MAX(GC_SENT, 2 * inflight_sockets);
+	closed = 0;
 	mutex_unlock(&inflight_lock, L_INFLIGHT);
-	__atomic_store_n((bool *)&running, false, __ATOMIC_RELEASE);
 	unix_msg_free_list(&hit);
+}
+
+void unix_gc_closed(void)
+{
+	unsigned now = __atomic_load_n(&inflight_sockets, __ATOMIC_RELAXED);
+
+	/* Sockets that a collection or another close releases are looked at when that is over. */
+	if (!now || scm_dropping())
+		return;
+	if (now > GC_SMALL && __atomic_add_fetch((unsigned *)&closed, 1, __ATOMIC_RELAXED) < now / GC_SMALL)
+		return;
+	unix_gc();
+}
+
+static void unix_gc_sent(void)
+{
+	if (__atomic_load_n(&inflight_sockets, __ATOMIC_RELAXED) > __atomic_load_n(&gc_at, __ATOMIC_RELAXED))
+		unix_gc();
 }

@@ -100,8 +100,8 @@ sysret_t sys_socket(struct task *t, int family, int type, int protocol)
 static int make_pair(struct ctx *c, int family, int type, int protocol, int flags, struct file **ret_a,
 		     struct file **ret_b)
 {
-	SOCKET_REF a = NULL;
-	SOCKET_REF b = NULL;
+	SOCKET_NEW a = NULL;
+	SOCKET_NEW b = NULL;
 	int err = socket_create(c, family, type, protocol, &a);
 
 	if (!err && !a->ops->socketpair)
