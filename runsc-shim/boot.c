@@ -20,7 +20,6 @@
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
-#include "net/socket.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
@@ -244,7 +243,6 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	devfs_init();
 	tmpfs_register();
-	net_init();
 	if (boot_mounts(c, s, e) || boot_streams(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
 	cred_put(c->cred);
