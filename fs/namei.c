@@ -280,14 +280,19 @@ static int remove_locked(struct ctx *c, struct old_name *n, bool is_dir)
 static int remove_name(struct ctx *c, struct path *dir, const char *last, bool is_dir)
 {
 	struct old_name n = {.dir = *dir};
+	struct inode *victim = NULL;
 	int err = old_name_lock(c, last, &n);
 
 	if (err)
 		return err;
 	err = remove_locked(c, &n, is_dir);
 	if (!err)
-		fsnotify_delete(dir->dentry->inode, last, n.d->inode);
+		victim = inode_get(n.d->inode);
 	old_name_done(&n);
+	/* Behind what the inode's own watches were told when its last user went. */
+	if (victim)
+		fsnotify_delete(dir->dentry->inode, last, victim);
+	inode_put(victim);
 	return err;
 }
 

@@ -201,6 +201,16 @@ static void pipe_consume(struct pipe *p, size_t size)
 		pipe_drained(p);
 }
 
+/* Of size bytes of a run that reached the guest before a fault, those in whole chunks: a chunk that faults stays, as on Linux. */
+static size_t whole_chunks(const struct pipe *p, size_t size)
+{
+	size_t whole = 0;
+
+	for (uint32_t i = p->tail; whole + chunk_at(p, i)->len <= size; i++)
+		whole += chunk_at(p, i)->len;
+	return whole;
+}
+
 /* Reads what is there, up to what b takes; one packet at most. Bytes or -EFAULT. */
 static ssize_t pipe_take(struct pipe *p, struct iobuf *b)
 {
@@ -211,12 +221,16 @@ static ssize_t pipe_take(struct pipe *p, struct iobuf *b)
 		bool packet = ch->packet;
 		size_t run = tail_run(p, iobuf_left(b));
 		ssize_t n = iobuf_put(b, page_at(p, p->tail) + ch->off, run);
+		bool fault = n < (ssize_t)run;
 
-		if (n < 0)
-			return done ? done : n;
+		if (fault)
+			n = n > 0 ? (ssize_t)whole_chunks(p, (size_t)n) : 0;
+		if (n)
+			pipe_consume(p, packet ? ch->len : (size_t)n);
 		done += n;
-		pipe_consume(p, packet ? ch->len : (size_t)n);
-		if (packet || (size_t)n < run)
+		if (fault)
+			return done ? done : -EFAULT;
+		if (packet)
 			break;
 	}
 	return done;

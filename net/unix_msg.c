@@ -16,6 +16,7 @@
 #include "sentry/base/slab.h"
 
 #define MSG_OVERHEAD 768
+#define OVERFLOW_ID 65534
 #define STREAM_CHUNK 32768u
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM))
 #define POLL_OUT ((uint32_t)(POLLOUT | POLLWRNORM | POLLWRBAND))
@@ -153,12 +154,19 @@ static int msg_fill(struct ctx *c, struct unix_sock *u, struct iobuf *b, size_t 
 	return 0;
 }
 
-/* What the message says of its sender; descriptors go with the first one. */
-static void msg_set_scm(struct unix_msg *m, struct scm *scm)
+/*
+ * What the message says of its sender; descriptors go with the first one. The sender's ids are in it only if he named them or one end wanted them
+ * when it was sent; else they are those of nobody.
+ */
+static void msg_set_scm(struct unix_msg *m, struct scm *scm, const struct unix_sock *from, const struct unix_sock *to)
 {
 	m->scm = *scm;
 	scm->files = NULL;
 	scm->file_count = 0;
+	if (scm->has_cred || socket_option(&from->s, SOCK_OPT_PASSCRED) || socket_option(&to->s, SOCK_OPT_PASSCRED))
+		return;
+	m->scm.pid = 0;
+	m->scm.uid = m->scm.gid = OVERFLOW_ID;
 }
 
 /* Queues one piece of a stream at the peer. */
@@ -193,7 +201,7 @@ static ssize_t stream_send_all(struct ctx *c, struct unix_sock *u, struct unix_s
 		err = msg_fill(c, u, nm->data, size, deadline, &m);
 		if (err)
 			break;
-		msg_set_scm(m, scm);
+		msg_set_scm(m, scm, u, peer);
 		err = stream_push(peer, m);
 		done += err ? 0 : (ssize_t)size;
 	}
@@ -326,7 +334,7 @@ static ssize_t dgram_send_scm(struct ctx *c, struct unix_sock *u, struct net_msg
 	err = msg_fill(c, u, nm->data, size, deadline, &m);
 	if (err)
 		return err;
-	msg_set_scm(m, scm);
+	msg_set_scm(m, scm, u, to);
 	err = dgram_push(c, u, to, m, deadline);
 	if (err)
 		unix_msg_free(m);
@@ -511,7 +519,7 @@ static int stream_read_all(struct ctx *c, struct unix_sock *u, struct stream_rea
 
 		if (err || r->stop || r->peek ? r->done || err : r->done >= r->target)
 			return err;
-		if (!iobuf_left(r->nm->data))
+		if (!iobuf_left(r->nm->data) && (r->done || !list_empty(&u->queue)))
 			return 0;
 		err = stream_idle(u);
 		if (err)
@@ -535,7 +543,7 @@ ssize_t unix_stream_recv(struct ctx *c, struct socket *s, struct net_msg *nm)
 		return -EINVAL;
 	nm->addr_len = 0;
 	list_init(&r.used);
-	r.target = nm->flags & MSG_WAITALL ? size : MIN((size_t)s->rcvlowat, size);
+	r.target = MAX(nm->flags & MSG_WAITALL ? size : MIN((size_t)s->rcvlowat, size), 1u);
 	r.deadline = socket_deadline(s->rcvtimeo, nm->flags & MSG_DONTWAIT);
 	mutex_lock(&s->lock, L_SOCK);
 	err = stream_read_all(c, u, &r);
