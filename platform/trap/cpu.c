@@ -116,6 +116,7 @@ void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 {
 	frame_read(c);
 	show_rip(c);
+	stage_take(c);
 	c->trapped = 0;
 	if (signo == SIGSYS && c->frame != T_FAST && frame_is_32bit(c)) { /* as on a kernel without 32-bit emulation */
 		*ret_ev = (struct cpu_event){.kind = CPU_FAULT, .signo = SIGSEGV, .code = SI_KERNEL, .trapno = 13};

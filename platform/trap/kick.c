@@ -128,6 +128,8 @@ static uint64_t fixup(uint64_t rip)
 {
 	if (rip == STUB_ADDR(stub_cas))
 		return STUB_ADDR(stub_cas_fault);
+	if (rip == STUB_ADDR(stub_stage))
+		return STUB_ADDR(stub_stage_fault);
 	if (rip == STUB_ADDR(stub_store1) || rip == STUB_ADDR(stub_store8) || rip == STUB_ADDR(stub_xsave))
 		return STUB_ADDR(stub_store_fault);
 	return 0;

@@ -38,6 +38,8 @@
 #define K_HOLES 0x40      /* what the template unmaps: pairs of address and size, ended by size 0 */
 #define K_PROG_BASE 0x200
 #define K_PROG_THR 0x1000
+#define K_STAGE 0x1800 /* by call: what is staged (stage.c) */
+#define STAGE_CALLS 512
 #define K_FPINIT 0x2000 /* an XSAVE image of the initial state; the processor may read its full size */
 
 /* The mother's control page. */
@@ -76,9 +78,11 @@
 #define CMD_MAY_FAIL 1 /* flag: go on after an error */
 
 /* A thread's area. */
-#define T_HINT 0x00     /* says "I am here" to the sentry; a hint, no more */
-#define T_DOOR 0x40     /* DOOR_*: a call handed to the spinner instead of reported */
-#define T_ANSWER 0x48   /* its answer */
+#define T_HINT 0x00   /* says "I am here" to the sentry; a hint, no more */
+#define T_DOOR 0x40   /* DOOR_*: a call handed to the spinner instead of reported */
+#define T_ANSWER 0x48 /* its answer */
+#define T_STAGED 0x50 /* address of what is staged in T_BUFFER, and its size */
+#define T_STAGED_SIZE 0x58
 #define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000

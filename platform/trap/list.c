@@ -37,6 +37,7 @@ void list_reset(struct trap_cpu *c)
 
 void list_touch(struct trap_cpu *c, uint64_t addr, uint64_t size)
 {
+	stage_drop(c, addr, size);
 	c->queued_lo = MIN(c->queued_lo, addr);
 	c->queued_hi = MAX(c->queued_hi, addr + size);
 }

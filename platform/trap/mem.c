@@ -130,6 +130,7 @@ int trap_mincore(struct cpu *cpu, uint64_t addr, size_t size, unsigned char *vec
 
 	if (!guest_range(addr, size))
 		return -EINVAL;
+	c->staged_size = 0; /* its place is used */
 	for (done = 0; done < size; done += step) {
 		step = MIN(size - done, BOUNCE * PAGE_SIZE);
 		err = queue(c, SYS_mincore, (uint64_t[6]){addr + done, step, slot_address(c->slot) + T_BUFFER}, 0);
@@ -187,12 +188,15 @@ static void settle(struct trap_cpu *c, uint64_t addr, size_t size)
 
 ssize_t trap_read(struct cpu *cpu, void *dst, uint64_t addr, size_t size)
 {
+	if (stage_read(to_trap(cpu), dst, addr, size))
+		return (ssize_t)size;
 	settle(to_trap(cpu), addr, size);
 	return transfer(cpu->aspace, dst, addr, size, false);
 }
 
 ssize_t trap_write(struct cpu *cpu, uint64_t addr, const void *src, size_t size)
 {
+	stage_drop(to_trap(cpu), addr, size);
 	settle(to_trap(cpu), addr, size);
 	return transfer(cpu->aspace, (void *)(uintptr_t)src, addr, size, true);
 }

@@ -30,6 +30,7 @@
 	.globl stub_start, stub_end, stub_boot, stub_signal, stub_restorer
 	.globl stub_report, stub_answered, stub_list, stub_resume, stub_resume_end
 	.globl stub_list_test, stub_list_branch, stub_cas, stub_cas_fault
+	.globl stub_stage, stub_stage_fault
 	.globl stub_resume_sp, stub_list_failed, stub_door_answered
 	.globl stub_store1, stub_store8, stub_xsave, stub_store_fault, stub_resume_fast, stub_door
 	.globl stub_fast, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
@@ -425,6 +426,49 @@ fast_save:
 	rdfsbase %rax
 	mov %rax, 8(%rcx)
 	mov %rcx, %r13
+
+/* Small inputs go along (stage.c): rdx = the table's entry, rsi = where from, rcx = how much. */
+	xor %ebp, %ebp
+	mov 144(%r13), %rax
+	cmp $STAGE_CALLS, %rax
+	jae 3f
+	lea CONST(K_STAGE), %rbx
+	mov (%rbx, %rax, 4), %edx
+	test %edx, %edx
+	jz 3f
+	movzbl %dl, %eax
+	mov (%r13, %rax), %rsi
+	mov %edx, %r8d
+	shr $20, %r8d
+	movzbl %dh, %eax
+	test %eax, %eax
+	jz 1f
+	mov (%r13, %rax), %rdi
+	cmp %r8, %rdi
+	ja 3f
+	mov %edx, %ecx
+	shr $16, %ecx
+	and $15, %ecx
+	shl %cl, %rdi
+	cmp %r8, %rdi
+	ja 3f
+	mov %edi, %ecx
+	jmp 2f
+1:	mov %esi, %ecx /* not across the end of the page */
+	or $-4096, %ecx
+	neg %ecx
+	cmp %r8d, %ecx
+	cmova %r8d, %ecx
+2:	mov %rsi, T_STAGED - T_FAST(%r13)
+	lea T_BUFFER - T_FAST(%r13), %rdi
+	mov %ecx, %ebp
+stub_stage:
+	rep movsb
+	jmp 3f
+stub_stage_fault:
+	xor %ebp, %ebp
+3:	mov %rbp, T_STAGED_SIZE - T_FAST(%r13)
+
 	mov $31, %r12d /* SIGSYS */
 	xor %r14d, %r14d
 	mov $REPORT_FAST, %r9d

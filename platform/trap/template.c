@@ -151,11 +151,12 @@ static void fill_constants(char *k)
 	p.len = (unsigned short)filter_base(base, (K_PROG_THR - K_PROG_BASE) / sizeof(*base));
 	p.filter = (struct sock_filter *)(STUB_CONST + K_PROG_BASE);
 	memcpy(k + K_FPROG_BASE, &p, sizeof(p));
-	p.len = (unsigned short)filter_thread(thread, (K_FPINIT - K_PROG_THR) / sizeof(*thread));
+	p.len = (unsigned short)filter_thread(thread, (K_STAGE - K_PROG_THR) / sizeof(*thread));
 	p.filter = (struct sock_filter *)(STUB_CONST + K_PROG_THR);
 	memcpy(k + K_FPROG_THR, &p, sizeof(p));
 	*(uint64_t *)(k + K_XMASK) = fp_mask();
 	fill_holes((uint64_t *)(k + K_HOLES));
+	stage_fill((uint32_t *)(k + K_STAGE));
 	fp_initial(k + K_FPINIT);
 }
 

@@ -59,6 +59,8 @@ struct trap_cpu {
 	int map_fd;                    /* ours, to be handed over with the list; -1 none */
 	uint64_t map_dev, map_ino;
 	int map_flags;
+	uint64_t staged; /* stage.c */
+	uint32_t staged_size;
 	bool door;           /* the event came by the door: there is no report to answer. The event's owner's */
 	unsigned hot;        /* fast calls in quick succession; the worker's */
 	uint64_t last_call;  /* time stamp of the last one */
@@ -107,7 +109,7 @@ static inline uint64_t ctl_address(unsigned slot)
 extern const char stub_start[], stub_end[], stub_boot[], stub_signal[], stub_restorer[];
 extern const char stub_report[], stub_answered[], stub_list[], stub_resume[], stub_resume_end[];
 extern const char stub_list_test[], stub_list_branch[], stub_cas[], stub_cas_fault[];
-extern const char stub_resume_sp[], stub_list_failed[], stub_door_answered[];
+extern const char stub_stage[], stub_stage_fault[], stub_resume_sp[], stub_list_failed[], stub_door_answered[];
 extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
 extern const char stub_fast[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[], stub_fast_euid[];
 extern const char stub_fast_gid[], stub_fast_egid[];
@@ -210,6 +212,16 @@ void door_own(struct trap_cpu *c);
 void kick_signal(struct trap_cpu *c);
 /* A report from inside the stub's own code: true if it has been answered, false if the stub must die. */
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip);
+
+/* stage.c: small inputs that the stub has copied for the event. */
+/* The table for the constants page: STAGE_CALLS words, zero. */
+void stage_fill(uint32_t *table);
+/* Of the frame that has just been taken. */
+void stage_take(struct trap_cpu *c);
+/* False: it is not there as a whole. */
+bool stage_read(const struct trap_cpu *c, void *dst, uint64_t addr, size_t size);
+/* This memory changes. */
+void stage_drop(struct trap_cpu *c, uint64_t addr, uint64_t size);
 
 /* patch.c: call sites that jump to the stub instead of trapping. */
 /* Counts a trap of call nr that returns to `ret`, and queues the patch of a hot one. The cpu is about to resume. */

@@ -17,13 +17,17 @@ int copy_out(struct ctx *c, uaddr_t dst, const void *src, size_t size)
 	return c->uaccess->write(c, dst, src, size) == (ssize_t)size ? 0 : -EFAULT;
 }
 
+/* What platforms have at hand already when a call has a name for an argument. */
+#define FIRST_CHUNK 256
+
 ssize_t copy_in_string(struct ctx *c, char *dst, uaddr_t src, size_t size)
 {
 	size_t done = 0;
 
 	while (done < size) {
-		/* Never across a page: the string may end right before an unmapped one. */
-		size_t chunk = MIN(size - done, PAGE_SIZE - ((src.v + done) & ~PAGE_MASK));
+		/* Never across a page: the string may end right before an unmapped one. Most are short. */
+		size_t most = done ? PAGE_SIZE : FIRST_CHUNK;
+		size_t chunk = MIN(MIN(size - done, most), PAGE_SIZE - ((src.v + done) & ~PAGE_MASK));
 		ssize_t n = c->uaccess->read(c, dst + done, uaddr_add(src, done), chunk);
 		char *nul;
 
