@@ -20,10 +20,7 @@
 #include "fs/dev/devfs.h"
 #include "fs/fs_struct.h"
 #include "fs/host/host.h"
-#if __has_include("fs/overlay/overlay.h")
 #include "fs/overlay/overlay.h"
-#define HAVE_OVERLAY 1
-#endif
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
 #include "fs/tmp/tmpfs.h"
@@ -34,13 +31,8 @@ static int overlay_on(struct super *lower, struct super *upper, struct super **r
 {
 	int err = -ENOMEM;
 
-#if HAVE_OVERLAY
 	if (upper)
 		err = overlay_create(&lower, 1, upper, ret);
-#else
-	*ret = super_get(lower);
-	err = 0;
-#endif
 	super_put(lower);
 	super_put(upper);
 	return err;
