@@ -433,6 +433,24 @@ static int open_streams(struct spec *s, struct error *e)
 	return 0;
 }
 
+/* A single file is handed over open for what may be done with it: writing too, if the bind and the file allow. */
+static int reopen_file(struct mount_spec *m, const struct stat *seen)
+{
+	int fd = m->read_only ? -1 : open(m->src, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat now;
+
+	if (fd < 0)
+		fd = open(m->src, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	close(m->fd);
+	m->fd = fd;
+	if (fstat(fd, &now) == 0 && now.st_ino == seen->st_ino && now.st_dev == seen->st_dev)
+		return 0;
+	errno = ESTALE;
+	return -1;
+}
+
 static int open_bind(struct mount_spec *m, struct error *e)
 {
 	struct stat st;
@@ -445,6 +463,8 @@ static int open_bind(struct mount_spec *m, struct error *e)
 	if (!m->is_dir && !S_ISREG(st.st_mode))
 		return error_set(e, EXIT_SANDBOX, 0, "bind the directory that holds it, or use --tmpfs",
 				 "cannot use %s: neither a directory nor a regular file", m->src);
+	if (!m->is_dir && reopen_file(m, &st))
+		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use %s", m->src);
 	if (faccessat(AT_FDCWD, m->src, m->is_dir ? R_OK | X_OK : R_OK, AT_EACCESS))
 		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use %s", m->src);
 	return 0;
