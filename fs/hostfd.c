@@ -25,11 +25,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "fs/anon.h"
+#include "fs/path.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/list.h"
@@ -719,6 +721,22 @@ static void ignore_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
+/* The memory devices are the guest's own: null is null. -ENOENT: it is none of them. */
+static int open_memory_device(struct ctx *c, int host_fd, const struct stat *st, int flags, struct file **ret)
+{
+	static const char *const names[] = {[3] = "/dev/null", [5] = "/dev/zero", [7] = "/dev/full", [8] = "/dev/random",
+					    [9] = "/dev/urandom"};
+	unsigned n = minor(st->st_rdev);
+	int err;
+
+	if (!S_ISCHR(st->st_mode) || major(st->st_rdev) != 1 || n >= ARRAY_SIZE(names) || !names[n])
+		return -ENOENT;
+	err = vfs_open(c, AT_FDCWD, names[n], flags, 0, LOOKUP_FOLLOW, ret);
+	if (!err)
+		close(host_fd);
+	return err;
+}
+
 int hostfd_open(struct ctx *c, int host_fd, struct file **ret)
 {
 	int flags = fcntl(host_fd, F_GETFL);
@@ -734,6 +752,8 @@ int hostfd_open(struct ctx *c, int host_fd, struct file **ret)
 	flags &= O_ACCMODE | O_APPEND;
 	if (hostfd_open_tty && S_ISCHR(st.st_mode) && tcgetattr(host_fd, &tio) == 0)
 		return hostfd_open_tty(c, host_fd, ret);
+	if (open_memory_device(c, host_fd, &st, flags, ret) == 0)
+		return 0;
 	return open_plain(c, host_fd, &st, flags, ret);
 }
 
