@@ -120,7 +120,6 @@ static int filter_rules(scmp_filter_ctx f)
 		     A(4, LT, GUEST_END));
 	err |= ALLOW(clone, 1, A(0, EQ, STUB_CLONE_THREAD));
 	err |= ALLOW(clone, 1, A(0, EQ, STUB_CLONE_PROCESS));
-	err |= ALLOW(getrusage, 2, A(0, EQ, (uint32_t)1 /* RUSAGE_THREAD */), A(1, EQ, stub.base + STUB_SCRATCH));
 	err |= ALLOW(pause, 0);
 	err |= ALLOW(restart_syscall, 0);
 	err |= ALLOW(exit, 0);
