@@ -172,10 +172,14 @@ struct platform_ops {
 	ssize_t (*aspace_write)(struct cpu *any, uint64_t addr, const void *src, size_t size);
 
 	void (*cpu_set_fast)(struct cpu *cpu, const struct cpu_fast *fast);
-	/* CPU time in nanoseconds of everything the aspace ever ran. From any thread, the cpu running or not. */
-	int (*cpu_time)(struct cpu *cpu, uint64_t *ret_user, uint64_t *ret_sys);
-	/* Resident bytes of the aspace, from any thread; -ENOSYS where the host does not tell. */
-	int (*aspace_rss)(struct cpu *any, uint64_t *ret_bytes);
+	/*
+	 * CPU time in nanoseconds: of this cpu since it was given out, and of everything the aspace ever ran. From any
+	 * thread that keeps the cpu alive, whether it runs or not. -EOPNOTSUPP: the host does not tell a thread's time.
+	 */
+	int (*cpu_time)(struct cpu *cpu, uint64_t *ret_ns);
+	int (*aspace_time)(struct cpu *any, uint64_t *ret_user, uint64_t *ret_sys);
+	/* Resident bytes of the aspace, and those of them that belong to no file; likewise. */
+	int (*aspace_rss)(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon);
 	/* sched_setaffinity(2) of the host thread; mask of `size` bytes. */
 	int (*cpu_affinity)(struct cpu *cpu, const void *mask, size_t size);
 	const struct platform_vdso *(*vdso)(void);

@@ -20,10 +20,12 @@
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
+#include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
 #include "runsc-shim/boot_user.h"
+#include "runsc-shim/isolate.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
@@ -48,6 +50,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 		return error_set(e, EXIT_SANDBOX, -err, "is there a limit on virtual memory? ulimit -v",
 				 "cannot reserve memory for the kernel");
 	system_init(s->hostname, s->memory_bytes, s->pids_max);
+	hostproc_init(isolate_proc_fd());
 	err = platform->init(&config);
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",

@@ -79,13 +79,45 @@ struct child {
 };
 
 static int status_pipe = -1;
+static int proc_mount = -1;
 
 int isolate_status_fd(void)
 {
 	return status_pipe;
 }
 
+int isolate_proc_fd(void)
+{
+	return proc_mount;
+}
+
 /* The child's half */
+
+#ifndef MOUNT_ATTR_RDONLY
+#define MOUNT_ATTR_RDONLY 1
+#define MOUNT_ATTR_NOSUID 2
+#define MOUNT_ATTR_NODEV 4
+#define MOUNT_ATTR_NOEXEC 8
+#endif
+
+/*
+ * A proc file system of our own pid namespace that hangs in no tree: processes only, read-only. Where the host's /proc is not wholly visible (in
+ * containers) we may not have one, and do without. The descriptor, or -1.
+ */
+static int open_proc(void)
+{
+	int fs = fsopen("proc", FSOPEN_CLOEXEC);
+	int fd = -1;
+
+	if (fs < 0)
+		return -1;
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "subset", "pid", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		fd = fsmount(fs, FSMOUNT_CLOEXEC,
+			     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	close(fs);
+	return fd;
+}
 
 static int enter_empty_root(const struct child *c, enum step *step)
 {
@@ -128,12 +160,13 @@ static int compare_fds(const void *a, const void *b)
 /* Closes the gaps between those that stay. */
 static int close_others(const struct child *c)
 {
-	int keep[FDS_MAX + 1];
+	int keep[FDS_MAX + 2];
 	size_t n = c->spec->fd_count;
 	unsigned from = 0;
 
 	memcpy(keep, c->spec->fds, n * sizeof(int));
 	keep[n++] = c->status_fd;
+	keep[n++] = proc_mount;
 	qsort(keep, n, sizeof(int), compare_fds);
 	for (size_t i = 0; i < n; i++) {
 		if (keep[i] < 0)
@@ -200,6 +233,7 @@ static struct report enter(const struct child *c)
 		r.err = errno;
 		return r;
 	}
+	proc_mount = open_proc();
 	r.err = -enter_empty_root(c, &r.step);
 	if (!r.err)
 		r = (struct report){STEP_LIMITS, -set_limits()};

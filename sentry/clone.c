@@ -178,6 +178,8 @@ static int clone_memory(struct task *t, struct task *child, uint64_t flags)
 			return err;
 		child->mm = mm_get(t->mm);
 		child->mm->users++;
+		if (!(flags & CLONE_THREAD))
+			usage_share(child);
 	} else {
 		err = platform->aspace_fork(t->cpu, &child->cpu);
 		if (err == 0)

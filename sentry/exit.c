@@ -55,17 +55,6 @@ static void exit_resources(struct task *t)
 	fs_struct_put(fs);
 }
 
-static void exit_account(struct task *t)
-{
-	struct usage u;
-
-	task_usage(t, &u);
-	mutex_lock(&t->tg->lock, L_TASK);
-	usage_add(&t->tg->dead_usage, &u);
-	memset(&t->past, 0, sizeof(t->past));
-	mutex_unlock(&t->tg->lock, L_TASK);
-}
-
 /* Who takes the children of a dying group: the nearest living ancestor that asked for it, else init. */
 static struct thread_group *find_reaper(struct thread_group *tg) REQUIRES(L_PIDTREE)
 {
@@ -254,7 +243,7 @@ void task_exit(struct task *t)
 	exit_resources(t);
 	task_set_mm(t, NULL);
 	exit_publish(t);
-	exit_account(t);
+	usage_exit(t);
 	task_put_cpu(t, NULL);
 	task_put(t);
 }

@@ -88,9 +88,9 @@ int system_set_domainname(const char *name, size_t size)
 
 static bool add_rss(struct thread_group *tg, void *arg)
 {
-	uint64_t *sum = arg, rss;
+	uint64_t *sum = arg, rss, anon;
 
-	if (!tg->zombie && tg->leader && tg->leader->cpu && platform->aspace_rss(tg->leader->cpu, &rss) == 0)
+	if (tg_rss(tg, &rss, &anon) == 0)
 		*sum += rss;
 	return true;
 }

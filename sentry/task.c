@@ -312,7 +312,8 @@ void task_put_cpu(struct task *t, struct cpu *successor)
 	struct cpu *old = t->cpu;
 	struct sighand *s;
 
-	task_usage(t, &t->past);
+	if (successor)
+		usage_exec(t);
 	s = sighand_lock_tg(t->tg);
 	mutex_lock(&t->tg->lock, L_TASK);
 	t->cpu = successor;

@@ -85,7 +85,8 @@ struct thread_group {
 
 	struct rlimit64 rlimit[RLIM_NLIMITS]; /* L_TASK of lock */
 	struct mutex lock;                    /* L_TASK: rlimits, usage, timers */
-	struct usage dead_usage;              /* of exited threads */
+	struct usage dead_usage;              /* of the whole group, as of the last thread's exit */
+	uint64_t earlier_utime, earlier_stime; /* sentry/usage.c: of address spaces left behind; L_TASK */
 	struct usage child_usage;             /* of collected children */
 	int64_t start_time;                   /* CLOCK_BOOTTIME ns */
 	struct itimer *itimers;               /* sentry/timers.c: ITIMER_* and timer_create() */
@@ -129,7 +130,7 @@ struct task {
 	_Atomic bool in_guest;
 	uint64_t fault_trapno, fault_err, fault_cr2; /* of the last CPU_FAULT, for sigcontext */
 	struct vfork_done *vfork;                    /* a parent waits for our exec or exit; sentry/clone.c */
-	struct usage past;                           /* of cpus given back at exec */
+	uint64_t earlier_time;                       /* CPU time in ns of cpus given back at exec; L_TASK of tg->lock */
 
 	/* System call in progress. */
 	uint64_t syscall_nr; /* orig_rax, or UINT64_MAX outside of a call */
@@ -248,8 +249,17 @@ void task_update_fast_locked(struct task *t) REQUIRES(L_PIDTREE);
 int task_set_affinity(struct task *target, const uint64_t *mask);
 /* getrusage(2) of a live or dead group and all of its threads; ru of one task. */
 void tg_usage(struct thread_group *tg, struct usage *ret);
+void tg_usage_locked(struct thread_group *tg, struct usage *ret) REQUIRES(L_PIDTREE);
 void task_usage(struct task *t, struct usage *ret);
 void usage_add(struct usage *to, const struct usage *from);
+/* Resident bytes of t's memory now; -ESRCH, -EOPNOTSUPP. The most that was ever seen of its group, in KiB. */
+int task_rss(struct task *t, uint64_t *ret_bytes);
+int tg_rss(struct thread_group *tg, uint64_t *ret_bytes, uint64_t *ret_anon) REQUIRES(L_PIDTREE);
+uint64_t task_peak_rss(struct task *t);
+/* Accounts: t leaves its group; its cpu is about to be replaced by exec; a new group begins in somebody's address space. */
+void usage_exit(struct task *t);
+void usage_exec(struct task *t);
+void usage_share(struct task *child);
 /*
  * What other tasks may look at: references taken under tg->lock (L_TASK), under which the task itself replaces these
  * pointers (exec, exit, unshare, setuid). NULL once the task is dead. Results are released with mm_put(),

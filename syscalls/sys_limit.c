@@ -140,6 +140,8 @@ sysret_t sys_getrusage(struct task *t, int who, uaddr_t usage)
 	default:
 		return -EINVAL;
 	}
+	if (who != RUSAGE_CHILDREN)
+		u.maxrss_kb = task_peak_rss(t);
 	rusage_from_usage(&ru, &u);
 	return copy_out(&t->ctx, usage, &ru, sizeof(ru));
 }

@@ -105,14 +105,13 @@ static void gather_mm(struct task *t, struct pid_facts *f)
 	f->env_end = mm->env_end;
 	mutex_unlock(&mm->lock, L_MM);
 	mm_put(mm);
-	if (t->cpu)
-		platform->aspace_rss(t->cpu, &f->rss);
+	(void)task_rss(t, &f->rss);
 }
 
 static int gather(const struct pseudo_ref *r, struct pid_facts *f)
 {
 	struct task *t = proc_task(r);
-	uint64_t user = 0, sys = 0;
+	struct usage u;
 
 	if (!t)
 		return -ESRCH;
@@ -120,13 +119,12 @@ static int gather(const struct pseudo_ref *r, struct pid_facts *f)
 	gather_tree(t, f);
 	gather_signals(t, f);
 	gather_mm(t, f);
-	if (t->cpu && f->has_mm)
-		platform->cpu_time(t->cpu, &user, &sys);
+	tg_usage(t->tg, &u);
 	mutex_lock(&t->tg->lock, L_TASK);
 	memcpy(f->comm, t->comm, sizeof(f->comm));
 	f->comm[sizeof(f->comm) - 1] = 0;
-	f->utime = user + t->tg->dead_usage.utime;
-	f->stime = sys + t->tg->dead_usage.stime;
+	f->utime = u.utime;
+	f->stime = u.stime;
 	f->cutime = t->tg->child_usage.utime;
 	f->cstime = t->tg->child_usage.stime;
 	f->nice = t->nice;

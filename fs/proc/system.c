@@ -146,12 +146,11 @@ struct cpu_sum {
 static bool add_cpu_time(struct thread_group *tg, void *arg)
 {
 	struct cpu_sum *sum = arg;
-	uint64_t user = 0, sys = 0;
+	struct usage u;
 
-	if (!tg->zombie && tg->leader && tg->leader->cpu && platform->cpu_time(tg->leader->cpu, &user, &sys) == 0) {
-		sum->user += user;
-		sum->sys += sys;
-	}
+	tg_usage_locked(tg, &u);
+	sum->user += u.utime;
+	sum->sys += u.stime;
 	sum->running += !tg->zombie && tg->leader && tg->leader->state == 'R';
 	return true;
 }

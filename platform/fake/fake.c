@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "platform/fake/internal.h"
 
@@ -272,15 +273,25 @@ static void fake_set_fast(struct cpu *cpu __unused, const struct cpu_fast *fast 
 {
 }
 
-static int fake_cpu_time(struct cpu *cpu __unused, uint64_t *ret_user, uint64_t *ret_sys)
+/* The test is the processor: its time is everybody's. */
+static int fake_cpu_time(struct cpu *cpu __unused, uint64_t *ret_ns)
 {
-	*ret_user = *ret_sys = 0;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	*ret_ns = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 	return 0;
 }
 
-static int fake_rss(struct cpu *any, uint64_t *ret_bytes)
+static int fake_aspace_time(struct cpu *any, uint64_t *ret_user, uint64_t *ret_sys)
 {
-	*ret_bytes = areas_rss(any->aspace);
+	*ret_sys = 0;
+	return fake_cpu_time(any, ret_user);
+}
+
+static int fake_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon)
+{
+	*ret_bytes = *ret_anon = areas_rss(any->aspace);
 	return 0;
 }
 
@@ -385,6 +396,7 @@ const struct platform_ops platform_fake = {
     .aspace_write = fake_write,
     .cpu_set_fast = fake_set_fast,
     .cpu_time = fake_cpu_time,
+    .aspace_time = fake_aspace_time,
     .aspace_rss = fake_rss,
     .cpu_affinity = fake_affinity,
     .vdso = fake_vdso,

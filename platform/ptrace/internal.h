@@ -58,6 +58,7 @@ struct pcpu {
 	struct cpu cpu;
 	struct list link;      /* in aspace.cpus or .parked; L_ASPACE */
 	pid_t tid;             /* the host thread */
+	uint64_t time_base;    /* CPU time in ns that it had used when it was parked */
 	bool leader;           /* it is the host process's first thread */
 	bool seized, attached; /* tracer only: it was our tracee once; it is */
 	bool lost;             /* tracer only: the host thread is gone */

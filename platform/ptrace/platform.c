@@ -13,12 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform/hostproc.h"
 #include "platform/ptrace/internal.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
 /* CPUCLOCK_PROF (user and system time) and CPUCLOCK_VIRT (user time) of the kernel. */
-enum { CPU_CLOCK_PROF, CPU_CLOCK_VIRT };
 
 static struct mutex template_lock = MUTEX_INIT;
 static struct pcpu *template_cpu; /* template_lock */
@@ -278,34 +278,25 @@ static void ptrace_cpu_set_fast(struct cpu *cpu __unused, const struct cpu_fast 
 {
 }
 
-/* The CPU clocks of another process, as clock_getcpuclockid(3) numbers them. They need nobody's cooperation. */
-static int cpu_clock(pid_t pid, unsigned which, uint64_t *ret)
+static int ptrace_cpu_time(struct cpu *cpu, uint64_t *ret_ns)
 {
-	struct timespec ts;
-
-	if (clock_gettime((clockid_t)(~(unsigned)pid << 3 | which), &ts) < 0)
-		return -errno;
-	*ret = (uint64_t)timespec_to_ns(&ts);
-	return 0;
-}
-
-static int ptrace_cpu_time(struct cpu *cpu, uint64_t *ret_user, uint64_t *ret_sys)
-{
-	uint64_t user, both;
-	int err = cpu_clock(cpu->aspace->pid, CPU_CLOCK_VIRT, &user);
+	struct pcpu *c = pcpu_of(cpu);
+	uint64_t now;
+	int err = hostproc_thread_time(cpu->aspace->pid, c->tid, &now);
 
 	if (!err)
-		err = cpu_clock(cpu->aspace->pid, CPU_CLOCK_PROF, &both);
-	if (err)
-		return err;
-	*ret_user = user;
-	*ret_sys = both > user ? both - user : 0;
-	return 0;
+		*ret_ns = now - MIN(c->time_base, now);
+	return err;
 }
 
-static int ptrace_aspace_rss(struct cpu *any __unused, uint64_t *ret_bytes __unused)
+static int ptrace_aspace_time(struct cpu *any, uint64_t *ret_user, uint64_t *ret_sys)
 {
-	return -ENOSYS;
+	return hostproc_process_time(any->aspace->pid, ret_user, ret_sys);
+}
+
+static int ptrace_aspace_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon)
+{
+	return hostproc_rss(any->aspace->pid, ret_bytes, ret_anon);
 }
 
 static int ptrace_cpu_affinity(struct cpu *cpu, const void *mask, size_t size)
@@ -348,6 +339,7 @@ const struct platform_ops platform_ptrace = {
     .aspace_write = ptrace_write,
     .cpu_set_fast = ptrace_cpu_set_fast,
     .cpu_time = ptrace_cpu_time,
+    .aspace_time = ptrace_aspace_time,
     .aspace_rss = ptrace_aspace_rss,
     .cpu_affinity = ptrace_cpu_affinity,
     .vdso = ptrace_vdso,

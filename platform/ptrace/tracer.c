@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "platform/hostproc.h"
 #include "platform/ptrace/internal.h"
 #include "sentry/base/slab.h"
 
@@ -233,6 +234,7 @@ static bool cpu_unuse(struct pcpu *c)
 	struct aspace *a = c->cpu.aspace;
 	bool park;
 
+	hostproc_thread_time(a->pid, c->tid, &c->time_base);
 	mutex_lock(&a->lock, L_ASPACE);
 	list_remove(&c->link);
 	if (--a->users == 0)

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "platform/hostproc.h"
 #include "platform/trap/trap.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
@@ -226,6 +227,8 @@ void trap_cpu_put(struct cpu *cpu)
 	last = --a->cpus == 0;
 	park = last || a->parked_count < PARKED_MAX;
 	if (park) {
+		if (!last)
+			hostproc_thread_time(a->pid, c->tid, &c->time_base);
 		__atomic_fetch_and((uint32_t *)&c->state, (uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		c->cpu.client = NULL;
 		*(volatile uint64_t *)(cpu_ctl(c) + C_FAST_OFF) = 1;

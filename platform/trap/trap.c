@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform/hostproc.h"
 #include "platform/trap/trap.h"
 
 #define HWCAP2_FSGSBASE_ 2
@@ -68,37 +69,25 @@ static void trap_set_fast(struct cpu *cpu, const struct cpu_fast *fast)
 	__atomic_store_n((uint64_t *)(ctl + C_FAST_OFF), 0, __ATOMIC_SEQ_CST);
 }
 
-/* Clocks of a whole other process: the encoding of clock_getcpuclockid(3). */
-#define CPU_CLOCK(pid, which) ((clockid_t)((~(uint32_t)(pid) << 3) | (which)))
-#define CPU_CLOCK_PROF 0u /* user and system */
-#define CPU_CLOCK_VIRT 1u /* user */
-
-static int read_clock(clockid_t id, uint64_t *ret_ns)
+static int trap_cpu_time(struct cpu *cpu, uint64_t *ret_ns)
 {
-	struct timespec ts;
+	struct trap_cpu *c = to_trap(cpu);
+	uint64_t now;
+	int err = hostproc_thread_time(cpu->aspace->pid, c->tid, &now);
 
-	if (clock_gettime(id, &ts))
-		return -errno;
-	*ret_ns = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-	return 0;
+	if (!err)
+		*ret_ns = now - MIN(c->time_base, now);
+	return err;
 }
 
-static int trap_cpu_time(struct cpu *cpu, uint64_t *ret_user, uint64_t *ret_sys)
+static int trap_aspace_time(struct cpu *any, uint64_t *ret_user, uint64_t *ret_sys)
 {
-	uint64_t user = 0, both = 0;
-	int err;
-
-	if ((err = read_clock(CPU_CLOCK(cpu->aspace->pid, CPU_CLOCK_VIRT), &user)) ||
-	    (err = read_clock(CPU_CLOCK(cpu->aspace->pid, CPU_CLOCK_PROF), &both)))
-		return err;
-	*ret_user = user;
-	*ret_sys = both > user ? both - user : 0;
-	return 0;
+	return hostproc_process_time(any->aspace->pid, ret_user, ret_sys);
 }
 
-static int trap_rss(struct cpu *any __unused, uint64_t *ret_bytes __unused)
+static int trap_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon)
 {
-	return -ENOSYS;
+	return hostproc_rss(any->aspace->pid, ret_bytes, ret_anon);
 }
 
 static int trap_affinity(struct cpu *cpu, const void *mask, size_t size)
@@ -136,6 +125,7 @@ const struct platform_ops platform_trap = {
     .aspace_write = trap_aspace_write,
     .cpu_set_fast = trap_set_fast,
     .cpu_time = trap_cpu_time,
+    .aspace_time = trap_aspace_time,
     .aspace_rss = trap_rss,
     .cpu_affinity = trap_affinity,
     .vdso = trap_vdso,

@@ -46,6 +46,7 @@ struct trap_cpu {
 	unsigned slot;
 	int listener;
 	pid_t tid;             /* as the sentry sees it; 0 before its first report */
+	uint64_t time_base;    /* CPU time in ns that the thread had used when it was parked */
 	uint64_t notification; /* the report that has not been answered */
 	struct k_user_regs regs;
 	uint64_t fs_base, gs_base;     /* what the host thread has */

@@ -467,7 +467,7 @@ static long client_call(struct thr *t, uint64_t what, uint64_t a, uint64_t b, ui
 			r += vec[i] & 1;
 		return r;
 	case 2:
-		r = platform->cpu_time(t->cpu, &user, &sys);
+		r = platform->aspace_time(t->cpu, &user, &sys);
 		return r ? r : (long)((user + sys) / 1000);
 	case 3:
 		return platform->aspace_move(t->cpu, a, b, d, b);
