@@ -243,6 +243,15 @@ void trap_cpu_put(struct cpu *cpu)
 		thread_end(c);
 }
 
+/* A new stub did not come up: its exit status says at which step of stub.S, if it left by itself. */
+static void log_lost(const struct aspace *a, int err)
+{
+	siginfo_t si = {0};
+
+	waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT);
+	log_warn("a stub did not start: error %d, code %d, status %d", -err, si.si_code, si.si_status);
+}
+
 /* Forks `from` into a new aspace with one cpu whose registers are *regs. */
 static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct trap_cpu **ret_cpu)
 {
@@ -280,6 +289,7 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	*ret_cpu = c;
 	return 0;
 out_process:
+	log_lost(a, err);
 	aspace_kill(a);
 	aspace_reap(a);
 out_cpu:
@@ -345,10 +355,12 @@ int trap_aspace_create(struct cpu **ret_cpu)
 	if (refiller_runs)
 		pthread_cond_signal(&refill_wanted);
 	pthread_mutex_unlock(&lock);
-	if (!c) {
+	for (int tries = 0; !c; tries++) {
 		err = aspace_spawn(&aspaces[0], NULL, &c);
-		if (err)
+		if (err && (err != -ESRCH || tries == 3))
 			return err;
+		if (err)
+			c = NULL;
 	}
 	c->next = NULL;
 	*ret_cpu = &c->cpu;

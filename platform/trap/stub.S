@@ -50,6 +50,7 @@ stub_boot:
 	mov $SYS_munmap, %eax
 	syscall
 	test %rax, %rax
+	mov $71, %ebp
 	jnz die
 	add $16, %rbx
 	jmp 1b
@@ -60,6 +61,7 @@ stub_boot:
 	lea CONST(K_FPROG_BASE), %rdx
 	syscall
 	test %rax, %rax
+	mov $72, %ebp
 	jnz die
 	xor %r15d, %r15d
 
@@ -113,6 +115,7 @@ mother_fork:
 	mov %r14, %r9
 	syscall
 	cmp %rdi, %rax
+	mov $73, %ebp
 	jne die
 	mov $SYS_mmap, %eax
 	movabs $STUB_THR, %rdi
@@ -123,6 +126,7 @@ mother_fork:
 	mov %r12, %r9
 	syscall
 	cmp %rdi, %rax
+	mov $74, %ebp
 	jne die
 	mov $SYS_prctl, %eax /* PR_SET_PDEATHSIG, SIGKILL: not inherited */
 	mov $1, %edi
@@ -176,6 +180,9 @@ start:
 	mov $LISTENER_FLAGS, %esi
 	lea CONST(K_FPROG_THR), %rdx
 	syscall
+	test %rax, %rax
+	mov $75, %ebp
+	js die
 	shl $16, %r13d
 	movabs $STUB_THR, %rdi
 	add %r13, %rdi
@@ -533,9 +540,10 @@ stub_door_answered:
 no_answer:
 	cmp $-4, %rax /* interrupted before the sentry saw it: again */
 	je stub_report
-die:
+	mov $76, %ebp
+die:	/* ebp is the exit status, and tells where: 71 boot, 72 its filter, 73 control pages, 74 thread areas, 75 listener, 76 report */
 	mov $SYS_exit_group, %eax
-	mov $77, %edi
+	mov %ebp, %edi
 	syscall
 stub_restorer:
 	hlt
