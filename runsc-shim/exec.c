@@ -45,16 +45,30 @@ static int sentry_main(void *arg)
 static size_t fds_to_keep(const struct launcher *l, int *fds)
 {
 	const struct spec *s = &l->spec;
-	const int named[] = {STDERR_FILENO, s->stream_fd[0], s->stream_fd[1], s->stream_fd[2], s->root_fd,
-			     s->overlay_fd, s->cwd_fd,       s->strace_fd,    s->log_fd,       l->control[1]};
+	const int named[] = {STDERR_FILENO, s->stream_fd[0], s->stream_fd[1], s->stream_fd[2],
+			     s->strace_fd,  s->log_fd,       l->control[1]};
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
 		if (named[i] >= 0 && fcntl(named[i], F_GETFD) >= 0)
 			fds[n++] = named[i];
 	for (size_t i = 0; i < s->mount_count; i++)
-		if (s->mounts[i].fd >= 0)
+		if (s->mounts[i].fd >= 0 && !s->mounts[i].is_dir)
 			fds[n++] = s->mounts[i].fd;
+	return n;
+}
+
+static size_t dirs_to_confine(const struct spec *s, struct isolate_dir *dirs)
+{
+	const struct isolate_dir named[] = {{s->root_fd, true}, {s->overlay_fd, false}, {s->cwd_fd, true}};
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
+		if (named[i].fd >= 0)
+			dirs[n++] = named[i];
+	for (size_t i = 0; i < s->mount_count; i++)
+		if (s->mounts[i].fd >= 0 && s->mounts[i].is_dir)
+			dirs[n++] = (struct isolate_dir){s->mounts[i].fd, s->mounts[i].read_only};
 	return n;
 }
 
@@ -77,11 +91,13 @@ static void release_streams(struct spec *s)
 static int start_sentry(struct launcher *l, struct error *e)
 {
 	int fds[MOUNTS_MAX + 16];
-	struct isolate_spec cage = {.fds = fds, .hostname = l->spec.hostname};
+	struct isolate_dir dirs[MOUNTS_MAX + 3];
+	struct isolate_spec cage = {.fds = fds, .dirs = dirs, .hostname = l->spec.hostname};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, l->control))
 		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a socket pair");
 	cage.fd_count = fds_to_keep(l, fds);
+	cage.dir_count = dirs_to_confine(&l->spec, dirs);
 	if (isolate_start(&cage, sentry_main, l, &l->sentry, e))
 		return -1;
 	close(l->control[1]);

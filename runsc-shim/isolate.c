@@ -23,6 +23,7 @@
 #include "runsc-shim/isolate.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <linux/securebits.h>
@@ -34,12 +35,14 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define NAMESPACES (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 #define FDS_MAX 256
+#define DIRS_MAX 80
 #define ID_MAP_MAX 4096
 #define TMPFS_OPTIONS "size=4k,nr_inodes=1,mode=555"
 
@@ -68,6 +71,7 @@ static const char *const step_text[] = {STEPS(STEP_TEXT)};
 struct report {
 	enum step step;
 	int err;
+	int dirs_err; /* see isolated.dirs_err */
 };
 
 struct child {
@@ -76,6 +80,7 @@ struct child {
 	int status_fd; /* the pipe's end for writing */
 	bool userns;
 	sigset_t mask; /* the launcher's */
+	int pins[DIRS_MAX];
 };
 
 static int status_pipe = -1;
@@ -92,6 +97,81 @@ int isolate_proc_fd(void)
 }
 
 /* The child's half */
+
+/*
+ * The same directory in our own mount namespace: a mount can only be copied from there. Found by its path and checked to be
+ * the same.
+ */
+static int open_own(int fd)
+{
+	char name[64], path[PATH_MAX];
+	struct stat theirs, ours;
+	ssize_t n;
+	int own;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	n = readlink(name, path, sizeof(path) - 1);
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	own = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	if (fstat(fd, &theirs) == 0 && fstat(own, &ours) == 0 && theirs.st_dev == ours.st_dev &&
+	    theirs.st_ino == ours.st_ino)
+		return own;
+	close(own);
+	return -ESTALE;
+}
+
+/* The descriptor of the new mount, which exists as long as it is open. */
+static int mount_copy(int dir, bool read_only)
+{
+	struct mount_attr attr = {.attr_set =
+				      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (read_only ? MOUNT_ATTR_RDONLY : 0)};
+	int tree =
+	    (int)syscall(SYS_open_tree, dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+	int err;
+
+	if (tree < 0)
+		return -errno;
+	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) == 0)
+		return tree;
+	err = -errno;
+	close(tree);
+	return err;
+}
+
+/* *ret_pin stays open for good, since whoever works with `fd` may close it while he uses what he opened beneath it. */
+static int confine_dir(const struct isolate_dir *d, int *ret_pin)
+{
+	int own = open_own(d->fd), tree, err = 0;
+
+	if (own < 0)
+		return own;
+	tree = mount_copy(own, d->read_only);
+	close(own);
+	if (tree < 0)
+		return tree;
+	if (dup3(tree, d->fd, O_CLOEXEC) < 0)
+		err = -errno;
+	*ret_pin = tree;
+	return err;
+}
+
+/* Best effort: an old kernel goes without, and says so. */
+static int confine_dirs(struct child *c)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < c->spec->dir_count; i++) {
+		int err = confine_dir(&c->spec->dirs[i], &c->pins[i]);
+
+		if (!first)
+			first = err;
+	}
+	return first;
+}
 
 #ifndef MOUNT_ATTR_RDONLY
 #define MOUNT_ATTR_RDONLY 1
@@ -160,13 +240,17 @@ static int compare_fds(const void *a, const void *b)
 /* Closes the gaps between those that stay. */
 static int close_others(const struct child *c)
 {
-	int keep[FDS_MAX + 2];
+	int keep[FDS_MAX + 2 * DIRS_MAX + 2];
 	size_t n = c->spec->fd_count;
 	unsigned from = 0;
 
 	memcpy(keep, c->spec->fds, n * sizeof(int));
 	keep[n++] = c->status_fd;
 	keep[n++] = proc_mount;
+	for (size_t i = 0; i < c->spec->dir_count; i++) {
+		keep[n++] = c->spec->dirs[i].fd;
+		keep[n++] = c->pins[i];
+	}
 	qsort(keep, n, sizeof(int), compare_fds);
 	for (size_t i = 0; i < n; i++) {
 		if (keep[i] < 0)
@@ -215,7 +299,13 @@ static void reset_signals(const struct child *c)
 	sigprocmask(SIG_SETMASK, &c->mask, NULL);
 }
 
-static struct report enter(const struct child *c)
+static void step(struct report *r, enum step which, int err)
+{
+	r->step = which;
+	r->err = -err;
+}
+
+static struct report enter(struct child *c)
 {
 	const char *name = c->spec->hostname ? c->spec->hostname : "sandbox";
 	struct report r = {.step = STEP_WAIT};
@@ -234,22 +324,23 @@ static struct report enter(const struct child *c)
 		return r;
 	}
 	proc_mount = open_proc();
+	r.dirs_err = confine_dirs(c);
 	r.err = -enter_empty_root(c, &r.step);
 	if (!r.err)
-		r = (struct report){STEP_LIMITS, -set_limits()};
+		step(&r, STEP_LIMITS, set_limits());
 	if (!r.err)
-		r = (struct report){STEP_FDS, -close_others(c)};
+		step(&r, STEP_FDS, close_others(c));
 	if (!r.err)
-		r = (struct report){STEP_CAPABILITIES, -drop_capabilities()};
+		step(&r, STEP_CAPABILITIES, drop_capabilities());
 	if (!r.err)
-		r = (struct report){STEP_LIFELINE, -tie_to_launcher(c)};
+		step(&r, STEP_LIFELINE, tie_to_launcher(c));
 	if (!r.err)
 		r.step = STEP_DONE;
 	return r;
 }
 
-static void child_main(const struct child *c, int (*sentry_main)(void *arg), void *arg) __noreturn;
-static void child_main(const struct child *c, int (*sentry_main)(void *arg), void *arg)
+static void child_main(struct child *c, int (*sentry_main)(void *arg), void *arg) __noreturn;
+static void child_main(struct child *c, int (*sentry_main)(void *arg), void *arg)
 {
 	struct report r;
 
@@ -425,6 +516,7 @@ static int release_child(struct isolated *i, int go_fd, struct error *e)
 	}
 	if (write(go_fd, "g", 1) != 1 || read(i->status_fd, &r, sizeof(r)) != sizeof(r))
 		return start_failed(i, NULL, e);
+	i->dirs_err = r.dirs_err;
 	return r.step == STEP_DONE ? 0 : start_failed(i, &r, e);
 }
 
@@ -449,7 +541,8 @@ int isolate_start(const struct isolate_spec *spec, int (*sentry_main)(void *arg)
 	sigset_t all;
 	long pid;
 
-	if (spec->fd_count > FDS_MAX)
+	memset(c.pins, -1, sizeof(c.pins));
+	if (spec->fd_count > FDS_MAX || spec->dir_count > DIRS_MAX)
 		return error_set(e, EXIT_SANDBOX, E2BIG, NULL, "too many descriptors for the sandbox");
 	if (make_pipes(go, status, e))
 		return -1;
@@ -505,11 +598,17 @@ static int probe_main(void *arg __unused)
 
 int isolate_probe(struct error *e)
 {
-	struct isolate_spec spec = {0};
+	struct isolate_dir root = {.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), .read_only = true};
+	struct isolate_spec spec = {.dirs = &root, .dir_count = 1};
 	struct isolated i;
+	int err = isolate_start(&spec, probe_main, NULL, &i, e);
 
-	if (isolate_start(&spec, probe_main, NULL, &i, e))
+	close(root.fd);
+	if (err)
 		return -1;
 	isolate_finish(&i);
+	if (i.dirs_err)
+		return error_set(e, EXIT_SANDBOX, -i.dirs_err, "Linux 5.12 can",
+				 "directories cannot be given to the sandbox's kernel as mounts of their own");
 	return 0;
 }

@@ -11,7 +11,19 @@
 
 #include "runsc-shim/error.h"
 
+/*
+ * A directory of the host's, O_PATH. In the sentry the descriptor of the same number leads to a mount of its own, of that
+ * directory and what is mounted beneath it: nothing above can be reached from it, device nodes cannot be opened, and
+ * read_only is enforced by the host's kernel, whatever becomes of the sentry.
+ */
+struct isolate_dir {
+	int fd;
+	bool read_only;
+};
+
 struct isolate_spec {
+	const struct isolate_dir *dirs;
+	size_t dir_count;
 	const int *fds; /* kept open in the sentry, at the same numbers; all others are closed there */
 	size_t fd_count;
 	const char *hostname; /* of the UTS namespace, for the host's tools only; NULL: "sandbox" */
@@ -22,6 +34,7 @@ struct isolated {
 	pid_t pid; /* as the launcher sees it: a child to wait for */
 	int pidfd;
 	bool userns;   /* false: this host refuses user namespaces, and the caller is root */
+	int dirs_err;  /* 0, or why (-errno) a directory is the launcher's own and not confined as above */
 	int status_fd; /* what the sentry writes to isolate_status_fd(); end of file when it has gone */
 };
 

@@ -105,7 +105,7 @@ static void see_what_is_there(void)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct caps[2];
-	int entries = 0;
+	int entries = 0, fds = 0;
 	DIR *d = opendir("/");
 
 	while (d && readdir(d))
@@ -120,8 +120,10 @@ static void see_what_is_there(void)
 		EXPECT(prctl(PR_CAPBSET_READ, i) == 0);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	EXPECT(prctl(PR_GET_DUMPABLE) == 1);
-	for (int fd = 3; fd < 64; fd++)
-		EXPECT(fd == isolate_status_fd() || fcntl(fd, F_GETFD) < 0);
+	/* The streams, two directories and what keeps their mounts, the status pipe, perhaps a /proc of our own. */
+	for (int fd = 0; fd < 1024; fd++)
+		fds += fcntl(fd, F_GETFD) >= 0;
+	EXPECT(fds == 3 + 4 + 1 + (isolate_proc_fd() >= 0));
 	EXPECT(unshare(CLONE_NEWNS) < 0);
 	EXPECT(mkdir("/x", 0777) < 0 && errno == EROFS);
 }
@@ -145,6 +147,30 @@ static void attack_files(void)
 	REFUSED(RAW2(SYS_quotactl, 0, 0));
 	REFUSED(RAW2(SYS_io_uring_setup, 8, 0));
 	REFUSED(RAW3(SYS_inotify_add_watch, 0, "/", 1));
+}
+
+/* The directories that run() hands over: the host's root, and one in /tmp whose parent holds a file of the test's. */
+static int root_fd, own_fd;
+
+static bool same_dir(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+static void attack_dirs(void)
+{
+	int up = openat(own_fd, "../..", O_PATH | O_DIRECTORY);
+
+	EXPECT(up >= 0 && same_dir(up, own_fd));
+	EXPECT(openat(own_fd, "../secret", O_RDONLY) < 0 && errno == ENOENT);
+	EXPECT(openat(own_fd, "mine", O_CREAT | O_RDWR, 0600) >= 0);
+	EXPECT(openat(root_fd, "etc", O_PATH | O_DIRECTORY) >= 0);
+	EXPECT(openat(root_fd, "tmp/x", O_CREAT | O_RDWR, 0600) < 0 && errno == EROFS);
+	EXPECT(openat(root_fd, "proc/sys/kernel/core_pattern", O_WRONLY) < 0 && (errno == EROFS || errno == EACCES));
+	EXPECT(openat(root_fd, "dev/null", O_RDWR) < 0 && errno == EACCES);
+	EXPECT(openat(root_fd, "dev/null", O_RDONLY) < 0 && errno == EACCES);
 }
 
 static void attack_code(void)
@@ -249,6 +275,7 @@ static int attacker_main(void *arg __unused)
 	start_platform(SECCOMP_TRAP);
 	work();
 	attack_files();
+	attack_dirs();
 	attack_code();
 	attack_processes();
 	attack_rights();
@@ -268,16 +295,35 @@ static int killed_main(void *arg)
 
 static int run(int (*fn)(void *), void *arg)
 {
-	struct isolate_spec spec = {.fds = (int[]){0, 1, 2}, .fd_count = 3};
+	char dir[] = "/tmp/isolate-XXXXXX", sub[64], secret[64], mine[64];
+	struct isolate_dir dirs[2] = {{.read_only = true}};
+	struct isolate_spec spec = {.fds = (int[]){0, 1, 2}, .fd_count = 3, .dirs = dirs, .dir_count = 2};
 	struct isolated i;
 	struct error e;
 	siginfo_t si;
+	int status;
 
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(sub, sizeof(sub), "%s/sub", dir);
+	snprintf(secret, sizeof(secret), "%s/secret", dir);
+	snprintf(mine, sizeof(mine), "%s/sub/mine", dir);
+	close(open(secret, O_CREAT | O_WRONLY, 0600));
+	ck_assert_int_eq(mkdir(sub, 0700), 0);
+	root_fd = dirs[0].fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	own_fd = dirs[1].fd = open(sub, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	launcher_pid = getpid();
 	if (isolate_start(&spec, fn, arg, &i, &e))
 		ck_abort_msg("%s", e.text);
+	ck_assert_int_eq(i.dirs_err, 0);
 	waitid(P_PID, (id_t)i.pid, &si, WEXITED | WNOWAIT);
-	return isolate_finish(&i);
+	status = isolate_finish(&i);
+	close(root_fd);
+	close(own_fd);
+	unlink(mine);
+	unlink(secret);
+	ck_assert_int_eq(rmdir(sub), 0);
+	ck_assert_int_eq(rmdir(dir), 0);
+	return status;
 }
 
 static void become_nobody(void)
