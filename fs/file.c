@@ -171,9 +171,7 @@ off_t file_llseek_size(struct file *f, off_t off, int whence, off_t size)
 	default:
 		return -EINVAL;
 	}
-	if (__builtin_add_overflow(base, off, &off))
-		return -EOVERFLOW;
-	if (off < 0)
+	if (__builtin_add_overflow(base, off, &off) || off < 0)
 		return -EINVAL;
 	f->pos = off;
 	return off;

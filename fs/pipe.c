@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "fs/anon.h"
 #include "fs/fasync.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/restart.h"
@@ -605,12 +606,13 @@ static int fifo_wait_partner(struct ctx *c, struct pipe *p, const uint32_t *open
 	return err;
 }
 
-static int fifo_open_end(struct ctx *c, struct pipe *p, struct file *f) REQUIRES(L_FILE)
+/* A pipe that is opened again through /proc/PID/fd (is_pipe) waits for nobody. */
+static int fifo_open_end(struct ctx *c, struct pipe *p, struct file *f, bool is_pipe) REQUIRES(L_FILE)
 {
 	int acc = f->flags & O_ACCMODE;
 	bool nonblock = f->flags & O_NONBLOCK;
 
-	if (acc == O_WRONLY && nonblock && !p->readers)
+	if (!is_pipe && acc == O_WRONLY && nonblock && !p->readers)
 		return -ENXIO;
 	if (acc != O_WRONLY) {
 		p->r_opens++;
@@ -623,6 +625,8 @@ static int fifo_open_end(struct ctx *c, struct pipe *p, struct file *f) REQUIRES
 	/* Wakes the openers that wait for this side; readers and writers look again. */
 	wake_up_all(&p->rd_wait, 0);
 	f->pos = 0;
+	if (is_pipe)
+		return 0;
 	if (acc == O_RDONLY && !p->writers) {
 		if (!nonblock)
 			return fifo_wait_partner(c, p, &p->w_opens);
@@ -641,7 +645,7 @@ int fifo_open(struct ctx *c, struct inode *i, struct file *f)
 	if (!p)
 		return -ENOMEM;
 	mutex_lock(&p->lock, L_FILE);
-	err = fifo_open_end(c, p, f);
+	err = fifo_open_end(c, p, f, anon_dentry(f->path.dentry));
 	mutex_unlock(&p->lock, L_FILE);
 	if (err) {
 		if (err != -ENXIO)

@@ -14,6 +14,7 @@
 #include "syscalls/syscalls.h"
 
 #define SEGS_ON_STACK 8
+#define USER_END 0x7ffffffff000ul
 #define RWF_KNOWN (RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND)
 
 enum direction { DIR_READ, DIR_WRITE };
@@ -23,6 +24,12 @@ static ssize_t transfer(struct ctx *c, struct file *f, enum direction dir, struc
 	return dir == DIR_READ ? file_read(c, f, b, pos) : file_write(c, f, b, pos);
 }
 
+/* Linux's access_ok(): refused before anything is moved, however much could have been. */
+static bool range_ok(uaddr_t buf, size_t size)
+{
+	return size <= USER_END && buf.v <= USER_END - size;
+}
+
 static sysret_t rw(struct task *t, int fd, enum direction dir, uaddr_t buf, size_t size)
 {
 	FILE_REF f = fd_get(&t->ctx, fd);
@@ -30,8 +37,8 @@ static sysret_t rw(struct task *t, int fd, enum direction dir, uaddr_t buf, size
 
 	if (!f)
 		return -EBADF;
-	if ((int64_t)size < 0)
-		size = SSIZE_MAX;
+	if (!range_ok(buf, size) && (f->flags & O_ACCMODE) != (dir == DIR_READ ? O_WRONLY : O_RDONLY))
+		return -EFAULT;
 	iobuf_init_user(&b, &t->ctx, buf, size);
 	return transfer(&t->ctx, f, dir, &b, NULL);
 }
@@ -65,9 +72,9 @@ static sysret_t prw(struct task *t, int fd, enum direction dir, uaddr_t buf, siz
 	if (!f)
 		return -EBADF;
 	err = check_positional(f, pos);
-	if (err)
-		return err;
-	iobuf_init_user(&b, &t->ctx, buf, (int64_t)size < 0 ? SSIZE_MAX : size);
+	if (err || !range_ok(buf, size))
+		return err ? err : -EFAULT;
+	iobuf_init_user(&b, &t->ctx, buf, size);
 	return transfer(&t->ctx, f, dir, &b, &pos);
 }
 
@@ -89,6 +96,9 @@ static ssize_t transfer_segs(struct ctx *c, struct file *f, enum direction dir, 
 
 	if (err)
 		return err;
+	for (size_t i = 0; i < count; i++)
+		if (!range_ok(UADDR(segs[i].base), segs[i].size))
+			return -EFAULT;
 	iobuf_init_segs(&b, c, segs, count);
 	return transfer(c, f, dir, &b, pos);
 }

@@ -1,9 +1,10 @@
 /*
  * overlay: reading directories.
  *
- * A directory that exists in one layer only is read from there, offsets included; whiteouts of the upper layer are left out. One that is merged is read
- * as a whole when it is read from its beginning, the upper layer first, and served from that list: its offsets are places in
- * the list and stay good until the next rewind, however the directory changes.
+ * A directory that exists in one host layer only, which does not change, is read from there, offsets included. Any other is read as a
+ * whole when it is read from its beginning, the upper layer first, and served from that list: its offsets are places in the list and stay good
+ * until the next rewind, however the directory changes. Whether an entry is a whiteout is asked when its layer has been read,
+ * because a layer may hold its directory's lock while it calls us.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ int ovl_dir_open(struct ctx *c, struct inode *i, struct file *f)
 
 	if (!of)
 		return -ENOMEM;
-	of->merged = n->lower_count + (upper ? 1 : 0) > 1;
+	of->merged = upper || n->lower_count > 1 || strcmp(n->lowers[0]->super->ops->name, "host") != 0;
 	err = of->merged ? 0
 			 : ovl_layer_open(c, ovl_super(i->super), ovl_real(i), O_RDONLY | O_DIRECTORY,
 					  upper ? &of->upper : &of->lower);
@@ -202,7 +203,6 @@ static int merge(struct ovl_sink *s, const char *name, size_t len, uint64_t ino,
 	if (!e->name)
 		return -ENOMEM;
 	memcpy(e->name, name, len);
-	e->hidden = examine(s, e->name, type, &ino);
 	e->ino = ino;
 	*place = (uint32_t)++of->list_count;
 	return 0;
@@ -220,6 +220,7 @@ static bool merge_entry(struct dir_sink *sink, const char *name, size_t len, uin
 
 static int merge_layer(struct ovl_sink *s, struct inode *real)
 {
+	size_t first = s->of->list_count;
 	FILE_REF f = NULL;
 	int err = ovl_layer_open(s->c, ovl_super(s->dir->super), real, O_RDONLY | O_DIRECTORY, &f);
 
@@ -227,6 +228,11 @@ static int merge_layer(struct ovl_sink *s, struct inode *real)
 		return err;
 	s->real = real;
 	err = f->ops->iterate(s->c, f, &s->sink, &f->pos);
+	for (size_t i = first; i < s->of->list_count; i++) {
+		struct ovl_dirent *e = &s->of->list[i];
+
+		e->hidden = examine(s, e->name, e->type, &e->ino);
+	}
 	return s->err ? s->err : err;
 }
 
