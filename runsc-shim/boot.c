@@ -29,6 +29,7 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
+#include "sentry/memlimit.h"
 #include "sentry/signal.h"
 #include "sentry/system.h"
 #include "sentry/task.h"
@@ -259,10 +260,16 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 {
 	static struct ctx c;
 	struct task *init = NULL;
+	int err;
 
 	memset(ret, 0, sizeof(*ret));
 	if (boot_prepare(&c, s, control_fd, &init, &ret->error))
 		return;
+	err = s->memory_bytes ? memlimit_start(s->memory_bytes) : 0;
+	if (err) {
+		error_set(&ret->error, EXIT_SANDBOX, -err, NULL, "cannot watch the memory limit");
+		return;
+	}
 	hosttty_attach(init);
 	task_start(init);
 	ret->wait_status = task_wait_init();

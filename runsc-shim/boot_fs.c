@@ -25,6 +25,7 @@
 #include "fs/sys/sysfs.h"
 #include "fs/tmp/tmpfs.h"
 #include "sentry/base/log.h"
+#include "sentry/system.h"
 
 /* lower, which it takes over, with memory or a host directory on top. */
 static int overlay_on(struct super *lower, struct super *upper, struct super **ret)
@@ -45,6 +46,15 @@ static int host_super(int fd, bool read_only, bool shared, struct super **ret)
 	return host_create(fd, &o, ret);
 }
 
+/* Files in memory count as memory: at most --memory, else half of the machine's, as Linux's tmpfs. */
+static struct super *memory_super(const struct spec *s, uint32_t mode)
+{
+	struct tmpfs_options o = {.mode = mode};
+
+	o.max_bytes = s->memory_bytes ? s->memory_bytes : machine.memory_total / 2;
+	return tmpfs_create(&o);
+}
+
 static int root_super(const struct spec *s, struct super **ret, struct error *e)
 {
 	struct super *lower = NULL, *upper = NULL;
@@ -53,7 +63,7 @@ static int root_super(const struct spec *s, struct super **ret, struct error *e)
 	if (!err && s->overlay == OVERLAY_DIR)
 		err = host_super(s->overlay_fd, false, false, &upper);
 	else if (!err && s->overlay == OVERLAY_MEMORY)
-		upper = tmpfs_create(&(struct tmpfs_options){.mode = 0755});
+		upper = memory_super(s, 0755);
 	if (err)
 		super_put(lower);
 	else if (s->overlay == OVERLAY_NONE)
@@ -116,7 +126,7 @@ static void mount_standard(struct ctx *c, struct super *s, const char *dst, uint
 	super_put(s);
 }
 
-static void mount_standard_all(struct ctx *c)
+static void mount_standard_all(struct ctx *c, const struct spec *s)
 {
 	int err;
 
@@ -126,17 +136,17 @@ static void mount_standard_all(struct ctx *c)
 	err = devfs_populate(c);
 	if (err)
 		log_info("/dev is incomplete: %s", strerror(-err));
-	mount_standard(c, tmpfs_create(&(struct tmpfs_options){.mode = 01777}), "/tmp", MS_NOSUID | MS_NODEV);
+	mount_standard(c, memory_super(s, 01777), "/tmp", MS_NOSUID | MS_NODEV);
 }
 
-static int mount_user(struct ctx *c, const struct mount_spec *m, struct error *e)
+static int mount_user(struct ctx *c, const struct spec *spec, const struct mount_spec *m, struct error *e)
 {
 	uint64_t flags = MS_NOSUID | MS_NODEV | (m->read_only ? MS_RDONLY : 0);
 	struct super *s = NULL;
 	int err = 0;
 
 	if (m->kind == MOUNT_TMPFS)
-		s = tmpfs_create(&(struct tmpfs_options){.mode = 01777});
+		s = memory_super(spec, 01777);
 	else
 		err = host_super(m->fd, m->read_only, true, &s);
 	if (!err)
@@ -158,7 +168,7 @@ static int mount_cwd(struct ctx *c, const struct spec *s)
 		return 0;
 	err = host_super(s->cwd_fd, true, false, &lower);
 	if (!err)
-		err = overlay_on(lower, tmpfs_create(&(struct tmpfs_options){.mode = 0755}), &both);
+		err = overlay_on(lower, memory_super(s, 0755), &both);
 	if (err)
 		return err;
 	err = mount_on(c, both, s->workdir, true, MS_NOSUID | MS_NODEV, s->workdir);
@@ -182,13 +192,13 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	c->fs = fs_struct_create(&top, &top, 022);
 	if (!c->fs)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
-	mount_standard_all(c);
+	mount_standard_all(c, s);
 	err = mount_cwd(c, s);
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "start it elsewhere, or give --workdir", "cannot show %s inside",
 				 s->workdir);
 	for (size_t i = 0; i < s->mount_count; i++)
-		if (mount_user(c, &s->mounts[i], e))
+		if (mount_user(c, s, &s->mounts[i], e))
 			return -1;
 	return 0;
 }

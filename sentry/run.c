@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "sentry/memlimit.h"
 #include "sentry/base/log.h"
 #include "sentry/mm.h"
 #include "sentry/task_impl.h"
@@ -123,6 +124,7 @@ enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev)
 	}
 	if (!run_work(t, in_syscall, ret))
 		return run_end(t);
+	memlimit_task_runs();
 	if (likely(t->cpu == cpu))
 		return CPU_RESUME;
 	platform->cpu_start(t->cpu);
