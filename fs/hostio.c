@@ -15,6 +15,7 @@
 #define BOUNCE_SIZE (256ul << 10)
 
 int hostio_self_dir = -1;
+int hostio_memory_dir = -1;
 
 #define SMALL_SIZE 4096
 #define IDLE_MAX 4

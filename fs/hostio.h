@@ -9,6 +9,12 @@
  */
 extern int hostio_self_dir;
 
+/*
+ * A private tmpfs directory of the host, for files in memory: unlike a memfd a file there can be opened a second time, read-only. -1: there is
+ * none. Set once, before the first guest runs.
+ */
+extern int hostio_memory_dir;
+
 /* A new open description of what fd refers to; flags: O_RDONLY, O_RDWR, O_PATH... The caller closes it. -errno. */
 int __must_check hostio_reopen(int fd, int flags);
 

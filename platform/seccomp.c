@@ -26,6 +26,11 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, uint64_t)
 #endif
 
+/* Headers of older hosts. */
+#ifndef __NR_fchmodat2
+#define __NR_fchmodat2 452
+#endif
+
 /* What glibc's pthread_create() and musl's ask for. */
 #define HOSTCALL_THREAD_FLAGS                                                                                          \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |             \

@@ -8,12 +8,14 @@
 #include "runsc-shim/boot.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/hostio.h"
 #include "fs/dev/devfs.h"
 #include "fs/dev/hosttty.h"
 #include "fs/fdtable.h"
@@ -50,8 +52,12 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "is there a limit on virtual memory? ulimit -v",
 				 "cannot reserve memory for the kernel");
+	umask(0); /* a mode that a guest gives a file on the host is the mode that it has */
 	system_init(s->hostname, s->memory_bytes, s->pids_max);
 	hostproc_init(isolate_proc_fd());
+	hostio_memory_dir = isolate_memory_fd();
+	if (isolate_proc_fd() >= 0)
+		hostio_self_dir = openat(isolate_proc_fd(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = platform->init(&config);
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",

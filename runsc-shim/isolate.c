@@ -85,10 +85,16 @@ struct child {
 
 static int status_pipe = -1;
 static int proc_mount = -1;
+static int memory_mount = -1;
 
 int isolate_status_fd(void)
 {
 	return status_pipe;
+}
+
+int isolate_memory_fd(void)
+{
+	return memory_mount;
 }
 
 int isolate_proc_fd(void)
@@ -199,6 +205,22 @@ static int open_proc(void)
 	return fd;
 }
 
+/* A tmpfs that hangs in no tree, for files of which the sentry needs a second, read-only description. The descriptor, or -1. */
+static int open_memory(void)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int fd = -1;
+
+	if (fs < 0)
+		return -1;
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "size", "100%", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0) == 0 &&
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	close(fs);
+	return fd;
+}
+
 static int enter_empty_root(const struct child *c, enum step *step)
 {
 	unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -240,13 +262,14 @@ static int compare_fds(const void *a, const void *b)
 /* Closes the gaps between those that stay. */
 static int close_others(const struct child *c)
 {
-	int keep[FDS_MAX + 2 * DIRS_MAX + 2];
+	int keep[FDS_MAX + 2 * DIRS_MAX + 3];
 	size_t n = c->spec->fd_count;
 	unsigned from = 0;
 
 	memcpy(keep, c->spec->fds, n * sizeof(int));
 	keep[n++] = c->status_fd;
 	keep[n++] = proc_mount;
+	keep[n++] = memory_mount;
 	for (size_t i = 0; i < c->spec->dir_count; i++) {
 		keep[n++] = c->spec->dirs[i].fd;
 		keep[n++] = c->pins[i];
@@ -324,6 +347,7 @@ static struct report enter(struct child *c)
 		return r;
 	}
 	proc_mount = open_proc();
+	memory_mount = open_memory();
 	r.dirs_err = confine_dirs(c);
 	r.err = -enter_empty_root(c, &r.step);
 	if (!r.err)

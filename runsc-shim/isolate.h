@@ -52,6 +52,8 @@ int isolate_finish(struct isolated *i);
 int isolate_status_fd(void);
 /* In the sentry: a proc file system of its pid namespace, read-only and with processes only; -1 if the host refused it. */
 int isolate_proc_fd(void);
+/* In the sentry: a private, empty tmpfs of the host for hostio_memory_dir, or -1. */
+int isolate_memory_fd(void);
 
 /* Whether this host lets the caller do this, without starting anything that stays: 0, or -1 with *e. For `sandbox doctor`. */
 int isolate_probe(struct error *e);

@@ -1,9 +1,10 @@
 /*
  * tmpfs file data.
  *
- * A small file is a buffer in kernel memory. When it grows over INLINE_MAX, is mapped, or gets a hole punched, it moves to a memfd of its
- * own and stays there: one memfd per file, so that a stub that maps it never holds a descriptor of another file's pages. The memfd's size
- * is always the inode's size.
+ * A small file is a buffer in kernel memory. When it grows over INLINE_MAX, is mapped, or gets a hole punched, it moves to a host file of its
+ * own and stays there: one per file, so that a stub that maps it never holds a descriptor of another file's pages. It lies in hostio_memory_dir
+ * under a number, so that it can be opened read-only for a guest that may only read it; without that directory, and for files with seals,
+ * it is a memfd. Its size is always the inode's size.
  *
  * Locking: everything under the inode's lock, but for reads of a memfd, which the host serialises as it does for any tmpfs file.
  *
@@ -12,6 +13,7 @@
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -45,6 +47,22 @@ void tmp_data_init(struct tmp_data *d)
 	d->seals = F_SEAL_SEAL;
 }
 
+static void name_of(uint64_t n, char name[24])
+{
+	snprintf(name, 24, "%lu", (unsigned long)n);
+}
+
+static void forget_name(struct tmp_data *d)
+{
+	char name[24];
+
+	if (!d->host_name)
+		return;
+	name_of(d->host_name, name);
+	unlinkat(hostio_memory_dir, name, 0);
+	d->host_name = 0;
+}
+
 void tmp_data_free(struct inode *i)
 {
 	struct tmp_data *d = data_of(i);
@@ -54,6 +72,7 @@ void tmp_data_free(struct inode *i)
 		close(d->fd);
 	if (d->fd_ro >= 0)
 		close(d->fd_ro);
+	forget_name(d);
 	tmp_charge(i->super, -(int64_t)d->pages);
 }
 
@@ -100,7 +119,24 @@ static int memfd_new(void)
 	return fd < 0 && errno == EINVAL ? memfd_create("tmpfs", MFD_CLOEXEC | MFD_ALLOW_SEALING) : fd;
 }
 
-static int fill_memfd(int fd, const char *mem, uint64_t size)
+/* A file in the private directory, or a memfd: the descriptor. */
+static int host_file_new(struct tmp_data *d)
+{
+	static uint64_t count;
+	uint64_t n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+	char name[24];
+	int fd;
+
+	if (hostio_memory_dir < 0 || d->seals != F_SEAL_SEAL)
+		return memfd_new();
+	name_of(n, name);
+	fd = openat(hostio_memory_dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+	if (fd >= 0)
+		d->host_name = n;
+	return fd;
+}
+
+static int fill_host_file(int fd, const char *mem, uint64_t size)
 {
 	uint64_t done = 0;
 
@@ -117,21 +153,22 @@ static int fill_memfd(int fd, const char *mem, uint64_t size)
 }
 
 /* Moves the file to a memfd, if it is not in one. */
-static int to_memfd(struct inode *i)
+static int to_host_file(struct inode *i)
 {
 	struct tmp_data *d = data_of(i);
 	int fd, err;
 
 	if (d->fd >= 0)
 		return 0;
-	fd = memfd_new();
+	fd = host_file_new(d);
 	if (fd < 0)
 		return host_errno();
-	err = fill_memfd(fd, d->mem, d->mem ? i->size : 0);
+	err = fill_host_file(fd, d->mem, d->mem ? i->size : 0);
 	if (!err && !d->mem && i->size && ftruncate(fd, (off_t)i->size))
 		err = host_errno();
 	if (err) {
 		close(fd);
+		forget_name(d);
 		return err;
 	}
 	kfree(d->mem, d->mem_cap);
@@ -189,7 +226,7 @@ int tmp_data_resize(struct inode *i, uint64_t size)
 	if (d->fd < 0 && size <= INLINE_MAX) {
 		err = resize_inline(i, size);
 	} else {
-		err = to_memfd(i);
+		err = to_host_file(i);
 		if (!err && ftruncate(d->fd, (off_t)size))
 			err = host_errno();
 		if (!err && size > i->size)
@@ -270,7 +307,7 @@ static ssize_t write_data(struct inode *i, struct iobuf *b, off_t *pos)
 	int err = charge_write(i, (uint64_t)*pos, iobuf_left(b));
 
 	if (!err && d->fd < 0 && (uint64_t)*pos + iobuf_left(b) > INLINE_MAX)
-		err = to_memfd(i);
+		err = to_host_file(i);
 	if (err)
 		return err;
 	n = d->fd < 0 ? write_inline(i, b, pos) : hostio_write(d->fd, b, pos);
@@ -356,9 +393,18 @@ static off_t tmp_llseek(struct ctx *c, struct file *f, off_t off, int whence)
 /* A descriptor that cannot write. */
 static int read_only_fd(struct tmp_data *d)
 {
-	if (d->fd_ro < 0)
+	char name[24];
+
+	if (d->fd_ro >= 0)
+		return d->fd_ro;
+	if (d->host_name) {
+		name_of(d->host_name, name);
+		d->fd_ro = openat(hostio_memory_dir, name, O_RDONLY | O_CLOEXEC);
+		forget_name(d);
+	} else {
 		d->fd_ro = hostio_reopen(d->fd, O_RDONLY);
-	return d->fd_ro;
+	}
+	return d->fd_ro < 0 ? -EMFILE : d->fd_ro;
 }
 
 static int tmp_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size __unused, int prot, int flags,
@@ -370,7 +416,7 @@ static int tmp_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t
 	int fd, err;
 
 	inode_lock(f->inode);
-	err = to_memfd(f->inode);
+	err = to_host_file(f->inode);
 	if (!err && shared && (d->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) {
 		if (prot & PROT_WRITE)
 			err = -EPERM;
@@ -398,7 +444,7 @@ static int fallocate_locked(struct inode *i, int mode, off_t off, off_t size)
 		return -EPERM;
 	if (grows && (d->seals & F_SEAL_GROW))
 		return -EPERM;
-	err = to_memfd(i);
+	err = to_host_file(i);
 	d->sparse = true;
 	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
 		err = charge_to(i, MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
@@ -488,7 +534,7 @@ int tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags,
 	i->uid = c->cred->fsuid;
 	i->gid = c->cred->fsgid;
 	data_of(i)->seals = seals;
-	err = size ? to_memfd(i) : 0;
+	err = size ? to_host_file(i) : 0;
 	if (!err && size && ftruncate(data_of(i)->fd, (off_t)size))
 		err = host_errno();
 	if (err) {

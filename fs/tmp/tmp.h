@@ -34,8 +34,9 @@ struct tmp_dir {
 struct tmp_data {
 	char *mem;               /* small files; kalloc'ed, mem_cap bytes, zero behind the size */
 	size_t mem_cap;
-	int fd;                  /* the file's memfd once it has one, else -1 */
+	int fd;                  /* the file's host file (below) once it has one, else -1 */
 	int fd_ro;               /* the same, read-only: made on first use */
+	uint64_t host_name;      /* its name in hostio_memory_dir; 0: it has none */
 	bool sparse;             /* has holes: pages are counted by the host */
 	unsigned seals;
 	uint64_t pages;          /* charged to the superblock */
