@@ -22,13 +22,15 @@
 
 #include "platform/platform.h"
 
-#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, uint64_t)
-#endif
-
-/* Headers of older hosts. */
+/* Younger than the headers. */
 #ifndef __NR_fchmodat2
 #define __NR_fchmodat2 452
+#endif
+#ifndef __SNR_fchmodat2
+#define __SNR_fchmodat2 __NR_fchmodat2
+#endif
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, uint64_t)
 #endif
 
 /* What glibc's pthread_create() and musl's ask for. */

@@ -63,6 +63,9 @@ static int boot_kernel(const struct spec *s, struct error *e)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",
 				 platform->name);
 	log_crashes();
+	/* For those who look for what hostcalls.def lacks: the host's kernel logs it. */
+	if (getenv("SANDBOX_SECCOMP_LOG"))
+		seccomp_set_strictness(SECCOMP_LOG);
 	err = seccomp_install_sentry();
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot confine the sentry");
