@@ -146,7 +146,7 @@ static int finish(struct ctx *c, struct inode *i, struct inode *upper)
 	return err ? err : copy_attrs(c, i, upper);
 }
 
-static int link_file(struct ctx *c, struct inode *updir, const char *name, struct inode *upper)
+int ovl_link_upper(struct ctx *c, struct inode *updir, const char *name, struct inode *upper)
 {
 	struct inode *set[2] = {updir, upper};
 	struct dentry d;
@@ -177,7 +177,7 @@ static int copy_file(struct ctx *c, struct inode *i, struct inode *updir, const 
 		err = finish(c, i, upper);
 	/* An unlinked file that is still open stays without a name. */
 	if (!err && i->nlink)
-		err = link_file(c, updir, name, upper);
+		err = ovl_link_upper(c, updir, name, upper);
 	if (err)
 		inode_put(upper);
 	else

@@ -275,10 +275,23 @@ static int rename_check(struct inode *i)
 	return ovl_super(i->super)->upper_is_host ? -EXDEV : 0;
 }
 
-/* Before the upper layer's rename: everything concerned is in it. */
-static int rename_copy_up(struct ctx *c, struct inode *olddir, struct inode *from, struct inode *newdir,
-			  struct inode *to, bool exchange)
+/* A link to a lower file that was copied up by another of its names: in the upper layer this one is missing still. */
+static int complete_name(struct ctx *c, struct inode *dir, const char *name, struct inode *i)
 {
+	struct inode *found;
+	int err = ovl_layer_lookup(c, ovl_upper(dir), name, &found);
+
+	if (!err && !found)
+		err = ovl_link_upper(c, ovl_upper(dir), name, ovl_upper(i));
+	inode_put(found);
+	return err;
+}
+
+/* Before the upper layer's rename: everything concerned is in it. */
+static int rename_copy_up(struct ctx *c, struct inode *olddir, struct dentry *d, struct inode *newdir,
+			  struct dentry *target, bool exchange)
+{
+	struct inode *from = d->inode, *to = target->inode;
 	int err = rename_check(from);
 
 	if (!err && exchange)
@@ -291,6 +304,10 @@ static int rename_copy_up(struct ctx *c, struct inode *olddir, struct inode *fro
 		err = ovl_copy_up(c, newdir, false);
 	if (!err && exchange)
 		err = ovl_copy_up(c, to, false);
+	if (!err)
+		err = complete_name(c, olddir, d->name, from);
+	if (!err && exchange)
+		err = complete_name(c, newdir, target->name, to);
 	if (!err && to && !exchange && S_ISDIR(to->mode)) {
 		err = ovl_dir_is_empty(c, to);
 		if (!err && ovl_upper(to))
@@ -332,9 +349,8 @@ static int upper_rename(struct ctx *c, struct inode *olddir, struct dentry *from
 		inode_put(take(b.inode));
 		err = ovl_layer_remove(c, upnew, to->name);
 	}
-	/* A hard link that was copied up under another name. */
 	if (!err && !a.inode)
-		err = -EXDEV;
+		err = -EIO;
 	if (!err) {
 		set[0] = updir;
 		set[1] = upnew;
@@ -365,7 +381,7 @@ static int ovl_rename(struct ctx *c, struct inode *olddir, struct dentry *from, 
 
 	if (flags & RENAME_WHITEOUT)
 		return -EINVAL;
-	err = rename_copy_up(c, olddir, from->inode, newdir, to->inode, exchange);
+	err = rename_copy_up(c, olddir, from, newdir, to, exchange);
 	covered = err ? err : ovl_lower_has(c, olddir, from->name);
 	if (covered < 0)
 		return covered;

@@ -107,6 +107,9 @@ void ovl_pin(struct inode *i);
 /* Makes i, and the directories above it, exist in the upper layer. no_data: it will be truncated. */
 int ovl_copy_up(struct ctx *c, struct inode *i, bool no_data);
 
+/* Gives a file of the upper layer a further name. */
+int ovl_link_upper(struct ctx *c, struct inode *updir, const char *name, struct inode *upper);
+
 /* ---- directories ---- */
 int ovl_dir_is_empty(struct ctx *c, struct inode *dir);
 /* Removes the whiteouts in an upper directory that is otherwise empty. */
