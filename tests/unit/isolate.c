@@ -120,10 +120,10 @@ static void see_what_is_there(void)
 		EXPECT(prctl(PR_CAPBSET_READ, i) == 0);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	EXPECT(prctl(PR_GET_DUMPABLE) == 1);
-	/* The streams, two directories and what keeps their mounts, the status pipe, perhaps a /proc of our own. */
+	/* The streams, two directories and what keeps their mounts, the status pipe, perhaps a /proc and a tmpfs of our own. */
 	for (int fd = 0; fd < 1024; fd++)
 		fds += fcntl(fd, F_GETFD) >= 0;
-	EXPECT(fds == 3 + 4 + 1 + (isolate_proc_fd() >= 0));
+	EXPECT(fds == 3 + 4 + 1 + (isolate_proc_fd() >= 0) + (isolate_memory_fd() >= 0));
 	EXPECT(unshare(CLONE_NEWNS) < 0);
 	EXPECT(mkdir("/x", 0777) < 0 && errno == EROFS);
 }
