@@ -140,11 +140,21 @@ static int64_t close_it(int64_t fd)
 	return fd < 0 ? fd : KCALL(init, SYS_close, fd);
 }
 
+/* The opposite of what was made; once more, if that was what failed, so that the next round starts as this one did. */
+static int64_t undo(uint64_t nr, uint64_t path)
+{
+	int64_t r = KCALL(init, nr, path);
+
+	if (r == -ENOMEM)
+		KCALL(init, nr, path);
+	return r;
+}
+
 static int64_t make_file(void)
 {
 	int64_t r = close_it(KCALL(init, SYS_open, STRINGS, O_RDWR | O_CREAT, 0644));
 
-	KCALL(init, SYS_unlink, STRINGS);
+	undo(SYS_unlink, STRINGS);
 	return r;
 }
 
@@ -152,14 +162,14 @@ static int64_t make_directory(void)
 {
 	int64_t r = KCALL(init, SYS_mkdir, STRINGS, 0755);
 
-	return r ? r : KCALL(init, SYS_rmdir, STRINGS);
+	return r ? r : undo(SYS_rmdir, STRINGS);
 }
 
 static int64_t make_link(void)
 {
 	int64_t r = KCALL(init, SYS_symlink, STRINGS, STRINGS);
 
-	return r ? r : KCALL(init, SYS_unlink, STRINGS);
+	return r ? r : undo(SYS_unlink, STRINGS);
 }
 
 static int64_t close_two(int64_t r)
