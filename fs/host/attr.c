@@ -24,29 +24,37 @@
 struct place {
 	int fd;
 	const char *name;
-	struct inode *dir; /* to be put, or NULL */
+	struct inode *dir; /* a reference, or NULL */
+	char *copy;        /* of the name */
 };
 
 static int place_get(struct inode *i, struct place *p)
 {
 	struct host_node *n = host_node(i);
+	int err;
 
-	if (n->fd_users && n->fd >= 0 && !S_ISDIR(i->mode)) {
-		*p = (struct place){n->fd, "", NULL};
+	*p = (struct place){n->fd, "", NULL, NULL};
+	if (n->fd_users && n->fd >= 0 && !S_ISDIR(i->mode))
 		return 0;
+	err = host_name_get(i, &p->dir, &p->copy);
+	if (err)
+		return err == -ESTALE && n->fd >= 0 ? 0 : err;
+	p->name = p->copy;
+	err = host_dir_get(p->dir, &p->fd);
+	if (err) {
+		kfree_string(p->copy);
+		inode_put(p->dir);
 	}
-	if (n->parent && n->name) {
-		*p = (struct place){-1, n->name, n->parent};
-		return host_dir_get(p->dir, &p->fd);
-	}
-	*p = (struct place){n->fd, "", NULL};
-	return n->fd >= 0 ? 0 : -ESTALE;
+	return err;
 }
 
 static void place_put(struct place *p)
 {
-	if (p->dir)
-		host_dir_put(p->dir);
+	if (!p->dir)
+		return;
+	host_dir_put(p->dir);
+	kfree_string(p->copy);
+	inode_put(p->dir);
 }
 
 static int chmod_by_self_dir(int fd, uint32_t mode)

@@ -21,6 +21,13 @@ struct host_super {
 	int fs_fd;               /* for statfs and syncfs: the root, O_PATH if it cannot be read */
 };
 
+/* A name of an inode. */
+struct host_name {
+	struct host_name *next;  /* further names of the same inode */
+	struct inode *parent;    /* a reference */
+	char *name;              /* kalloc'ed string */
+};
+
 /* An inode's place on the host. Under host_lock but for what says otherwise. */
 struct host_node {
 	struct inode *inode;     /* constant */
@@ -30,6 +37,7 @@ struct host_node {
 	struct host_node *hash_next;
 	struct inode *parent;    /* a reference; NULL: the root, or only reachable by fd */
 	char *name;              /* in parent; kalloc'ed string */
+	struct host_name *others; /* hard links that were looked up too */
 	int fd;                  /* O_PATH, or readable for a directory; -1: none */
 	bool fd_readable;        /* fd was opened for reading */
 	bool fd_claimed;         /* an open description reads the directory through it */
@@ -82,8 +90,12 @@ void host_set_attrs(struct inode *i, const struct statx *stx);
 bool host_same(const struct host_node *n, const struct statx *stx);
 /* Asks the host for i's attributes. -ESTALE if something else has its name now. */
 int host_refresh(struct inode *i);
-/* i is called name in dir from now on. */
-void host_set_name(struct inode *i, struct inode *dir, const char *name);
+/* i is called name in dir (too, if it has more links). */
+void host_add_name(struct inode *i, struct inode *dir, const char *name);
+/* One of its names: a reference to the directory and a copy, to be freed by kfree_string(). -ESTALE if none is known. */
+int __must_check host_name_get(struct inode *i, struct inode **ret_dir, char **ret_name);
+/* It is not any more: it is reached by another of its names, if one is known. */
+void host_drop_name(struct inode *i, struct inode *dir, const char *name);
 void host_mark_dirty(struct inode *i);
 /* Keeps an fd so that i stays reachable when its name goes. */
 void host_pin(struct inode *i);

@@ -122,16 +122,19 @@ static int link_to(struct inode *target, int newfd, const char *newname)
 
 static int link_by_name(struct inode *target, int newfd, const char *newname)
 {
-	struct host_node *n = host_node(target);
-	int fd, err;
+	struct inode *dir;
+	char *name;
+	int fd, err = host_name_get(target, &dir, &name);
 
-	if (!n->parent || !n->name)
-		return -ESTALE;
-	err = host_dir_get(n->parent, &fd);
 	if (err)
-		return err;
-	err = linkat(fd, n->name, newfd, newname, 0) ? -errno : 0;
-	host_dir_put(n->parent);
+		return err == -ESTALE ? link_to(target, newfd, newname) : err;
+	err = host_dir_get(dir, &fd);
+	if (!err) {
+		err = linkat(fd, name, newfd, newname, 0) ? -errno : 0;
+		host_dir_put(dir);
+	}
+	kfree_string(name);
+	inode_put(dir);
 	return err;
 }
 
@@ -168,6 +171,8 @@ static int remove_name(struct inode *dir, struct dentry *d, int flags)
 	host_mark_dirty(dir);
 	host_mark_dirty(d->inode);
 	if (!err)
+		host_drop_name(d->inode, dir, d->name);
+	if (!err)
 		d->inode->nlink = flags || d->inode->nlink == 0 ? 0 : d->inode->nlink - 1;
 	return err;
 }
@@ -184,7 +189,10 @@ static int host_rmdir(struct ctx *c __unused, struct inode *dir, struct dentry *
 
 static void renamed(struct inode *olddir, struct dentry *from, struct inode *newdir, struct dentry *to, bool exchange)
 {
-	host_set_name(from->inode, newdir, to->name);
+	host_drop_name(from->inode, olddir, from->name);
+	if (to->inode)
+		host_drop_name(to->inode, newdir, to->name);
+	host_add_name(from->inode, newdir, to->name);
 	host_mark_dirty(from->inode);
 	host_mark_dirty(olddir);
 	host_mark_dirty(newdir);
@@ -192,7 +200,7 @@ static void renamed(struct inode *olddir, struct dentry *from, struct inode *new
 		return;
 	host_mark_dirty(to->inode);
 	if (exchange)
-		host_set_name(to->inode, olddir, from->name);
+		host_add_name(to->inode, olddir, from->name);
 	else
 		to->inode->nlink = S_ISDIR(to->inode->mode) ? 0 : to->inode->nlink - 1;
 }
@@ -236,8 +244,8 @@ static int host_tmpfile(struct ctx *c __unused, struct inode *dir, uint32_t mode
 	}
 	host_node(*ret)->stash_fd = fd;
 	/* It has no name: its descriptor is the only way to it. */
+	host_drop_name(*ret, dir, ".");
 	mutex_lock(&host_lock, L_CACHE);
-	kfree_string(take(host_node(*ret)->name));
 	host_node(*ret)->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	host_node(*ret)->fd_users = 1;
 	mutex_unlock(&host_lock, L_CACHE);
@@ -245,26 +253,39 @@ static int host_tmpfile(struct ctx *c __unused, struct inode *dir, uint32_t mode
 	return 0;
 }
 
-static int host_readlink(struct ctx *c __unused, struct inode *i, char **ret_target)
+static ssize_t readlink_by_name(struct inode *i, char *buf, size_t size)
 {
-	struct host_node *n = host_node(i);
-	char buf[PATH_MAX];
-	ssize_t len;
-	int fd, err;
+	struct inode *dir;
+	char *name;
+	ssize_t len = -ESTALE;
+	int fd, err = host_name_get(i, &dir, &name);
 
-	if (n->parent && n->name && n->fd < 0) {
-		err = host_dir_get(n->parent, &fd);
-		if (err)
-			return err;
-		len = readlinkat(fd, n->name, buf, sizeof(buf));
-		err = len < 0 ? -errno : 0;
-		host_dir_put(n->parent);
-	} else {
-		len = readlinkat(n->fd, "", buf, sizeof(buf));
-		err = len < 0 ? -errno : 0;
-	}
 	if (err)
 		return err;
+	err = host_dir_get(dir, &fd);
+	if (!err) {
+		len = readlinkat(fd, name, buf, size);
+		len = len < 0 ? -errno : len;
+		host_dir_put(dir);
+	}
+	kfree_string(name);
+	inode_put(dir);
+	return err ? err : len;
+}
+
+static int host_readlink(struct ctx *c __unused, struct inode *i, char **ret_target)
+{
+	char buf[PATH_MAX];
+	ssize_t len;
+
+	if (host_node(i)->fd >= 0) {
+		len = readlinkat(host_node(i)->fd, "", buf, sizeof(buf));
+		len = len < 0 ? -errno : len;
+	} else {
+		len = readlink_by_name(i, buf, sizeof(buf));
+	}
+	if (len < 0)
+		return len == -EINVAL ? -ESTALE : (int)len;
 	if (len == sizeof(buf))
 		return -ENAMETOOLONG;
 	buf[len] = 0;

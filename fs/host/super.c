@@ -29,6 +29,7 @@ struct mutex host_lock = MUTEX_INIT;
 size_t host_dir_fds_max = 384;
 
 static struct slab node_slab = {.name = "struct host_node", .size = sizeof(struct host_node), .lock = MUTEX_INIT};
+static struct slab name_slab = {.name = "struct host_name", .size = sizeof(struct host_name), .lock = MUTEX_INIT};
 static struct slab super_slab = {.name = "struct host_super", .size = sizeof(struct host_super), .lock = MUTEX_INIT};
 static struct host_node *buckets[BUCKETS];
 static struct list lru = LIST_INIT(lru);
@@ -176,6 +177,15 @@ void host_lru_remove(struct host_node *n)
 	lru_count--;
 }
 
+static void name_free(struct host_name *x)
+{
+	if (!x)
+		return;
+	kfree_string(x->name);
+	inode_put(x->parent);
+	slab_free(&name_slab, x);
+}
+
 static void host_evict(struct inode *i)
 {
 	struct host_node *n = host_node(i);
@@ -192,30 +202,106 @@ static void host_evict(struct inode *i)
 		close(n->fd);
 	if (n->stash_fd >= 0)
 		close(n->stash_fd);
+	while (n->others) {
+		struct host_name *x = n->others;
+
+		n->others = x->next;
+		name_free(x);
+	}
 	kfree_string(n->name);
 	inode_put(n->parent);
 	slab_free(&node_slab, n);
 }
 
-void host_set_name(struct inode *i, struct inode *dir, const char *name)
+static bool is_called(const struct inode *parent, const char *have, const struct inode *dir, const char *name)
+{
+	return have && parent == dir && strcmp(have, name) == 0;
+}
+
+/* Takes that name out of the list. */
+static struct host_name *take_other(struct host_node *n, const struct inode *dir, const char *name) REQUIRES(L_CACHE)
+{
+	struct host_name **p = &n->others, *found;
+
+	while (*p && !is_called((*p)->parent, (*p)->name, dir, name))
+		p = &(*p)->next;
+	found = *p;
+	if (found)
+		*p = found->next;
+	return found;
+}
+
+void host_add_name(struct inode *i, struct inode *dir, const char *name)
 {
 	struct host_node *n = host_node(i);
-	struct inode *old_parent = NULL;
-	char *copy, *old = NULL;
+	struct host_name *x, *known = NULL;
 
-	if (n->name && n->parent == dir && strcmp(n->name, name) == 0)
+	if (is_called(n->parent, n->name, dir, name))
 		return;
-	copy = kstrdup(name);
+	x = slab_alloc(&name_slab);
+	if (!x)
+		return;
+	x->name = kstrdup(name);
+	x->parent = inode_get(dir);
 	mutex_lock(&host_lock, L_CACHE);
-	if (copy) {
-		old_parent = n->parent;
-		old = n->name;
-		n->parent = inode_get(dir);
-		n->name = copy;
+	if (x->name) {
+		struct host_name old = {NULL, n->parent, n->name};
+
+		known = take_other(n, dir, name);
+		n->parent = x->parent;
+		n->name = x->name;
+		x->parent = old.parent;
+		x->name = old.name;
+		if (old.name && !S_ISDIR(i->mode) && i->nlink > 1) {
+			x->next = n->others;
+			n->others = x;
+			x = NULL;
+		}
 	}
 	mutex_unlock(&host_lock, L_CACHE);
+	name_free(known);
+	name_free(x);
+}
+
+void host_drop_name(struct inode *i, struct inode *dir, const char *name)
+{
+	struct host_node *n = host_node(i);
+	struct host_name *x;
+	struct inode *parent = NULL;
+	char *old = NULL;
+
+	mutex_lock(&host_lock, L_CACHE);
+	x = take_other(n, dir, name);
+	if (is_called(n->parent, n->name, dir, name)) {
+		struct host_name *next = n->others;
+
+		parent = n->parent;
+		old = n->name;
+		n->others = next ? next->next : NULL;
+		n->parent = next ? next->parent : NULL;
+		n->name = next ? next->name : NULL;
+		slab_free(&name_slab, next);
+	}
+	mutex_unlock(&host_lock, L_CACHE);
+	name_free(x);
 	kfree_string(old);
-	inode_put(old_parent);
+	inode_put(parent);
+}
+
+int host_name_get(struct inode *i, struct inode **ret_dir, char **ret_name)
+{
+	const struct host_node *n = host_node(i);
+	int err = -ESTALE;
+
+	mutex_lock(&host_lock, L_CACHE);
+	if (n->parent && n->name) {
+		*ret_name = kstrdup(n->name);
+		err = *ret_name ? 0 : -ENOMEM;
+	}
+	if (!err)
+		*ret_dir = inode_get(n->parent);
+	mutex_unlock(&host_lock, L_CACHE);
+	return err;
 }
 
 int host_inode_get(struct super *s, struct inode *dir, const char *name, const struct statx *stx, struct inode **ret)
@@ -227,14 +313,14 @@ int host_inode_get(struct super *s, struct inode *dir, const char *name, const s
 	mutex_unlock(&host_lock, L_CACHE);
 	if (i) {
 		host_set_attrs(i, stx);
-		host_set_name(i, dir, name);
+		host_add_name(i, dir, name);
 		*ret = i;
 		return 0;
 	}
 	i = node_create(s, stx);
 	if (!i)
 		return -ENOMEM;
-	host_set_name(i, dir, name);
+	host_add_name(i, dir, name);
 	mutex_lock(&host_lock, L_CACHE);
 	other = table_find(s, stx);
 	if (!other) {
@@ -426,13 +512,10 @@ void host_mark_dirty(struct inode *i)
 	__atomic_store_n(&host_node(i)->dirty, true, __ATOMIC_RELAXED);
 }
 
-/* By an open description, the node's own fd, or its name. */
-static int stat_node(struct inode *i, struct statx *stx)
+/* By an open description or the node's own fd: 0, -errno, or 1 if there is none. */
+static int stat_by_fd(struct host_node *n, struct statx *stx)
 {
-	struct host_node *n = host_node(i);
 	struct host_file *open;
-	struct inode *dir;
-	char *name;
 	int err = 1, fd;
 
 	mutex_lock(&host_lock, L_CACHE);
@@ -440,12 +523,22 @@ static int stat_node(struct inode *i, struct statx *stx)
 	fd = open ? open->fd : n->fd;
 	if (fd >= 0)
 		err = host_statx(fd, "", stx);
-	dir = err > 0 && n->parent ? inode_get(n->parent) : NULL;
-	name = dir ? kstrdup(n->name) : NULL;
 	mutex_unlock(&host_lock, L_CACHE);
+	return err;
+}
+
+static int stat_node(struct inode *i, struct statx *stx)
+{
+	struct inode *dir;
+	char *name;
+	int fd, err = stat_by_fd(host_node(i), stx);
+
 	if (err <= 0)
 		return err;
-	err = !dir ? -ESTALE : name ? host_dir_get(dir, &fd) : -ENOMEM;
+	err = host_name_get(i, &dir, &name);
+	if (err)
+		return err;
+	err = host_dir_get(dir, &fd);
 	if (!err) {
 		err = host_statx(fd, name, stx);
 		host_dir_put(dir);
