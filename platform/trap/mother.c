@@ -24,6 +24,7 @@
 #endif
 
 #define HINT_TIMEOUT_NS 10000000 /* look for a dead stub after this */
+#define HINT_TIMEOUTS 1000       /* and give up after so many */
 
 static pthread_mutex_t mailbox_lock = PTHREAD_MUTEX_INITIALIZER;
 static int mailbox = -1;
@@ -67,31 +68,44 @@ static bool is_dead(const struct aspace *a)
 	return waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid != 0;
 }
 
-/* Waits until the hostile word says `want`, or a while, or the stub is dead (false). */
+/*
+ * Waits until the hostile word says `want`: true, or the stub is dead, or it has taken so long that the guest must have
+ * written to the word: false. On a busy machine this may take longer than one would think.
+ */
 static bool wait_hint(const struct aspace *a, char *area, uint32_t want)
 {
 	uint32_t *word = (uint32_t *)(area + T_HINT), now;
 	struct timespec ts = {0, HINT_TIMEOUT_NS};
+	unsigned timeouts = 0;
 
-	for (unsigned tries = 0; tries < 4; tries++) {
-		now = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-		if (now == want)
-			return true;
-		if (syscall(SYS_futex, word, FUTEX_WAIT, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT && is_dead(a))
+	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != want) {
+		if (syscall(SYS_futex, word, FUTEX_WAIT, now, &ts, NULL, 0) == 0 || errno != ETIMEDOUT)
+			continue;
+		if (is_dead(a) || ++timeouts > HINT_TIMEOUTS)
 			return false;
 	}
 	return true;
 }
 
+static pid_t read_answer(uint32_t seq)
+{
+	off_t o = lseek(mailbox, 0, SEEK_CUR);
+
+	return o >> 32 == seq ? (pid_t)(o & 0x7fffffff) : 0;
+}
+
 static pid_t fork_answer(struct aspace *from, uint32_t seq)
 {
-	while (wait_hint(from, from->thr, seq)) {
-		off_t o = lseek(mailbox, 0, SEEK_CUR);
+	const struct timespec nap = {0, 1000000};
+	bool told = wait_hint(from, from->thr, seq);
+	pid_t pid = read_answer(seq);
 
-		if (o >> 32 == seq)
-			return (pid_t)(o & 0x7fffffff);
+	/* Told too early: the guest writes to the word. Not told: perhaps the guest has overwritten it. */
+	for (unsigned tries = 0; told && pid == 0 && tries < 1000 && !is_dead(from); tries++) {
+		nanosleep(&nap, NULL);
+		pid = read_answer(seq);
 	}
-	return 0;
+	return pid;
 }
 
 int mother_fork(struct aspace *from, struct aspace *to)
@@ -128,17 +142,12 @@ static int fetch_listener(const struct aspace *a, char *area)
 	uint64_t flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
 	int fd;
 
-	for (;;) {
-		if (!wait_hint(a, area, 1))
-			return -ESRCH;
-		fd = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
-		if (fd >= 0)
-			break;
-		if (errno != EBADF)
-			return -errno;
-		if (__atomic_load_n((uint32_t *)(area + T_HINT), __ATOMIC_SEQ_CST) == 1 && is_dead(a))
-			return -ESRCH;
-	}
+	/* Not before the thread says so: until then the number may still be the previous thread's listener. */
+	if (!wait_hint(a, area, 1))
+		return -ESRCH;
+	fd = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
+	if (fd < 0)
+		return -errno;
 	ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags); /* before Linux 6.6: slower, not wrong */
 	return fd;
 }
