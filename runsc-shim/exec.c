@@ -197,10 +197,10 @@ static void wait_for_result(struct launcher *l)
 			on_timeout(l);
 		if (p[0].revents)
 			break;
-		if (p[3].revents & POLLIN)
-			on_stop(l);
-		else if (p[3].revents)
+		if (p[3].revents & (POLLHUP | POLLERR))
 			p[3].fd = -1;
+		else if (p[3].revents)
+			on_stop(l);
 	}
 	if (read(l->sentry.status_fd, &l->result, sizeof(l->result)) != sizeof(l->result))
 		l->result.error.status = -1;

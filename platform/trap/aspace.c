@@ -30,6 +30,8 @@
 #define POOL_TARGET 2
 #define ASPACES_MAX 16384
 
+#define FD_HIGH 64
+
 static struct slab cpu_slab = SLAB_INIT(struct trap_cpu);
 
 static struct aspace *aspaces; /* [0] is the template */
@@ -431,15 +433,26 @@ int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 	return 0;
 }
 
+/* A memfd out of the way of the numbers that standard streams and the stub's own files have. */
+static int high_memfd(const char *name, unsigned flags)
+{
+	int low = memfd_create(name, flags);
+	int high = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, FD_HIGH);
+
+	if (low >= 0)
+		close(low);
+	return high;
+}
+
 /*
  * The two files and our views of them. Once we have ours, the control file is sealed: no new mapping of it is writable. (Opening it
  * again read-only would need /proc, which is not there.)
  */
 static int map_files(unsigned count, int *ret_ctl_fd)
 {
-	int rw = memfd_create("control", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int rw = high_memfd("control", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	thr_fd = memfd_create("threads", MFD_CLOEXEC);
+	thr_fd = high_memfd("threads", MFD_CLOEXEC);
 	if (rw < 0 || thr_fd < 0)
 		return -errno;
 	if (ftruncate(rw, (off_t)count * CTL_SIZE) || ftruncate(thr_fd, (off_t)count * THR_SIZE))

@@ -56,10 +56,10 @@ static bool child_map(const struct boot *b)
 
 static bool child_fds(const struct boot *b)
 {
-	int ctl = fcntl(b->ctl_fd, F_DUPFD, 64), thr = fcntl(b->thr_fd, F_DUPFD, 64);
 	struct rlimit fds;
 
-	if (ctl < 0 || thr < 0 || dup2(ctl, FD_CTL) < 0 || dup2(thr, FD_THR) < 0)
+	/* Both lie above the stub's own numbers. */
+	if (dup2(b->ctl_fd, FD_CTL) < 0 || dup2(b->thr_fd, FD_THR) < 0)
 		return false;
 	if (getrlimit(RLIMIT_NOFILE, &fds) == 0) {
 		fds.rlim_cur = MIN(fds.rlim_max, (rlim_t)FD_MAP + MAX_SLOTS);
