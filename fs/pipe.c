@@ -371,10 +371,10 @@ static int writer_wait(struct ctx *c, struct pipe_writer *w) REQUIRES(L_FILE)
 	int err = 0;
 
 	if (w->was_empty) {
-		w->was_empty = false;
 		mutex_unlock(&p->lock, L_FILE);
 		wake_readers(p, true);
 		mutex_lock(&p->lock, L_FILE);
+		w->was_empty = pipe_empty(p); /* a reader may have drained it and sleep again */
 		return 0;
 	}
 	err = wait_on(c, &p->wr_wait, &p->lock, L_FILE);
