@@ -103,6 +103,9 @@ int list_run(struct trap_cpu *c)
 
 	if (c->queued == 0)
 		return 0;
+	/* First: own_list would have the worker take the report that is to make us the owner for an event. */
+	if (c->door)
+		door_own(c);
 	c->own_list = true;
 	r = list_send(c, ANSWER_RESUME) ? wait_report(c, &ev) : REPORTED_LOST;
 	c->own_list = false;
