@@ -14,6 +14,7 @@
 #include "sentry/base/slab.h"
 
 #define INTERP_MAX 4096
+#define ALIGN_MAX (1ull << 30) /* nobody means more than that */
 
 /* Exactly size bytes at off, or -EIO, -errno. */
 static int elf_read(struct ctx *c, struct file *f, void *dst, size_t size, uint64_t off)
@@ -35,9 +36,9 @@ static int elf_read(struct ctx *c, struct file *f, void *dst, size_t size, uint6
 
 static bool header_valid(const Elf64_Ehdr *h)
 {
-	return memcmp(h->e_ident, ELFMAG, SELFMAG) == 0 && h->e_ident[EI_CLASS] == ELFCLASS64 &&
-	       h->e_machine == EM_X86_64 && (h->e_type == ET_EXEC || h->e_type == ET_DYN) &&
-	       h->e_phentsize == sizeof(Elf64_Phdr) && h->e_phnum >= 1 && h->e_phnum <= 65536 / sizeof(Elf64_Phdr);
+	return memcmp(h->e_ident, ELFMAG, SELFMAG) == 0 && h->e_machine == EM_X86_64 &&
+	       (h->e_type == ET_EXEC || h->e_type == ET_DYN) && h->e_phentsize == sizeof(Elf64_Phdr) &&
+	       h->e_phnum >= 1 && h->e_phnum <= 65536 / sizeof(Elf64_Phdr);
 }
 
 static int read_interp(struct ctx *c, struct elf_program *p, const Elf64_Phdr *ph)
@@ -54,7 +55,7 @@ static int read_interp(struct ctx *c, struct elf_program *p, const Elf64_Phdr *p
 	return p->interp[ph->p_filesz - 1] ? -ENOEXEC : 0;
 }
 
-int elf_open(struct ctx *c, struct file *f, struct elf_program *p)
+int elf_open(struct ctx *c, struct file *f, bool is_interp, struct elf_program *p)
 {
 	size_t size;
 	int err;
@@ -62,8 +63,10 @@ int elf_open(struct ctx *c, struct file *f, struct elf_program *p)
 	memset(p, 0, sizeof(*p));
 	p->file = f;
 	err = elf_read(c, f, &p->header, sizeof(p->header), 0);
-	if (err || !header_valid(&p->header))
-		return err && err != -EIO ? err : -ENOEXEC;
+	if (err)
+		return err == -EIO && !is_interp ? -ENOEXEC : err;
+	if (!header_valid(&p->header))
+		return -ENOEXEC;
 	size = p->header.e_phnum * sizeof(*p->segments);
 	p->segments = kalloc(size);
 	if (!p->segments)
@@ -114,7 +117,7 @@ static int find_extent(const struct elf_program *p, struct extent *ret)
 			return -EINVAL;
 		e.start = MIN(e.start, PAGE_DOWN(ph->p_vaddr));
 		e.end = MAX(e.end, PAGE_UP(ph->p_vaddr + ph->p_memsz));
-		if (ph->p_align > e.align && (ph->p_align & (ph->p_align - 1)) == 0)
+		if (ph->p_align > e.align && ph->p_align <= ALIGN_MAX && (ph->p_align & (ph->p_align - 1)) == 0)
 			e.align = ph->p_align;
 	}
 	*ret = e;
@@ -209,6 +212,7 @@ int elf_map(struct ctx *c, struct mm *mm, struct cpu *cpu, const struct elf_prog
 			return -ENOMEM;
 		at.bias = base - e.start;
 	}
+	at.phdr = at.bias;
 	for (size_t i = 0; i < p->header.e_phnum; i++) {
 		const Elf64_Phdr *ph = &p->segments[i];
 

@@ -16,15 +16,16 @@ struct elf_program {
 /* Where a mapped program is. */
 struct elf_place {
 	uint64_t bias;        /* what was added to its addresses */
-	uint64_t entry, phdr; /* phdr: 0 if no segment contains it */
+	uint64_t entry, phdr; /* phdr: the bias if no segment contains it */
 	uint64_t start_code, end_code, start_data, end_data, end_bss;
 };
 
 /*
- * Reads and checks f's headers: -ENOEXEC for what is no program of this machine, -EIO, -ENOMEM. Then elf_close(), in
+ * Reads and checks f's headers: -ENOEXEC for what is no program of this machine, -EIO (too short for an
+ * interpreter), -ENOMEM. Then elf_close(), in
  * every case.
  */
-int __must_check elf_open(struct ctx *c, struct file *f, struct elf_program *ret);
+int __must_check elf_open(struct ctx *c, struct file *f, bool is_interp, struct elf_program *ret);
 void elf_close(struct elf_program *p);
 /*
  * Maps the segments into mm through its stopped cpu: fixed programs at their addresses, others at `base` (page

@@ -85,8 +85,10 @@ static int parse_script(char *head, char **ret_interp, char **ret_arg)
 		/* The name of the interpreter must be complete. */
 		for (p = line; p < end && *p && !is_blank(*p); p++)
 			;
-		if (p == line || p == end)
+		if (p == end)
 			return -ENOEXEC;
+		if (p == line)
+			return -EACCES; /* no name at all leads to the directory that we are in */
 		nl = end;
 	}
 	while (nl > line && is_blank(nl[-1]))
@@ -154,7 +156,7 @@ static int open_interp(struct exec_image *im)
 
 	if (err)
 		return err;
-	err = elf_open(c, im->interp_file, &im->interp);
+	err = elf_open(c, im->interp_file, true, &im->interp);
 	return err == -ENOEXEC ? -ELIBBAD : err;
 }
 
@@ -441,7 +443,7 @@ static int exec_run(struct exec_image *im)
 	int err = resolve_scripts(im);
 
 	if (!err)
-		err = elf_open(&t->ctx, im->file, &im->program);
+		err = elf_open(&t->ctx, im->file, false, &im->program);
 	if (!err && im->program.interp)
 		err = open_interp(im);
 	if (!err)
