@@ -15,5 +15,5 @@ struct anon_priv {
 /*
  * A file with such an inode (made with the superblock of anon_mount_borrow(); NULL priv is fine): takes over the reference to inode. name is shown as it is.
  */
-int __must_check anon_file_create_inode(struct ctx *c, const char *name, struct inode *i, const struct file_ops *ops, void *priv,
-					int flags, struct file **ret);
+int __must_check anon_file_create_inode(struct ctx *c, const char *name, struct inode *i, const struct file_ops *ops,
+					void *priv, int flags, struct file **ret);

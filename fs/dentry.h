@@ -17,12 +17,12 @@ struct dentry {
 	char name_buf[32];
 	uint32_t name_len;
 	uint32_t hash;
-	bool hashed;           /* findable; false once removed */
+	bool hashed;             /* findable; false once removed */
 	_Atomic uint32_t mounts; /* mounts on top of it: look in the mount table */
 	struct dentry *hash_next;
-	struct list lru;       /* all hashed ones, L_CACHE */
-	_Atomic bool used;     /* looked up since the shrinker last came by */
-	void *priv;            /* the file system's own; freed by its evict op with the inode */
+	struct list lru;   /* all hashed ones, L_CACHE */
+	_Atomic bool used; /* looked up since the shrinker last came by */
+	void *priv;        /* the file system's own; freed by its evict op with the inode */
 };
 
 /* A root for super: takes over the reference to inode. NULL: no memory (inode is put). */

@@ -18,9 +18,9 @@
 
 struct fdtable {
 	struct ref ref;
-	struct mutex lock;     /* L_FDTABLE: all below */
-	unsigned size;         /* a multiple of WORD */
-	unsigned next;         /* no free descriptor below it */
+	struct mutex lock; /* L_FDTABLE: all below */
+	unsigned size;     /* a multiple of WORD */
+	unsigned next;     /* no free descriptor below it */
 	struct file **files;
 	uint64_t *used;
 	uint64_t *cloexec;

@@ -63,17 +63,17 @@ struct file_ops {
 struct file {
 	struct ref ref;
 	const struct file_ops *ops;
-	struct path path;         /* references; {NULL, NULL} never: anonymous ones have a dentry in anonfs */
-	struct inode *inode;      /* path.dentry->inode, borrowed */
-	_Atomic int flags;        /* O_*; access mode and status flags, without O_CLOEXEC and O_CREAT... */
-	bool seekable;            /* has a position: pread is allowed. Set by the open if the ops have llseek */
-	bool opened;              /* the open op has succeeded: release will be called */
-	struct mutex pos_lock;    /* L_POS */
+	struct path path;      /* references; {NULL, NULL} never: anonymous ones have a dentry in anonfs */
+	struct inode *inode;   /* path.dentry->inode, borrowed */
+	_Atomic int flags;     /* O_*; access mode and status flags, without O_CLOEXEC and O_CREAT... */
+	bool seekable;         /* has a position: pread is allowed. Set by the open if the ops have llseek */
+	bool opened;           /* the open op has succeeded: release will be called */
+	struct mutex pos_lock; /* L_POS */
 	off_t pos;
-	void *priv;               /* the ops' own */
-	const struct cred *cred;  /* the opener's; a reference */
-	struct list epoll_items;  /* fs/epoll.c: interests in this file, so that release can drop them */
-	struct fasync *fasync;    /* F_SETOWN, O_ASYNC */
+	void *priv;              /* the ops' own */
+	const struct cred *cred; /* the opener's; a reference */
+	struct list epoll_items; /* fs/epoll.c: interests in this file, so that release can drop them */
+	struct fasync *fasync;   /* F_SETOWN, O_ASYNC */
 	void *flock_owner;
 };
 
@@ -103,8 +103,8 @@ static inline void file_put_cleanup(struct file **f)
 
 /* A file without a name: pipes, sockets, eventfds. name as in /proc/PID/fd: "pipe:[%lu]" style if it ends in ':', else "anon_inode:NAME".
  * mode: S_IFIFO, S_IFSOCK or 0. */
-int __must_check anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struct file_ops *ops, void *priv,
-				  int flags, struct file **ret);
+int __must_check anon_file_create(struct ctx *c, const char *name, uint32_t mode, const struct file_ops *ops,
+				  void *priv, int flags, struct file **ret);
 
 /* The checks and the position of read(2)/write(2); pos NULL uses and advances f->pos. */
 ssize_t file_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos);

@@ -108,41 +108,41 @@ struct super_ops {
 };
 
 struct super {
-	struct ref ref;       /* by inodes: memory */
-	struct ref active;    /* by mounts and overlays: super_get(), super_put(); the last takes the tree apart */
+	struct ref ref;    /* by inodes: memory */
+	struct ref active; /* by mounts and overlays: super_get(), super_put(); the last takes the tree apart */
 	const struct super_ops *ops;
-	dev_t dev;            /* st_dev of its inodes; super_create() gives each its own minor */
-	struct dentry *root;  /* a reference; NULL while dying */
+	dev_t dev;           /* st_dev of its inodes; super_create() gives each its own minor */
+	struct dentry *root; /* a reference; NULL while dying */
 	_Atomic bool read_only;
 	void *priv;
 	_Atomic uint64_t next_ino;
-	uint64_t max_name;    /* 255 */
-	bool layer;           /* a layer of an overlay: its inodes' locks are of class L_LAYER */
+	uint64_t max_name; /* 255 */
+	bool layer;        /* a layer of an overlay: its inodes' locks are of class L_LAYER */
 };
 
 struct inode {
 	struct ref ref;
-	struct super *super;               /* a reference, constant */
-	const struct inode_ops *ops;       /* constant */
-	const struct file_ops *file_ops;   /* constant; what open installs by default */
+	struct super *super;             /* a reference, constant */
+	const struct inode_ops *ops;     /* constant */
+	const struct file_ops *file_ops; /* constant; what open installs by default */
 	struct mutex lock;
 	/* Attributes: written under L_INODE, read without it by stat (single words). */
-	uint32_t mode;                     /* the type never changes */
+	uint32_t mode; /* the type never changes */
 	uint32_t uid, gid;
 	uint32_t nlink;
 	uint64_t ino;
 	uint64_t size;
 	dev_t rdev;
 	int64_t atime, mtime, ctime, btime;
-	void *priv;                        /* the file system's own */
-	_Atomic int32_t write_count;       /* open for writing; negative: being executed (ETXTBSY) */
-	struct inode_watch *watches;       /* fs/inotify.c; L_INODE */
-	struct file_lock_ctx *locks;       /* fs/locks.c: POSIX, OFD and flock locks; made on first use */
-	struct pipe *fifo;                 /* fs/pipe.c: an open FIFO's buffer; L_INODE */
-	void *bound;                       /* net/unix: the socket bound to this name */
-	bool linkable;                     /* an O_TMPFILE without O_EXCL: link(2) may give it a name */
-	bool dead;                         /* a removed directory: nothing can be made in it; L_INODE */
-	struct inode *evict_next;          /* inode_put()'s own */
+	void *priv;                  /* the file system's own */
+	_Atomic int32_t write_count; /* open for writing; negative: being executed (ETXTBSY) */
+	struct inode_watch *watches; /* fs/inotify.c; L_INODE */
+	struct file_lock_ctx *locks; /* fs/locks.c: POSIX, OFD and flock locks; made on first use */
+	struct pipe *fifo;           /* fs/pipe.c: an open FIFO's buffer; L_INODE */
+	void *bound;                 /* net/unix: the socket bound to this name */
+	bool linkable;               /* an O_TMPFILE without O_EXCL: link(2) may give it a name */
+	bool dead;                   /* a removed directory: nothing can be made in it; L_INODE */
+	struct inode *evict_next;    /* inode_put()'s own */
 };
 
 /* count 1; ino 0 takes the superblock's next; times are now. NULL: no memory. */

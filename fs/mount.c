@@ -493,7 +493,6 @@ void mnt_ns_sync(struct mnt_ns *ns)
 	}
 }
 
-
 static size_t index_of(const struct mnt_ns *ns, const struct mount *what) REQUIRES(L_MOUNT)
 {
 	struct mount *m;

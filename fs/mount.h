@@ -7,21 +7,21 @@
 
 struct mount {
 	struct ref ref;
-	struct super *super;   /* a reference */
-	struct dentry *root;   /* of this mount: super->root, or below it for a bind mount; a reference */
-	struct mount *parent;  /* NULL for the namespace's root */
-	struct dentry *point;  /* in parent; a reference */
+	struct super *super;  /* a reference */
+	struct dentry *root;  /* of this mount: super->root, or below it for a bind mount; a reference */
+	struct mount *parent; /* NULL for the namespace's root */
+	struct dentry *point; /* in parent; a reference */
 	struct mnt_ns *ns;
-	struct list link;      /* in ns->mounts, in order of mounting */
-	uint64_t flags;        /* MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_NOATIME ... */
+	struct list link; /* in ns->mounts, in order of mounting */
+	uint64_t flags;   /* MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_NOATIME ... */
 	int id;
-	unsigned propagation;  /* MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE */
-	char *source;          /* for /proc/mounts */
+	unsigned propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE */
+	char *source;         /* for /proc/mounts */
 };
 
 struct mnt_ns {
 	struct ref ref;
-	struct list mounts;    /* L_MOUNT */
+	struct list mounts; /* L_MOUNT */
 	struct mount *root;
 };
 

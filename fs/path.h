@@ -8,15 +8,15 @@
 
 /* Flags of path_lookup: */
 enum {
-	LOOKUP_FOLLOW = 1,        /* a final symbolic link */
-	LOOKUP_DIRECTORY = 2,     /* -ENOTDIR unless it is one */
-	LOOKUP_EMPTY = 4,         /* AT_EMPTY_PATH: "" is the start itself */
-	LOOKUP_NO_SYMLINKS = 8,   /* openat2 RESOLVE_* */
+	LOOKUP_FOLLOW = 1,      /* a final symbolic link */
+	LOOKUP_DIRECTORY = 2,   /* -ENOTDIR unless it is one */
+	LOOKUP_EMPTY = 4,       /* AT_EMPTY_PATH: "" is the start itself */
+	LOOKUP_NO_SYMLINKS = 8, /* openat2 RESOLVE_* */
 	LOOKUP_NO_MAGICLINKS = 16,
 	LOOKUP_NO_XDEV = 32,
 	LOOKUP_BENEATH = 64,
 	LOOKUP_IN_ROOT = 128,
-	LOOKUP_CREATE = 256,      /* path_parent(): a trailing slash is an error unless making a directory */
+	LOOKUP_CREATE = 256, /* path_parent(): a trailing slash is an error unless making a directory */
 };
 
 /* Guest strings: PATH_MAX at most, NUL included. kalloc'ed (PATH_MAX), freed with path_name_free(). -EFAULT, -ENAMETOOLONG,

@@ -9,13 +9,13 @@
 
 struct walk {
 	struct ctx *c;
-	unsigned flags;       /* LOOKUP_* */
-	struct path root;     /* references */
-	struct path path;     /* where we are; the parent of `last` at the end */
-	const char *name;     /* what is left of the current string */
+	unsigned flags;          /* LOOKUP_* */
+	struct path root;        /* references */
+	struct path path;        /* where we are; the parent of `last` at the end */
+	const char *name;        /* what is left of the current string */
 	char last[NAME_MAX + 1]; /* "" for the root itself, also "." and ".." */
-	bool slash;           /* a slash stood behind last */
-	bool followed_last;   /* ends at a path (magic link) instead of a name: path is the result */
+	bool slash;              /* a slash stood behind last */
+	bool followed_last;      /* ends at a path (magic link) instead of a name: path is the result */
 	unsigned links, depth, buf_count;
 	const char *rest[WALK_LINKS_MAX];
 	char *bufs[WALK_LINKS_MAX];

@@ -23,8 +23,8 @@ static int path_of_fd(struct ctx *c, int fd, struct path *ret)
 
 int lookup_user(struct ctx *c, int dirfd, uaddr_t path, int flags, struct path *ret)
 {
-	unsigned lookup = (flags & AT_SYMLINK_NOFOLLOW ? 0u : LOOKUP_FOLLOW) |
-			  (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0u);
+	unsigned lookup =
+	    (flags & AT_SYMLINK_NOFOLLOW ? 0u : LOOKUP_FOLLOW) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0u);
 	PATH_NAME name = NULL;
 	int err;
 

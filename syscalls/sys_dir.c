@@ -150,8 +150,8 @@ sysret_t sys_symlink(struct task *t, uaddr_t target, uaddr_t path)
 
 sysret_t sys_linkat(struct task *t, int olddirfd, uaddr_t oldpath, int newdirfd, uaddr_t newpath, int flags)
 {
-	unsigned lookup = (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0u) |
-			  (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0u);
+	unsigned lookup =
+	    (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0u) | (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0u);
 	PATH_NAME from = NULL;
 	PATH_NAME to = NULL;
 	int err;

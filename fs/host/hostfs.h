@@ -13,51 +13,51 @@
 
 struct host_super {
 	bool shared;
-	struct mutex lock;       /* L_CACHE: devs */
+	struct mutex lock; /* L_CACHE: devs */
 	unsigned dev_count;
 	struct {
 		uint64_t host, guest;
 	} devs[HOST_DEVS];
-	int fs_fd;               /* for statfs and syncfs: the root, O_PATH if it cannot be read */
+	int fs_fd; /* for statfs and syncfs: the root, O_PATH if it cannot be read */
 };
 
 /* A name of an inode. */
 struct host_name {
-	struct host_name *next;  /* further names of the same inode */
-	struct inode *parent;    /* a reference */
-	char *name;              /* kalloc'ed string */
+	struct host_name *next; /* further names of the same inode */
+	struct inode *parent;   /* a reference */
+	char *name;             /* kalloc'ed string */
 };
 
 /* An inode's place on the host. Under host_lock but for what says otherwise. */
 struct host_node {
-	struct inode *inode;     /* constant */
-	uint64_t host_dev;       /* constant, with host_ino: the identity */
+	struct inode *inode; /* constant */
+	uint64_t host_dev;   /* constant, with host_ino: the identity */
 	uint64_t host_ino;
 	int64_t host_btime;
 	struct host_node *hash_next;
-	struct inode *parent;    /* a reference; NULL: the root, or only reachable by fd */
-	char *name;              /* in parent; kalloc'ed string */
+	struct inode *parent;     /* a reference; NULL: the root, or only reachable by fd */
+	char *name;               /* in parent; kalloc'ed string */
 	struct host_name *others; /* hard links that were looked up too */
-	int fd;                  /* O_PATH, or readable for a directory; -1: none */
-	bool fd_readable;        /* fd was opened for reading */
-	bool fd_claimed;         /* an open description reads the directory through it */
-	unsigned fd_users;       /* it may not be closed now */
-	struct list lru;         /* directories whose fd is open and unused */
-	struct list opens;       /* host_file.link: open descriptions with real fds */
-	int stash_fd;            /* made by create, for the open that follows; -1 */
-	bool dirty;              /* attributes must be asked for (atomic): we or others change the file */
-	uint64_t blocks;         /* as attributes: unlocked */
+	int fd;                   /* O_PATH, or readable for a directory; -1: none */
+	bool fd_readable;         /* fd was opened for reading */
+	bool fd_claimed;          /* an open description reads the directory through it */
+	unsigned fd_users;        /* it may not be closed now */
+	struct list lru;          /* directories whose fd is open and unused */
+	struct list opens;        /* host_file.link: open descriptions with real fds */
+	int stash_fd;             /* made by create, for the open that follows; -1 */
+	bool dirty;               /* attributes must be asked for (atomic): we or others change the file */
+	uint64_t blocks;          /* as attributes: unlocked */
 	uint32_t blksize;
 	dev_t dev;
 };
 
 struct host_file {
-	struct list link;        /* in node->opens, host_lock */
+	struct list link; /* in node->opens, host_lock */
 	int fd;
-	bool claimed;            /* fd is the node's */
-	char *buf;               /* directories: what getdents64 gave; L_POS of the file */
+	bool claimed; /* fd is the node's */
+	char *buf;    /* directories: what getdents64 gave; L_POS of the file */
 	size_t len, at;
-	off_t next;              /* the offset of buf[at] */
+	off_t next; /* the offset of buf[at] */
 };
 
 extern struct mutex host_lock; /* L_CACHE */

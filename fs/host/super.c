@@ -37,8 +37,7 @@ static size_t lru_count;
 
 static int open_beneath(int dirfd, const char *path, int flags)
 {
-	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
-			       .resolve = RESOLVE_FLAGS};
+	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW), .resolve = RESOLVE_FLAGS};
 	int fd;
 
 	if (!(flags & O_PATH))

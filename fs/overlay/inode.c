@@ -94,7 +94,7 @@ static int ovl_lookup(struct ctx *c, struct inode *dir, struct dentry *d)
 /* Makes room for a new name in the upper layer: the directory is there, a whiteout is not. 1: lower layers have that name. */
 static int prepare_name(struct ctx *c, struct inode *dir, const char *name)
 {
-	struct inode *old;
+	struct inode *old = NULL;
 	int err = ovl_copy_up(c, dir, false);
 
 	if (!err)
@@ -373,8 +373,8 @@ static void move_parent(struct inode *i, struct inode *newdir)
 	inode_put(old);
 }
 
-static int ovl_rename(struct ctx *c, struct inode *olddir, struct dentry *from, struct inode *newdir,
-		      struct dentry *to, unsigned flags)
+static int ovl_rename(struct ctx *c, struct inode *olddir, struct dentry *from, struct inode *newdir, struct dentry *to,
+		      unsigned flags)
 {
 	bool exchange = flags & RENAME_EXCHANGE;
 	int covered, err;

@@ -8,26 +8,26 @@
 #define OVL_LAYERS_MAX 64
 
 struct ovl_super {
-	struct mutex lock;           /* L_CACHE: the tables */
-	struct super *upper;         /* active reference, or NULL */
-	struct mnt_ns *upper_ns;     /* private mounts of the layers, for their open files */
+	struct mutex lock;       /* L_CACHE: the tables */
+	struct super *upper;     /* active reference, or NULL */
+	struct mnt_ns *upper_ns; /* private mounts of the layers, for their open files */
 	size_t lower_count;
 	struct super *lowers[OVL_LAYERS_MAX];
 	struct mnt_ns *lower_ns[OVL_LAYERS_MAX];
-	bool upper_is_host;          /* whiteouts by attribute; no O_PATH-free pinning of renamed directories */
+	bool upper_is_host; /* whiteouts by attribute; no O_PATH-free pinning of renamed directories */
 	struct ovl_node **by_upper, **by_lower;
-	struct list pinned;          /* ovl_node.pin_link: nodes with a reference of our own */
+	struct list pinned; /* ovl_node.pin_link: nodes with a reference of our own */
 };
 
 #define OVL_BUCKETS 1024
 
 struct ovl_node {
-	struct inode *inode;         /* back */
-	struct inode *upper;         /* a reference; NULL until copied up; set once under copyup, read with acquire */
-	struct inode **lowers;       /* references; files have one at most; constant */
+	struct inode *inode;   /* back */
+	struct inode *upper;   /* a reference; NULL until copied up; set once under copyup, read with acquire */
+	struct inode **lowers; /* references; files have one at most; constant */
 	size_t lower_count;
-	struct mutex copyup;         /* L_COPYUP */
-	struct inode *parent;        /* a reference: where to copy up to; constant while there is no upper */
+	struct mutex copyup;  /* L_COPYUP */
+	struct inode *parent; /* a reference: where to copy up to; constant while there is no upper */
 	char *name;
 	struct ovl_node *upper_next, *lower_next; /* in the tables */
 	bool in_upper, in_lower;
@@ -39,9 +39,9 @@ struct ovl_node {
 
 /* An open file's real ones. */
 struct ovl_file {
-	struct file *lower;          /* opened before the copy-up */
-	struct file *upper;          /* set once under the node's copyup lock */
-	struct ovl_dirent *list;     /* merged directories: names at the last rewind */
+	struct file *lower;      /* opened before the copy-up */
+	struct file *upper;      /* set once under the node's copyup lock */
+	struct ovl_dirent *list; /* merged directories: names at the last rewind */
 	size_t list_count, list_cap;
 	bool merged;
 };

@@ -19,7 +19,7 @@ struct ovl_dirent {
 	uint64_t ino;
 	uint32_t hash;
 	uint8_t type;
-	bool hidden;      /* a whiteout: only there to hide lower ones */
+	bool hidden; /* a whiteout: only there to hide lower ones */
 	uint16_t len;
 	char *name;
 };
@@ -70,11 +70,11 @@ static void ovl_dir_release(struct file *f)
 struct ovl_sink {
 	struct dir_sink sink;
 	struct ctx *c;
-	struct inode *dir;        /* the overlay's */
-	struct inode *real;       /* the layer's directory being read */
-	struct dir_sink *out;     /* pass-through: the caller's */
-	struct ovl_file *of;      /* merging: where to */
-	uint32_t *index;          /* merging: hash of names to list places + 1 */
+	struct inode *dir;    /* the overlay's */
+	struct inode *real;   /* the layer's directory being read */
+	struct dir_sink *out; /* pass-through: the caller's */
+	struct ovl_file *of;  /* merging: where to */
+	uint32_t *index;      /* merging: hash of names to list places + 1 */
 	size_t index_size;
 	int err;
 };

@@ -329,8 +329,8 @@ static void replace_target(struct inode *newdir, struct tmp_entry *b, struct ino
 	inode_put(old);
 }
 
-static int tmp_rename(struct ctx *c, struct inode *olddir, struct dentry *from, struct inode *newdir,
-		      struct dentry *to, unsigned flags)
+static int tmp_rename(struct ctx *c, struct inode *olddir, struct dentry *from, struct inode *newdir, struct dentry *to,
+		      unsigned flags)
 {
 	struct tmp_entry *a, *b;
 	struct inode *whiteout = NULL;
@@ -401,8 +401,7 @@ static int tmp_iterate(struct ctx *c __unused, struct file *f, struct dir_sink *
 
 			if (!e)
 				continue;
-			if (!s->emit(s, e->name, e->len, e->inode->ino, IFTODT(e->inode->mode),
-				     (off_t)e->cookie + 1))
+			if (!s->emit(s, e->name, e->len, e->inode->ino, IFTODT(e->inode->mode), (off_t)e->cookie + 1))
 				break;
 			*pos = (off_t)e->cookie + 1;
 		}

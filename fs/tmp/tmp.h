@@ -12,9 +12,9 @@ struct tmp_super {
 
 /* A name in a directory. */
 struct tmp_entry {
-	struct inode *inode;     /* a reference */
-	struct tmp_entry *next;  /* in its bucket */
-	uint64_t cookie;         /* its position for readdir: larger for younger names */
+	struct inode *inode;    /* a reference */
+	struct tmp_entry *next; /* in its bucket */
+	uint64_t cookie;        /* its position for readdir: larger for younger names */
 	uint32_t hash;
 	uint32_t len;
 	char name[];
@@ -28,24 +28,24 @@ struct tmp_dir {
 	size_t order_len, order_cap;
 	size_t count;
 	uint64_t next_cookie;
-	struct inode *parent;    /* not a reference: a directory is in its parent, or dead */
+	struct inode *parent; /* not a reference: a directory is in its parent, or dead */
 };
 
 struct tmp_data {
-	char *mem;               /* small files; kalloc'ed, mem_cap bytes, zero behind the size */
+	char *mem; /* small files; kalloc'ed, mem_cap bytes, zero behind the size */
 	size_t mem_cap;
-	int fd;                  /* the file's host file (below) once it has one, else -1 */
-	int fd_ro;               /* the same, read-only: made on first use */
-	uint64_t host_name;      /* its name in hostio_memory_dir; 0: it has none */
-	bool sparse;             /* has holes: pages are counted by the host */
+	int fd;             /* the file's host file (below) once it has one, else -1 */
+	int fd_ro;          /* the same, read-only: made on first use */
+	uint64_t host_name; /* its name in hostio_memory_dir; 0: it has none */
+	bool sparse;        /* has holes: pages are counted by the host */
 	unsigned seals;
-	uint64_t pages;          /* charged to the superblock */
+	uint64_t pages; /* charged to the superblock */
 };
 
 struct tmp_xattr {
 	struct tmp_xattr *next;
 	size_t name_len, size;
-	char data[];             /* name, NUL, value */
+	char data[]; /* name, NUL, value */
 };
 
 struct tmp_node {
