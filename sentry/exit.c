@@ -153,7 +153,7 @@ static void exit_group_locked(struct task *t) REQUIRES(L_PIDTREE)
 	struct thread_group *tg = t->tg;
 
 	if (!tg->group_exit)
-		tg->exit_code = tg->leader->exit_code;
+		tg->exit_code = t->exit_code; /* the last one's, as Linux has it since 5.17 */
 	tg->zombie = true;
 	if (!tg->parent) {
 		exit_init(tg);
