@@ -117,8 +117,9 @@ static int pseudo_lookup(struct ctx *c, struct inode *dir, struct dentry *d)
 	struct inode *i;
 	int err = find_child(c, pseudo_inode_ref(dir), d->name, &r);
 
+	/* As in Linux's proc: a name that is not there is an error even for who would create it. */
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err;
 	i = pseudo_inode_create(dir->super, &r, pseudo_of(dir));
 	if (!i)
 		return -ENOMEM;
@@ -161,7 +162,7 @@ static int pseudo_permission(struct ctx *c, struct inode *i, int mask)
 static int pseudo_setattr(struct ctx *c __unused, struct inode *i __unused, unsigned valid, const struct attr *a)
 {
 	/* O_TRUNC on a writable file is what `echo 1 > /proc/...` does: nothing to do. */
-	return valid == ATTR_SIZE && a->size == 0 ? 0 : -EPERM;
+	return (valid & (ATTR_MODE | ATTR_UID | ATTR_GID)) || a->size ? -EPERM : 0;
 }
 
 static int pseudo_readlink(struct ctx *c, struct inode *i, char **ret_target)
@@ -250,7 +251,6 @@ static int pseudo_iterate(struct ctx *c, struct file *f, struct dir_sink *s, off
 static int pseudo_open(struct ctx *c, struct inode *i, struct file *f)
 {
 	const struct pseudo_node *n = pseudo_inode_ref(i)->node;
-	int acc = f->flags & O_ACCMODE;
 	int err = n->access ? n->access(c, pseudo_inode_ref(i)) : 0;
 
 	if (err)
@@ -258,8 +258,6 @@ static int pseudo_open(struct ctx *c, struct inode *i, struct file *f)
 	f->ops = i->file_ops;
 	if (n->fops)
 		return 0;
-	if ((acc != O_RDONLY && !n->store) || (acc != O_WRONLY && !n->show))
-		return -EACCES;
 	f->priv = slab_alloc(&pseudo_open_slab);
 	return f->priv ? 0 : -ENOMEM;
 }
@@ -304,6 +302,8 @@ static ssize_t pseudo_read(struct ctx *c, struct file *f, struct iobuf *b, off_t
 	struct pseudo_open *o = f->priv;
 	ssize_t n = 0;
 
+	if (!pseudo_inode_ref(f->inode)->node->show)
+		return -EINVAL;
 	if (*pos == 0 || !o->filled)
 		n = pseudo_fill(c, f, o);
 	if (n)
@@ -325,7 +325,7 @@ static ssize_t pseudo_write(struct ctx *c, struct file *f, struct iobuf *b, off_
 	ssize_t n;
 	int err;
 
-	if (size >= sizeof(text))
+	if (!r->node->store || size >= sizeof(text))
 		return -EINVAL;
 	n = iobuf_get(b, text, size);
 	if (n < 0)

@@ -18,7 +18,7 @@ chmod 4750 z; stat -c '%a' z; touch -d '2001-02-03 04:05:06 UTC' z; stat -c %Y z
 test -f z -a ! -d z; echo $?; [ n -nt z ]; echo $?; expr 3 + 4; factor 91; seq -s+ 5 | tee sum; cat sum
 du -s --apparent-size -b a | cut -f1 >/dev/null; df . > /dev/null && echo df; id -u | grep -c '^[0-9]*$'
 env -i A=1 env; printenv HOME >/dev/null && echo home; nice -n 5 nice; nohup true; echo $?
-tar cf t.tar a n && tar tf t.tar && mkdir x && tar xf t.tar -C x && diff -r a x/a && echo tar
+tar cf t.tar a n && tar tf t.tar | sort && mkdir x && tar xf t.tar -C x && diff -r a x/a && echo tar
 gzip -k n && gunzip -c n.gz | cmp - n && echo gzip; xz -k n && xz -dc n.xz | cmp - n && echo xz
 grep -c 9 n; grep -E '^(1|2)0$' n; grep -rl 99 . | sort | head -2; sed -n '5,7p' n; sed -i 's/^1$/one/' n; head -1 n
 awk '{ s += $1 } END { print s }' n; xargs -n 40 -P 2 < n | wc -l; bc <<< '2^64' 2>/dev/null || echo nobc
