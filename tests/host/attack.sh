@@ -9,7 +9,7 @@ neighbour=$!
 sleep 1
 others=$(sandboxes)
 for what in state remap code scribble; do
-	box --timeout 50 -- ./attack $what "$PWD/target/planted" >out 2>err
+	box --timeout 120 -- ./attack $what "$PWD/target/planted" >out 2>err
 	got=$?
 	case $got in
 	0 | 132 | 133 | 135 | 136 | 137 | 139 | 159) echo "ok: $what ended with $got: $(tail -1 out)" ;;
