@@ -58,3 +58,5 @@ fuzz:
 	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
 
 .PHONY: unit unit-programs guest guest-programs check bench fuzz fuzz-programs
+
+-include $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d)

@@ -137,6 +137,12 @@ struct platform_ops {
 	 * hostile (rt_sigreturn): -EINVAL if the processor would refuse it. size 0 means the initial state.
 	 */
 	const void *(*cpu_fpstate)(struct cpu *cpu, size_t *ret_size);
+	/*
+	 * May be absent. Writes the image to guest memory (64-byte aligned, a whole image that the caller has just written, with
+	 * zeros in the header) before the cpu resumes, without a copy on the way. Then cpu_set_fpstate() says what it resumes
+	 * with. -EOPNOTSUPP: not now; ask cpu_fpstate(). addr 0 asks whether it would.
+	 */
+	int (*cpu_save_fpstate)(struct cpu *cpu, uint64_t addr);
 	int (*cpu_set_fpstate)(struct cpu *cpu, const void *image, size_t size);
 	/* The size of a full XSAVE image and the XCR0 mask here: for AT_MINSIGSTKSZ and the FP part of signal frames. */
 	size_t (*fpstate_size)(uint64_t *ret_xcr0);

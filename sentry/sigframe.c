@@ -155,10 +155,21 @@ static void fill_legacy(uint8_t *image, uint64_t present)
 		memset(image + 160, 0, 256);
 }
 
+/* The image as far as the platform does not write it: what the kernel says of it. */
+static void fill_fp_marks(uint8_t *image, size_t size)
+{
+	const uint32_t magic2 = MAGIC2;
+	struct fp_sw sw = {.magic1 = MAGIC1, .extended_size = (uint32_t)(size + sizeof(magic2))};
+
+	platform->fpstate_size(&sw.xfeatures);
+	sw.xstate_size = (uint32_t)size;
+	memcpy(image + SW_OFFSET, &sw, sizeof(sw));
+	memcpy(image + size, &magic2, sizeof(magic2));
+}
+
 static void fill_fp(struct task *t, uint8_t *image, size_t size)
 {
-	const uint32_t mxcsr = MXCSR_DEFAULT, magic2 = MAGIC2;
-	struct fp_sw sw = {.magic1 = MAGIC1, .extended_size = (uint32_t)(size + sizeof(magic2))};
+	const uint32_t mxcsr = MXCSR_DEFAULT;
 	size_t have = 0;
 	const void *now = platform->cpu_fpstate(t->cpu, &have);
 	uint64_t present;
@@ -171,10 +182,7 @@ static void fill_fp(struct task *t, uint8_t *image, size_t size)
 	fill_legacy(image, present);
 	present |= XSTATE_X87 | XSTATE_SSE;
 	memcpy(image + HEADER_OFFSET, &present, sizeof(present));
-	platform->fpstate_size(&sw.xfeatures);
-	sw.xstate_size = (uint32_t)size;
-	memcpy(image + SW_OFFSET, &sw, sizeof(sw));
-	memcpy(image + size, &magic2, sizeof(magic2));
+	fill_fp_marks(image, size);
 }
 
 static void fill_mcontext(struct k_sigcontext *m, const struct task *t, const struct k_user_regs *r, k_sigset_t oldmask,
@@ -237,13 +245,19 @@ static bool build_and_write(struct task *t, const struct layout *l, const siginf
 			    k_sigset_t oldmask)
 {
 	uint8_t *buf = kalloc(l->size);
+	bool direct = platform->cpu_save_fpstate && platform->cpu_save_fpstate(t->cpu, 0) == 0;
 	bool ok;
 
 	if (!buf)
 		return false;
 	fill_frame((struct rt_frame *)buf, t, l, info, sa, oldmask);
-	fill_fp(t, buf + (l->fp - l->frame), l->fp_size);
+	if (direct)
+		fill_fp_marks(buf + (l->fp - l->frame), l->fp_size);
+	else
+		fill_fp(t, buf + (l->fp - l->frame), l->fp_size);
 	ok = write_frame(t, l->frame, buf, l->size);
+	if (ok && direct)
+		ok = platform->cpu_save_fpstate(t->cpu, l->fp) == 0;
 	kfree(buf, l->size);
 	return ok;
 }
@@ -303,7 +317,11 @@ static int restore_image(struct task *t, uint8_t *image, size_t size, size_t max
 	return platform->cpu_set_fpstate(t->cpu, image, used) ? -EFAULT : 0;
 }
 
-static int restore_fp(struct task *t, uint64_t addr)
+/* What a frame of ours has from its ucontext to the end, at most: read in one go. */
+#define RETURN_EXTRA (sizeof(struct k_ucontext) + sizeof(siginfo_t) + FRAME_ALIGN + XSAVE_ALIGN)
+
+/* `have` bytes of the guest's memory at `base`: the image is among them, or is read for itself. */
+static int restore_fp(struct task *t, uint64_t addr, uint64_t base, uint8_t *have_buf, size_t have)
 {
 	size_t max = platform->fpstate_size(NULL);
 	size_t want = max + sizeof(uint32_t);
@@ -315,6 +333,8 @@ static int restore_fp(struct task *t, uint64_t addr)
 		return platform->cpu_set_fpstate(t->cpu, NULL, 0) ? -EFAULT : 0;
 	if (addr % XSAVE_ALIGN)
 		return -EFAULT;
+	if (addr >= base && have >= want && addr - base <= have - want)
+		return restore_image(t, have_buf + (addr - base), want, max);
 	image = kalloc(want);
 	if (!image)
 		return -EFAULT;
@@ -336,18 +356,30 @@ static void restore_regs(struct k_user_regs *r, const struct k_sigcontext *m)
 	r->orig_rax = UINT64_MAX;
 }
 
-int sigframe_return(struct task *t)
+static int return_with(struct task *t, uint8_t *buf, size_t size)
 {
 	struct k_user_regs *regs = platform->cpu_regs(t->cpu);
 	struct k_ucontext uc;
-
 	/* The restorer's address has been popped by the handler's return. */
-	if (copy_in(&t->ctx, &uc, UADDR(regs->rsp), sizeof(uc)))
+	ssize_t n = t->ctx.uaccess->read(&t->ctx, buf, UADDR(regs->rsp), size);
+
+	if (n < (ssize_t)sizeof(uc))
 		return -EFAULT;
+	memcpy(&uc, buf, sizeof(uc));
 	signal_set_blocked(t, uc.sigmask);
 	(void)altstack_set(t, &uc.stack, regs->rsp, K_MINSIGSTKSZ);
-	if (restore_fp(t, uc.mcontext.fpstate))
+	if (restore_fp(t, uc.mcontext.fpstate, regs->rsp, buf, (size_t)n))
 		return -EFAULT;
 	restore_regs(regs, &uc.mcontext);
 	return 0;
+}
+
+int sigframe_return(struct task *t)
+{
+	size_t size = RETURN_EXTRA + platform->fpstate_size(NULL) + sizeof(uint32_t);
+	uint8_t *buf = kalloc(size);
+	int err = buf ? return_with(t, buf, size) : -EFAULT;
+
+	kfree(buf, size);
+	return err;
 }

@@ -115,6 +115,22 @@ const void *trap_fpstate(struct cpu *cpu, size_t *ret_size)
 	return c->fpstate ? cpu_thr(c) + c->fpstate : NULL;
 }
 
+/* By the stub itself, on its way back: the registers still hold it. A guest that unmaps the place meanwhile harms itself only. */
+int trap_save_fpstate(struct cpu *cpu, uint64_t addr)
+{
+	struct trap_cpu *c = to_trap(cpu);
+
+	if (!c->fp_live || c->fpstate || c->queued + 4 > CMD_MAX)
+		return -EOPNOTSUPP;
+	if (!addr)
+		return 0;
+	if (addr % 64 || addr < GUEST_MIN || addr >= GUEST_END - image_size)
+		return -EINVAL;
+	list_add(c, CMD_XSAVE, (uint64_t[6]){addr}, CMD_MAY_FAIL);
+	list_touch(c, addr, image_size);
+	return 0;
+}
+
 int trap_set_fpstate(struct cpu *cpu, const void *image, size_t size)
 {
 	struct trap_cpu *c = to_trap(cpu);

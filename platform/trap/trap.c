@@ -108,6 +108,7 @@ const struct platform_ops platform_trap = {
     .aspace_kill = trap_aspace_kill,
     .cpu_regs = trap_regs,
     .cpu_fpstate = trap_fpstate,
+    .cpu_save_fpstate = trap_save_fpstate,
     .cpu_set_fpstate = trap_set_fpstate,
     .fpstate_size = fp_size,
     .aspace_map = trap_map,

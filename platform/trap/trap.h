@@ -128,6 +128,7 @@ uint64_t fp_mask(void);
 /* An image of the initial state, as far as MXCSR and the header go: 576 bytes. */
 void fp_initial(void *image);
 const void *trap_fpstate(struct cpu *cpu, size_t *ret_size);
+int trap_save_fpstate(struct cpu *cpu, uint64_t addr);
 int trap_set_fpstate(struct cpu *cpu, const void *image, size_t size);
 
 /* frame.c: signal frames in the thread area. */
