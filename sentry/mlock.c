@@ -22,19 +22,23 @@ static int populate_advice(const struct vma *v)
 	return v->prot ? MADV_POPULATE_READ : 0;
 }
 
-void mm_populate(struct mm *mm, struct cpu *cpu, uint64_t addr, uint64_t size)
+int mm_populate(struct mm *mm, struct cpu *cpu, uint64_t addr, uint64_t size)
 {
 	uint64_t end = addr + size;
+	int err = 0;
 
 	mm_lock(mm);
-	for (const struct vma *v = vma_intersects(&mm->vmas, addr, end); v && v->start < end; v = v->next) {
+	for (const struct vma *v = vma_intersects(&mm->vmas, addr, end); v && v->start < end && !err; v = v->next) {
 		uint64_t from = MAX(v->start, addr);
 		int advice = populate_advice(v);
 
-		if (advice && platform->aspace_advise(cpu, from, MIN(v->end, end) - from, advice))
-			break;
+		if (!advice || platform->aspace_advise(cpu, from, MIN(v->end, end) - from, advice))
+			err = -ENOMEM;
 	}
+	if (!err && platform->cpu_sync(cpu))
+		err = -ENOMEM;
 	mm_unlock(mm);
+	return err;
 }
 
 static bool may_lock_any(struct ctx *c)
@@ -102,7 +106,7 @@ int mm_mlock(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t addr, size_
 		err = lock_range(mm, start, start + length, true, flags & MLOCK_ONFAULT);
 	mm_unlock(mm);
 	if (!err && !(flags & MLOCK_ONFAULT))
-		mm_populate(mm, cpu, start, length);
+		err = mm_populate(mm, cpu, start, length);
 	return err;
 }
 
@@ -152,6 +156,6 @@ int mm_mlockall(struct mm *mm, struct ctx *c, struct cpu *cpu, int flags)
 		lock_all(mm, current, onfault);
 	mm_unlock(mm);
 	if (current && !onfault)
-		mm_populate(mm, cpu, GUEST_MIN, GUEST_END - GUEST_MIN);
+		(void)mm_populate(mm, cpu, GUEST_MIN, GUEST_END - GUEST_MIN);
 	return 0;
 }

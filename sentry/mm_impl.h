@@ -50,5 +50,8 @@ sysret_t mm_find_free(struct mm *mm, uint64_t addr, uint64_t size, int flags, bo
 int mm_host_map(struct cpu *cpu, const struct vma *v, uint64_t addr, uint64_t size);
 /* Executes what is queued if the change was large; 0 or the error. */
 int mm_settle(struct mm *mm, struct cpu *cpu, uint64_t size) REQUIRES(L_MM);
-/* Faults the range in, as mlock and MAP_POPULATE do; failures do not matter. */
-void mm_populate(struct mm *mm, struct cpu *cpu, uint64_t addr, uint64_t size);
+/*
+ * Faults the range in, as mlock and MAP_POPULATE do. -ENOMEM: some page cannot be; for mmap that does not matter. Only what is
+ * mapped when its turn comes.
+ */
+int mm_populate(struct mm *mm, struct cpu *cpu, uint64_t addr, uint64_t size);

@@ -133,7 +133,17 @@ static int check_anonymous(const struct map_request *r)
 	return type == MAP_PRIVATE ? 0 : -EINVAL;
 }
 
-/* Everything that can be said without the lock. */
+static bool is_mapped(struct mm *mm, uint64_t addr, uint64_t size)
+{
+	bool mapped;
+
+	mm_lock(mm);
+	mapped = vma_intersects(&mm->vmas, addr, addr + size);
+	mm_unlock(mm);
+	return mapped;
+}
+
+/* Everything that can be said before the file is asked; what others may still change is looked at again under the lock. */
 static int check_request(struct map_request *r)
 {
 	uint64_t size = PAGE_UP(r->size);
@@ -155,6 +165,8 @@ static int check_request(struct map_request *r)
 		if (r->addr < GUEST_MIN)
 			return -EPERM;
 	}
+	if ((r->flags & MAP_FIXED_NOREPLACE) && is_mapped(r->mm, r->addr, size))
+		return -EEXIST;
 	if ((r->flags & MAP_LOCKED) && !mm_limit(r->c, RLIMIT_MEMLOCK) &&
 	    !task_capable(ctx_task(r->c), CAP_IPC_LOCK))
 		return -EPERM;
@@ -299,7 +311,7 @@ sysret_t mm_map(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t addr, si
 	ret = map_locked(&r);
 	mm_unlock(mm);
 	if (ret > 0 && wants_populate(&r))
-		mm_populate(mm, cpu, r.addr, r.size);
+		(void)mm_populate(mm, cpu, r.addr, r.size);
 	return ret;
 }
 
@@ -481,7 +493,7 @@ out:
 	brk = mm->brk;
 	mm_unlock(mm);
 	if (grown)
-		mm_populate(mm, cpu, from, grown);
+		(void)mm_populate(mm, cpu, from, grown);
 	return brk;
 }
 

@@ -240,6 +240,6 @@ sysret_t mm_remap(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t old_ad
 	populate = v && (v->flags & MAP_LOCKED) && !(v->advice & VMA_LOCK_ONFAULT) && r.size > r.old_size;
 	mm_unlock(mm);
 	if (populate)
-		mm_populate(mm, cpu, (uint64_t)ret, r.size);
+		(void)mm_populate(mm, cpu, (uint64_t)ret, r.size);
 	return ret;
 }

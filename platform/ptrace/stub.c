@@ -118,6 +118,8 @@ static int filter_rules(scmp_filter_ctx f)
 	err |= ALLOW(mincore, 3, A(0, LT, GUEST_END), A(1, LT, GUEST_END), A(2, EQ, stub.base + STUB_SCRATCH));
 	err |= ALLOW(mremap, 4, A(0, LT, GUEST_END), A(2, LT, GUEST_END), A(3, EQ, MREMAP_MAYMOVE | MREMAP_FIXED),
 		     A(4, LT, GUEST_END));
+	/* In place: it cannot reach beyond what is free there. */
+	err |= ALLOW(mremap, 3, A(0, LT, GUEST_END), A(2, LT, GUEST_END), A(3, EQ, 0));
 	err |= ALLOW(clone, 1, A(0, EQ, STUB_CLONE_THREAD));
 	err |= ALLOW(clone, 1, A(0, EQ, STUB_CLONE_PROCESS));
 	err |= ALLOW(pause, 0);
