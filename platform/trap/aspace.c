@@ -275,10 +275,10 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	cpu_prepare(c);
 	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
 	mother_post(a, M_OP_THREAD, c->slot, NULL);
-	err = like && !patch_fork(from, a) ? -ENOMEM : mother_fork(from, a);
+	err = mother_fork(from, a);
 	if (err)
 		goto out_cpu;
-	err = mother_thread(c, true);
+	err = like && !patch_fork(from, a) ? -ENOMEM : mother_thread(c, true);
 	if (!err && !first_report(c))
 		err = -ESRCH;
 	if (err)

@@ -347,6 +347,11 @@ static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
 		return true;
 	}
 	prepare_resume(c);
+	if (c->list_failed) {
+		c->list_failed = false;
+		fatal(ev, SIGKILL);
+		return true;
+	}
 	if (!enter_guest(c, CPU_ATTACHED, 0)) {
 		ev->kind = CPU_KICK;
 		return true;

@@ -10,7 +10,7 @@
  *	      instruction must not run the jump's middle: the trampoline is placed so that the byte at that address is a
  *	      hlt, whose fault is redirected.
  *
- * The bytes are written by the thread that trapped, with its next resume: its command list makes the page writable,
+ * The bytes are written by the thread that trapped, before it resumes: its command list makes the page writable,
  * stores, and makes it read-only again. With other threads about, the first byte is an int3 meanwhile, with a core
  * serializing barrier between the steps, so that no processor sees half an instruction; SIGTRAP is redirected too.
  *
@@ -35,7 +35,6 @@
 #define GRANULES (AREA_SIZE / GRANULE)
 #define REACH 0x7ff00000l
 #define HLT 0xf4
-#define PATCH_COMMANDS 30
 #define RX (PROT_READ | PROT_EXEC)
 
 enum kind { LOAD, MUSL, NEXT };
@@ -62,6 +61,7 @@ struct hit {
 
 struct patches {
 	unsigned sites, areas; /* published */
+	bool busy;             /* atomic: somebody writes */
 	struct hit hits[64];
 	struct site site[SITES_MAX];
 	struct area area[AREAS_MAX];
@@ -333,11 +333,14 @@ static void build(struct site *s, const uint8_t *code, uint8_t buf[GRANULE])
 	put_rel(buf, n, s->tramp, s->call + 2 + s->moved);
 }
 
-/* Writing. Everything may fail: then the site goes on trapping. */
+/*
+ * Writing: one list that ends at its first failure, so that nothing jumps to a trampoline that is not there as a whole. One writer
+ * at a time in an aspace, because each takes the write permission away again at its end.
+ */
 
 static void add(struct trap_cpu *c, int64_t nr, uint64_t a0, uint64_t a1, uint64_t a2)
 {
-	list_add(c, nr, (uint64_t[6]){a0, a1, a2}, CMD_MAY_FAIL);
+	list_add(c, nr, (uint64_t[6]){a0, a1, a2}, 0);
 }
 
 static void barrier(struct trap_cpu *c)
@@ -362,6 +365,11 @@ static void protect_site(struct trap_cpu *c, const struct site *s, int prot)
 	uint64_t page = PAGE_DOWN(s->start);
 
 	add(c, SYS_mprotect, page, PAGE_UP(s->start + 8) - page, (uint64_t)prot);
+}
+
+static bool is_alone(const struct trap_cpu *c)
+{
+	return __atomic_load_n(&c->cpu.aspace->cpus, __ATOMIC_RELAXED) == 1;
 }
 
 /* bytes[8] replace what is at the site. */
@@ -443,15 +451,38 @@ static void install(struct trap_cpu *c, struct patches *p, uint64_t call, uint32
 	pub = publish(c, p, &s, code, buf);
 	if (!pub && add_area(c, p, call))
 		pub = publish(c, p, &s, code, buf);
-	if (!pub || (c->queued + PATCH_COMMANDS > CMD_MAX && list_run(c)))
+	if (!pub)
 		return;
 	memcpy(jump, s.original, sizeof(jump));
 	jump[0] = 0xe9;
 	put_rel(jump, 1, s.start, s.tramp);
 	write_trampoline(c, &s, buf);
-	write_site(c, &s, jump, __atomic_load_n(&c->cpu.aspace->cpus, __ATOMIC_RELAXED) == 1);
-	if (c->raw_rip == s.call + 2 && s.kind == NEXT)
+	write_site(c, &s, jump, is_alone(c));
+	if (list_run(c) == 0 && c->raw_rip == s.call + 2 && s.kind == NEXT)
 		c->raw_rip = s.tramp + s.back;
+}
+
+static bool lock_writing(struct patches *p)
+{
+	return !__atomic_exchange_n(&p->busy, true, __ATOMIC_ACQUIRE);
+}
+
+static void unlock_writing(struct patches *p)
+{
+	__atomic_store_n(&p->busy, false, __ATOMIC_RELEASE);
+}
+
+/* False: try again at the next trap. What the guest has queued is run first: its failure is not ours. */
+static bool try_install(struct trap_cpu *c, struct patches *p, uint64_t call, uint32_t nr)
+{
+	if (!lock_writing(p))
+		return false;
+	if (list_run(c))
+		c->list_failed = true;
+	else
+		install(c, p, call, nr);
+	unlock_writing(p);
+	return true;
 }
 
 static struct patches *patches_get(struct aspace *a)
@@ -482,12 +513,23 @@ void patch_count(struct trap_cpu *c, uint64_t ret, uint32_t nr)
 	if (__atomic_load_n(&h->ret, __ATOMIC_RELAXED) != ret) { /* the counts are hints: races lose some */
 		__atomic_store_n(&h->ret, ret, __ATOMIC_RELAXED);
 		__atomic_store_n(&h->count, 1, __ATOMIC_RELAXED);
-	} else if (__atomic_add_fetch(&h->count, 1, __ATOMIC_RELAXED) == HOT) {
-		install(c, p, ret - 2, nr);
+	} else if (__atomic_add_fetch(&h->count, 1, __ATOMIC_RELAXED) == HOT && !try_install(c, p, ret - 2, nr)) {
+		__atomic_sub_fetch(&h->count, 1, __ATOMIC_RELAXED);
 	}
 }
 
 /* Forgetting. */
+
+static void restore_site(struct trap_cpu *c, struct patches *p, const struct site *s)
+{
+	if (!lock_writing(p)) /* it goes on jumping: only a stale address in its middle is lost */
+		return;
+	if (list_run(c))
+		c->list_failed = true;
+	write_site(c, s, s->original, is_alone(c));
+	(void)list_run(c);
+	unlock_writing(p);
+}
 
 void patch_forget(struct trap_cpu *c, uint64_t addr, uint64_t size, bool restore)
 {
@@ -500,8 +542,8 @@ void patch_forget(struct trap_cpu *c, uint64_t addr, uint64_t size, bool restore
 
 		if (!s->call || s->start + 8 <= addr || s->start >= addr + size)
 			continue;
-		if (restore && !(c->queued + PATCH_COMMANDS > CMD_MAX && list_run(c)))
-			write_site(c, s, s->original, __atomic_load_n(&c->cpu.aspace->cpus, __ATOMIC_RELAXED) == 1);
+		if (restore)
+			restore_site(c, p, s);
 		__atomic_store_n(&s->call, 0, __ATOMIC_RELEASE);
 	}
 }
@@ -516,6 +558,8 @@ bool patch_fork(struct aspace *from, struct aspace *to)
 		ok = to->patches != NULL;
 		if (ok)
 			memcpy(to->patches, from->patches, sizeof(struct patches));
+		if (ok)
+			to->patches->busy = false;
 	}
 	mutex_unlock(&from->lock, L_ASPACE);
 	return ok;

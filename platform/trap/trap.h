@@ -55,6 +55,7 @@ struct trap_cpu {
 	bool fp_live;                  /* the thread has it in its registers; fpstate is a copy, or 0 */
 	uint64_t trapped;              /* return address of a call that trapped, to be counted; 0 none */
 	uint64_t raw_rip, shown_rip;   /* of the last event: in a trampoline, and what the guest sees */
+	bool list_failed;           /* what the guest had queued failed when it was run early */
 	unsigned queued;               /* commands in the list */
 	uint64_t queued_lo, queued_hi; /* addresses they may touch */
 	int map_fd;                    /* ours, to be handed over with the list; -1 none */
@@ -226,7 +227,7 @@ bool stage_read(const struct trap_cpu *c, void *dst, uint64_t addr, size_t size)
 void stage_drop(struct trap_cpu *c, uint64_t addr, uint64_t size);
 
 /* patch.c: call sites that jump to the stub instead of trapping. */
-/* Counts a trap of call nr that returns to `ret`, and queues the patch of a hot one. The cpu is about to resume. */
+/* Counts a trap of call nr that returns to `ret`, and patches a hot one. The cpu is about to resume. */
 void patch_count(struct trap_cpu *c, uint64_t ret, uint32_t nr);
 /* The address that the guest knows for one in a trampoline. Other addresses are their own. */
 uint64_t patch_show(struct trap_cpu *c, uint64_t rip);
@@ -236,7 +237,8 @@ uint64_t patch_hide(struct trap_cpu *c, uint64_t rip);
 uint64_t patch_redirect(struct trap_cpu *c, int signo, uint64_t rip);
 /* The memory is about to change: its patches are forgotten; if `restore`, the original bytes are put back first. */
 void patch_forget(struct trap_cpu *c, uint64_t addr, uint64_t size, bool restore);
-/* A fork's copy; the child has no other user yet. False: no memory. */
+/* A fork's copy, made after the fork: records of what has not been written are harmless, the reverse is not. The child does not run
+ * yet. False: no memory. */
 bool patch_fork(struct aspace *from, struct aspace *to);
 void patch_free(struct aspace *a);
 /* The number of the call at a patched site by its return address; -1 if there is none. */
