@@ -223,6 +223,7 @@ static void exit_last(struct task *t)
 {
 	struct thread_group *tg = t->tg;
 
+	usage_exit(t);
 	timers_exit(tg);
 	if (session_leader_exit && tg->pgrp && tg->pgrp->session->id == tg->pid)
 		session_leader_exit(t);
@@ -243,7 +244,6 @@ void task_exit(struct task *t)
 	exit_resources(t);
 	task_set_mm(t, NULL);
 	exit_publish(t);
-	usage_exit(t);
 	task_put_cpu(t, NULL);
 	task_put(t);
 }

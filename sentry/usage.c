@@ -126,8 +126,7 @@ void usage_exit(struct task *t)
 
 	mutex_lock(&tg->lock, L_TASK);
 	note_time(tg, t->cpu, &tg->dead_usage);
-	if (tg->task_count == 1)
-		note_rss(t->cpu, &tg->dead_usage);
+	note_rss(t->cpu, &tg->dead_usage);
 	mutex_unlock(&tg->lock, L_TASK);
 }
 
