@@ -14,13 +14,14 @@
 #include <sys/ioctl.h>
 
 #include "fs/fasync.h"
+#include "net/loop.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/restart.h"
 
 #define BUF_DEFAULT 212992
 
-static const struct net_family *const families[] = {&unix_family};
+static const struct net_family *const families[] = {&unix_family, &loop_family4, &loop_family6};
 static const struct file_ops socket_file_ops;
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)

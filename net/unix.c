@@ -44,6 +44,24 @@ static const struct proto_ops *ops_of(int type)
 	return type == SOCK_DGRAM ? &dgram_ops : &seqpacket_ops;
 }
 
+void unix_sock_init(struct unix_sock *u, const struct proto_ops *ops, int family, int type)
+{
+	socket_init(&u->s, ops, family, type, 0);
+	list_init(&u->queue);
+	list_init(&u->gc_link);
+	wait_queue_init(&u->peer_wait);
+	wait_entry_init(&u->relay, relay_wake, u, 0);
+	u->backlog = DGRAM_BACKLOG;
+}
+
+void unix_sock_fini(struct unix_sock *u)
+{
+	BUG_ON(!list_empty(&u->queue));
+	unix_addr_put(u->addr);
+	path_put(&u->path);
+	socket_fini(&u->s);
+}
+
 static struct unix_sock *unix_alloc(int type)
 {
 	struct unix_sock *u = NULL;
@@ -54,12 +72,7 @@ static struct unix_sock *unix_alloc(int type)
 		__atomic_sub_fetch((int *)&socket_count, 1, __ATOMIC_RELAXED);
 		return NULL;
 	}
-	socket_init(&u->s, ops_of(type), AF_UNIX, type, 0);
-	list_init(&u->queue);
-	list_init(&u->gc_link);
-	wait_queue_init(&u->peer_wait);
-	wait_entry_init(&u->relay, relay_wake, u, 0);
-	u->backlog = DGRAM_BACKLOG;
+	unix_sock_init(u, ops_of(type), AF_UNIX, type);
 	return u;
 }
 
@@ -84,10 +97,7 @@ static void unix_destroy(struct socket *s)
 {
 	struct unix_sock *u = unix_of(s);
 
-	BUG_ON(!list_empty(&u->queue));
-	unix_addr_put(u->addr);
-	path_put(&u->path);
-	socket_fini(s);
+	unix_sock_fini(u);
 	slab_free(&unix_slab, u);
 	__atomic_sub_fetch((int *)&socket_count, 1, __ATOMIC_RELAXED);
 }
@@ -112,7 +122,8 @@ static bool connection_based(const struct unix_sock *u)
 static void tell_peer(struct unix_sock *peer, bool unread)
 {
 	mutex_lock(&peer->s.lock, L_SOCK);
-	peer->shutdown = UNIX_SHUTDOWN_BOTH;
+	/* The end of a TCP connection is told one way only, unless it is a reset. */
+	peer->shutdown |= peer->s.family == AF_UNIX || unread ? UNIX_SHUTDOWN_BOTH : UNIX_RCV_SHUTDOWN;
 	if (unread)
 		socket_set_error(&peer->s, ECONNRESET);
 	mutex_unlock(&peer->s.lock, L_SOCK);
@@ -181,7 +192,7 @@ void unix_close(struct unix_sock *u)
 	u->path = (struct path){NULL, NULL};
 }
 
-static void unix_release(struct socket *s)
+void unix_release(struct socket *s)
 {
 	unix_close(unix_of(s));
 	unix_gc_closed();
@@ -398,7 +409,7 @@ static int unix_socketpair(struct ctx *c, struct socket *sa, struct socket *sb)
 
 /* ---- accepting ---- */
 
-static int unix_accept(struct ctx *c, struct socket *s, int flags, struct socket **ret)
+int unix_accept(struct ctx *c, struct socket *s, int flags, struct socket **ret)
 {
 	struct unix_sock *u = unix_of(s);
 	int64_t deadline = socket_deadline(s->rcvtimeo, flags & O_NONBLOCK);
@@ -425,7 +436,7 @@ static int unix_accept(struct ctx *c, struct socket *s, int flags, struct socket
 
 /* ---- shutdown, poll, ioctl ---- */
 
-static int unix_shutdown(struct ctx *c __unused, struct socket *s, int how)
+int unix_shutdown(struct ctx *c __unused, struct socket *s, int how)
 {
 	struct unix_sock *u = unix_of(s);
 	uint8_t mode = (uint8_t)(how + 1), peer_mode = 0;
@@ -451,7 +462,7 @@ static int unix_shutdown(struct ctx *c __unused, struct socket *s, int how)
 	return 0;
 }
 
-static uint32_t unix_poll(struct socket *s, struct poll_table *p)
+uint32_t unix_poll(struct socket *s, struct poll_table *p)
 {
 	struct unix_sock *u = unix_of(s);
 	uint32_t bits = 0;
@@ -514,7 +525,7 @@ static int unread_bytes(struct unix_sock *u)
 	return m ? (int)m->size : 0;
 }
 
-static long unix_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg)
+long unix_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg)
 {
 	struct unix_sock *u = unix_of(s);
 	int value;

@@ -50,6 +50,7 @@ struct unix_msg {
 	struct list link;
 	struct unix_sock *from;   /* a reference: whom it is charged to, whose name recvfrom tells */
 	struct unix_sock *embryo; /* in a listener's queue: the connection, a reference; no data */
+	struct unix_addr *source; /* what recvfrom tells instead of the sender's name; a reference or NULL */
 	struct scm scm;
 	size_t size, off; /* off: read already, streams */
 	size_t charge;
@@ -90,6 +91,8 @@ int unix_autobind(struct unix_sock *u);
 int __must_check unix_find(struct ctx *c, const struct sockaddr *addr, size_t len, int type, struct unix_sock **ret);
 /* Takes the name off the table; the socket is closing. */
 void unix_unname(struct unix_sock *u);
+/* A copy of len bytes, at most sizeof(struct sockaddr_un); NULL: no memory. */
+struct unix_addr *unix_addr_create(const void *addr, size_t len);
 struct unix_addr *unix_addr_get(struct unix_addr *a);
 void unix_addr_put(struct unix_addr *a);
 int unix_getname(struct socket *s, bool peer, struct sockaddr_storage *ret);
@@ -103,6 +106,9 @@ ssize_t unix_seqpacket_send(struct ctx *c, struct socket *s, struct net_msg *m);
 ssize_t unix_seqpacket_recv(struct ctx *c, struct socket *s, struct net_msg *m);
 /* A message with room for size bytes, charged to `from`; NULL: no memory. */
 struct unix_msg *unix_msg_create(struct unix_sock *from, size_t size);
+/* A message with the next size bytes of b, after waiting for room in SO_SNDBUF. -EAGAIN, -EPIPE (shut down), -EFAULT, -ENOBUFS. */
+int __must_check unix_msg_fill(struct ctx *c, struct unix_sock *u, struct iobuf *b, size_t size, int64_t deadline,
+			       struct unix_msg **ret);
 /* Frees a message that is on no queue, with the descriptors in it and its charge. No lock held. */
 void unix_msg_free(struct unix_msg *m);
 void unix_msg_free_list(struct list *l);
@@ -120,7 +126,16 @@ static inline bool unix_writable(struct unix_sock *u)
 	return u->state != UNIX_LISTENING && u->sent * 4 <= u->s.sndbuf;
 }
 
-/* unix.c: u leaves its peer, which it had as a datagram destination. */
+/* unix.c. What the loopback family (loop.c) is made of, too: connections are pairs of sockets there as well. */
+void unix_sock_init(struct unix_sock *u, const struct proto_ops *ops, int family, int type);
+/* By ops->destroy, before the memory is freed. */
+void unix_sock_fini(struct unix_sock *u);
+int unix_accept(struct ctx *c, struct socket *s, int flags, struct socket **ret);
+int unix_shutdown(struct ctx *c, struct socket *s, int how);
+uint32_t unix_poll(struct socket *s, struct poll_table *p);
+long unix_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg);
+void unix_release(struct socket *s);
+/* u leaves its peer, which it had as a datagram destination. */
 void unix_dgram_disconnected(struct unix_sock *u, struct unix_sock *old_peer);
 /* Ends u's connections: what closing does. */
 void unix_close(struct unix_sock *u);

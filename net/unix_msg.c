@@ -56,6 +56,7 @@ void unix_msg_free(struct unix_msg *m)
 	if (m->scm.file_count)
 		unix_scm_detach(&m->scm);
 	scm_drop(&m->scm);
+	unix_addr_put(m->source);
 	unix_put(m->embryo);
 	kfree(m, sizeof(*m) + m->size);
 }
@@ -134,9 +135,8 @@ static int wait_for_sndbuf(struct ctx *c, struct unix_sock *u, int64_t deadline)
 	return err;
 }
 
-/* A message with `size` bytes from the guest, after waiting for room. */
-static int msg_fill(struct ctx *c, struct unix_sock *u, struct iobuf *b, size_t size, int64_t deadline,
-		    struct unix_msg **ret)
+int unix_msg_fill(struct ctx *c, struct unix_sock *u, struct iobuf *b, size_t size, int64_t deadline,
+		  struct unix_msg **ret)
 {
 	int err = wait_for_sndbuf(c, u, deadline);
 	struct unix_msg *m;
@@ -180,10 +180,10 @@ static int stream_push(struct unix_sock *peer, struct unix_msg *m)
 	else
 		unix_enqueue(peer, m);
 	mutex_unlock(&peer->s.lock, L_SOCK);
-	if (err)
-		unix_msg_free(m);
-	else
+	if (!err)
 		socket_wake(&peer->s, POLL_IN);
+	else
+		unix_msg_free(m);
 	return err;
 }
 
@@ -198,7 +198,7 @@ static ssize_t stream_send_all(struct ctx *c, struct unix_sock *u, struct unix_s
 		size_t size = MIN(iobuf_left(nm->data), MIN(STREAM_CHUNK, (size_t)u->s.sndbuf / 2));
 		struct unix_msg *m;
 
-		err = msg_fill(c, u, nm->data, size, deadline, &m);
+		err = unix_msg_fill(c, u, nm->data, size, deadline, &m);
 		if (err)
 			break;
 		msg_set_scm(m, scm, u, peer);
@@ -331,7 +331,7 @@ static ssize_t dgram_send_scm(struct ctx *c, struct unix_sock *u, struct net_msg
 		return err;
 	if (size + 32 > (size_t)u->s.sndbuf)
 		return -EMSGSIZE;
-	err = msg_fill(c, u, nm->data, size, deadline, &m);
+	err = unix_msg_fill(c, u, nm->data, size, deadline, &m);
 	if (err)
 		return err;
 	msg_set_scm(m, scm, u, to);
@@ -380,15 +380,14 @@ ssize_t unix_seqpacket_send(struct ctx *c, struct socket *s, struct net_msg *nm)
 /* ---- receiving ---- */
 
 /* The sender's name. */
-static void put_name(struct net_msg *nm, struct unix_sock *from)
+static void put_name(struct net_msg *nm, const struct unix_msg *m)
 {
-	struct unix_addr *a;
+	struct unix_addr *a = m->source;
 
 	nm->addr_len = 0;
-	if (!from)
-		return;
 	/* Names are set once: no lock. */
-	a = __atomic_load_n(&from->addr, __ATOMIC_ACQUIRE);
+	if (!a && m->from)
+		a = __atomic_load_n(&m->from->addr, __ATOMIC_ACQUIRE);
 	if (a) {
 		memcpy(&nm->addr, &a->sun, sizeof(a->sun));
 		nm->addr_len = a->len;
@@ -470,7 +469,7 @@ static int stream_take(struct stream_reader *r, struct unix_sock *u, struct unix
 	}
 	r->done += (size_t)n;
 	if (!r->have_scm && !r->peek)
-		put_name(r->nm, m->from);
+		put_name(r->nm, m);
 	/* The first message, or the one with descriptors, says who it was. */
 	if (!r->have_scm || m->scm.file_count) {
 		r->stop = m->scm.file_count;
@@ -582,7 +581,7 @@ static ssize_t dgram_take(struct unix_sock *u, struct net_msg *nm, struct unix_m
 	size_t size = iobuf_left(nm->data);
 	ssize_t n = 0;
 
-	put_name(nm, m->from);
+	put_name(nm, m);
 	if (size < m->size)
 		nm->out_flags |= MSG_TRUNC;
 	size = MIN(size, m->size);

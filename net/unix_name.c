@@ -34,7 +34,7 @@ void unix_addr_put(struct unix_addr *a)
 		slab_free(&addr_slab, a);
 }
 
-static struct unix_addr *addr_create(const struct sockaddr *sa, size_t len)
+struct unix_addr *unix_addr_create(const void *sa, size_t len)
 {
 	struct unix_addr *a = slab_alloc(&addr_slab);
 
@@ -135,7 +135,7 @@ int unix_autobind(struct unix_sock *u)
 		mutex_lock(&table_lock, L_SOCKNAME);
 		snprintf(sun.sun_path + 1, 6, "%05x", autobind_next++ & 0xfffff);
 		mutex_unlock(&table_lock, L_SOCKNAME);
-		a = addr_create((struct sockaddr *)&sun, FAMILY_SIZE + 6);
+		a = unix_addr_create((struct sockaddr *)&sun, FAMILY_SIZE + 6);
 		if (!a)
 			return -ENOMEM;
 		err = name_abstract(u, a);
@@ -165,7 +165,7 @@ static int bind_path(struct ctx *c, struct unix_sock *u, const struct sockaddr *
 	addr_path(addr, len, name);
 	if (u->addr)
 		return -EINVAL;
-	a = addr_create(addr, MIN(len, FAMILY_SIZE + strlen(name) + 1));
+	a = unix_addr_create(addr, MIN(len, FAMILY_SIZE + strlen(name) + 1));
 	if (!a)
 		return -ENOMEM;
 	a->len = (uint32_t)(FAMILY_SIZE + strlen(name) + 1);
@@ -200,7 +200,7 @@ int unix_bind(struct ctx *c, struct socket *s, const struct sockaddr *addr, size
 		return err;
 	if (!is_abstract(addr))
 		return bind_path(c, u, addr, len);
-	a = addr_create(addr, len);
+	a = unix_addr_create(addr, len);
 	if (!a)
 		return -ENOMEM;
 	err = name_abstract(u, a);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fs/locks.h"
 #include "fs/proc/proc.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
@@ -52,6 +53,15 @@ static int loadavg_show(struct ctx *c __unused, const struct pseudo_ref *r __unu
 	tg_for_each(count_tasks, &l);
 	mutex_unlock(&pidtree_lock, L_PIDTREE);
 	seq_printf(s, "0.00 0.00 0.00 %u/%u %d\n", l.running, l.total, l.last);
+	return 0;
+}
+
+static int locks_file_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+{
+	char line[160];
+
+	for (unsigned n = 0; locks_show(n, line, sizeof(line)); n++)
+		seq_puts(s, line);
 	return 0;
 }
 
@@ -209,6 +219,7 @@ static const struct pseudo_node root_nodes[] = {
     {.name = "devices", .mode = 0444, .show = devices_show},
     {.name = "diskstats", .mode = 0444, .show = empty_show},
     {.name = "filesystems", .mode = 0444, .show = filesystems_show},
+    {.name = "locks", .mode = 0444, .show = locks_file_show},
     {.name = "loadavg", .mode = 0444, .show = loadavg_show},
     {.name = "meminfo", .mode = 0444, .show = proc_meminfo_show},
     {.name = "modules", .mode = 0444, .show = empty_show},
