@@ -38,4 +38,3 @@ extern const struct net_family loop_family4, loop_family6;
 void loop_options_init(struct loop_sock *l);
 int loop_setsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size);
 int loop_getsockopt(struct ctx *c, struct socket *s, int level, int name, void *value, size_t *size);
-long loop_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg);

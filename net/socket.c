@@ -15,13 +15,14 @@
 
 #include "fs/fasync.h"
 #include "net/loop.h"
+#include "net/netlink.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/restart.h"
 
 #define BUF_DEFAULT 212992
 
-static const struct net_family *const families[] = {&unix_family, &loop_family4, &loop_family6};
+static const struct net_family *const families[] = {&unix_family, &loop_family4, &loop_family6, &netlink_family};
 static const struct file_ops socket_file_ops;
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)
@@ -189,8 +190,9 @@ static uint32_t socket_poll(struct file *f, struct poll_table *p)
 static long socket_ioctl(struct ctx *c, struct file *f, uint32_t cmd, uint64_t arg)
 {
 	struct socket *s = f->priv;
+	long r = s->ops->ioctl ? s->ops->ioctl(c, s, cmd, arg) : -ENOTTY;
 
-	return s->ops->ioctl ? s->ops->ioctl(c, s, cmd, arg) : -ENOTTY;
+	return r == -ENOTTY ? netdev_ioctl(c, cmd, arg) : r;
 }
 
 static int socket_set_flags(struct file *f, int flags)

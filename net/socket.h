@@ -138,6 +138,9 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 /* An int option: -EINVAL if size is too small, -EFAULT. */
 int __must_check sockopt_int(struct ctx *c, uaddr_t value, size_t size, int *ret);
 
+/* net/netdev.c: interface ioctls, on sockets of any family. -ENOTTY if cmd is none. */
+long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg);
+
 /* For families. */
 static inline bool socket_option(const struct socket *s, enum sock_option o)
 {

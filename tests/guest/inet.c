@@ -6,6 +6,8 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
 #include <net/if.h>
 
 static struct sockaddr_in at(int port)
@@ -200,6 +202,42 @@ static void interface(void)
 	strcpy(r.ifr_name, "none0");
 	T(ioctl(s, SIOCGIFINDEX, &r));
 	close(s);
+	s = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
+	strcpy(r.ifr_name, "lo");
+	T(ioctl(s, SIOCGIFINDEX, &r));
+	close(s);
+}
+
+/* getifaddrs() speaks netlink. Of a host's interfaces only lo's addresses are told. */
+static void listing(void)
+{
+	struct ifaddrs *list, *i;
+	int s = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	struct sockaddr_nl me = {.nl_family = AF_NETLINK};
+	socklen_t len = sizeof(me);
+	char text[64];
+
+	T(getifaddrs(&list));
+	for (i = list; i; i = i->ifa_next) {
+		struct sockaddr *a = i->ifa_addr;
+
+		if (strcmp(i->ifa_name, "lo") != 0 || !a)
+			continue;
+		if (a->sa_family == AF_INET)
+			SAY("lo %s", inet_ntop(AF_INET, &((struct sockaddr_in *)a)->sin_addr, text, sizeof(text)));
+		else if (a->sa_family == AF_PACKET)
+			SAY("lo up %d", (i->ifa_flags & (IFF_UP | IFF_LOOPBACK)) == (IFF_UP | IFF_LOOPBACK));
+	}
+	freeifaddrs(list);
+	T(bind(s, (struct sockaddr *)&me, sizeof(me)));
+	T(getsockname(s, (struct sockaddr *)&me, &len));
+	HOLDS(me.nl_family == AF_NETLINK && me.nl_pid != 0);
+	T(recv(s, text, sizeof(text), MSG_DONTWAIT));
+	T(send(s, text, 0, 0) <= 0);
+	T(bind(s, (struct sockaddr *)&me, 2));
+	close(s);
+	T(socket(AF_NETLINK, SOCK_STREAM, 0));
+	T(socket(AF_NETLINK, SOCK_RAW, 31));
 }
 
 int main(void)
@@ -215,5 +253,6 @@ int main(void)
 	udp();
 	both();
 	interface();
+	listing();
 	return 0;
 }
