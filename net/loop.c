@@ -382,7 +382,7 @@ static struct unix_msg *tcp_embryo(struct loop_sock *l, const struct loop_sock *
 
 /* With both locks. */
 static int tcp_connect_locked(struct loop_sock *l, struct loop_sock *listener, const struct loop_name *to,
-			      struct unix_msg *m)
+			      struct unix_msg *m) REQUIRES(L_SOCK)
 {
 	struct loop_sock *e = container_of(m->embryo, struct loop_sock, u);
 
@@ -648,7 +648,7 @@ static ssize_t udp_send(struct ctx *c, struct socket *s, struct net_msg *nm)
 {
 	struct loop_sock *l = loop_of(s), *to;
 	size_t size = iobuf_left(nm->data);
-	struct loop_name dest, from;
+	struct loop_name dest = {.port = 0}, from;
 	struct unix_msg *m;
 	int err = socket_take_error(s);
 

@@ -340,7 +340,8 @@ START_TEST(credentials)
 {
 	struct guest_msg m = {.iov = IOV, .iov_len = 1, .control = CONTROL, .control_len = 64};
 	struct {
-		struct cmsghdr h;
+		uint64_t len;
+		int level, type;
 		struct ucred u;
 	} got;
 	int one = 1, size = sizeof(struct ucred);
@@ -357,7 +358,7 @@ START_TEST(credentials)
 	kernel_poke(init, MSG, &m, sizeof(m));
 	IS(CALL(recvmsg, b, MSG, 0), 1);
 	kernel_peek(init, CONTROL, &got, sizeof(got));
-	ck_assert_int_eq(got.h.cmsg_type, SCM_CREDENTIALS);
+	ck_assert_int_eq(got.type, SCM_CREDENTIALS);
 	ck_assert_int_eq(got.u.pid, 1);
 	ck_assert_uint_eq(got.u.uid, 0);
 }
