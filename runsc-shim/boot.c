@@ -162,6 +162,8 @@ static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, 
 	if (err)
 		return program_error(s, err, NULL, e);
 	init.mnt_ns = c->mnt_ns;
+	init.ignored = s->sig_ignored;
+	init.blocked = s->sig_blocked;
 	init.path = path;
 	err = task_create_init(&init, ret);
 	if (err)

@@ -5,6 +5,7 @@
 #include "runsc-shim/options.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -15,47 +16,46 @@
 #include "fs/hostfd.h"
 #include "sentry/base/clock.h"
 
-static const char help_text[] =
-    "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
-    "\n"
-    "Runs PROGRAM on a Linux kernel of its own, in user space. By default it sees this\n"
-    "machine's files read-only, and what it writes goes to memory and is dropped at the\n"
-    "end; it has its own /proc, /sys, /dev and /tmp, and no network but loopback.\n"
-    "Its standard streams, signals and exit status pass through.\n"
-    "\n"
-    "Files:\n"
-    "  --root DIR            use DIR as the root directory instead of /\n"
-    "  --bind SRC[:DST][:ro] show the host's SRC at DST; writable unless :ro\n"
-    "  --tmpfs DST           an empty in-memory directory at DST\n"
-    "  --overlay KIND        where writes go: memory (default, dropped at the end),\n"
-    "                        dir=PATH (kept in PATH), none (the root is read-only)\n"
-    "  --workdir DIR         start in DIR (default: the current directory if it is\n"
-    "                        visible inside, else /)\n"
-    "Identity and environment:\n"
-    "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
-    "  --user USER[:GROUP]   run as this user (name or number; default: yours)\n"
-    "  --hostname NAME       the name of the machine inside (default: sandbox)\n"
-    "Limits:\n"
-    "  --memory SIZE         kill the largest process above this (512M, 2G)\n"
-    "  --pids COUNT          at most so many processes\n"
-    "  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h); exit status 124\n"
-    "Terminal and diagnosis:\n"
-    "  --tty, --no-tty       treat the standard streams as a terminal, or not\n"
-    "                        (default: if they are one)\n"
-    "  --platform NAME       auto, trap or ptrace: see `sandbox doctor`\n"
-    "  --strace[=FILE]       write each system call to stderr or FILE\n"
-    "  --log FILE            the sandbox's own messages go to FILE\n"
-    "  --debug               more of them\n"
-    "  --help                this text\n"
-    "\n"
-    "Exit status: PROGRAM's; 128+N if signal N ended it; 124 timed out, 125 the sandbox\n"
-    "failed, 126 PROGRAM cannot be run, 127 PROGRAM was not found.\n"
-    "\n"
-    "Examples:\n"
-    "  sandbox exec -- python3 script.py\n"
-    "  sandbox exec --bind $PWD/out:/out -- make -j2 DESTDIR=/out install\n"
-    "  sandbox exec --overlay dir=$HOME/box -- bash\n"
-    "  sandbox exec --root /srv/debian --user nobody --memory 1G --timeout 5m -- ./job\n";
+static const char help_text[] = "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
+				"\n"
+				"Runs PROGRAM on a Linux kernel of its own, in user space. By default it sees this\n"
+				"machine's files read-only, and what it writes goes to memory and is dropped at the\n"
+				"end; it has its own /proc, /sys, /dev and /tmp, and no network but loopback.\n"
+				"Its standard streams, signals and exit status pass through.\n"
+				"\n"
+				"Files:\n"
+				"  --root DIR            use DIR as the root directory instead of /\n"
+				"  --bind SRC[:DST][:ro] show the host's SRC at DST; writable unless :ro\n"
+				"  --tmpfs DST           an empty in-memory directory at DST\n"
+				"  --overlay KIND        where writes go: memory (default, dropped at the end),\n"
+				"                        dir=PATH (kept in PATH), none (the root is read-only)\n"
+				"  --workdir DIR         start in DIR (default: the current directory if it is\n"
+				"                        visible inside, else /)\n"
+				"Identity and environment:\n"
+				"  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
+				"  --user USER[:GROUP]   run as this user (name or number; default: yours)\n"
+				"  --hostname NAME       the name of the machine inside (default: sandbox)\n"
+				"Limits:\n"
+				"  --memory SIZE         kill the largest process above this (512M, 2G)\n"
+				"  --pids COUNT          at most so many processes\n"
+				"  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h); exit status 124\n"
+				"Terminal and diagnosis:\n"
+				"  --tty, --no-tty       treat the standard streams as a terminal, or not\n"
+				"                        (default: if they are one)\n"
+				"  --platform NAME       auto, trap or ptrace: see `sandbox doctor`\n"
+				"  --strace[=FILE]       write each system call to stderr or FILE\n"
+				"  --log FILE            the sandbox's own messages go to FILE\n"
+				"  --debug               more of them\n"
+				"  --help                this text\n"
+				"\n"
+				"Exit status: PROGRAM's; 128+N if signal N ended it; 124 timed out, 125 the sandbox\n"
+				"failed, 126 PROGRAM cannot be run, 127 PROGRAM was not found.\n"
+				"\n"
+				"Examples:\n"
+				"  sandbox exec -- python3 script.py\n"
+				"  sandbox exec --bind $PWD/out:/out -- make -j2 DESTDIR=/out install\n"
+				"  sandbox exec --overlay dir=$HOME/box -- bash\n"
+				"  sandbox exec --root /srv/debian --user nobody --memory 1G --timeout 5m -- ./job\n";
 
 enum {
 	OPT_ROOT = 256,
@@ -346,6 +346,21 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 }
 
 /* The caller's groups, environment and current directory. */
+/* What the program would have inherited: nohup(1) ignores SIGHUP, shells ignore keys for what they start in the background. */
+static void inherit_signals(struct spec *s)
+{
+	struct sigaction sa;
+	sigset_t blocked;
+
+	sigprocmask(SIG_BLOCK, NULL, &blocked);
+	for (int signo = 1; signo <= 64; signo++) {
+		if (sigismember(&blocked, signo) == 1)
+			s->sig_blocked |= 1ull << (signo - 1);
+		if (sigaction(signo, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN)
+			s->sig_ignored |= 1ull << (signo - 1);
+	}
+}
+
 static int spec_init(struct spec *s, char **environment, struct error *e)
 {
 	static char cwd[PATH_MAX];
@@ -355,6 +370,7 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1, .cwd_fd = -1};
 	for (int i = 0; i < 3; i++)
 		s->stream_fd[i] = -1;
+	inherit_signals(s);
 	s->platform = "auto";
 	s->hostname = "sandbox";
 	s->uid = geteuid();

@@ -38,7 +38,13 @@ static int init_group(struct task *t, const struct init_spec *spec)
 		return -ENOMEM;
 	memcpy(t->tg->rlimit, limits, sizeof(t->tg->rlimit));
 	t->tg->sighand = sighand_create();
-	return t->tg->sighand ? 0 : -ENOMEM;
+	if (!t->tg->sighand)
+		return -ENOMEM;
+	for (int i = 0; i < K_NSIG; i++)
+		if (spec->ignored & ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP)) & SIGBIT(i + 1))
+			t->tg->sighand->action[i].handler = (uint64_t)SIG_IGN;
+	t->blocked = spec->blocked & ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP));
+	return 0;
 }
 
 static void init_context(struct task *t, const struct init_spec *spec)
