@@ -724,8 +724,8 @@ static void ignore_signals(void)
 /* The memory devices are the guest's own: null is null. -ENOENT: it is none of them. */
 static int open_memory_device(struct ctx *c, int host_fd, const struct stat *st, int flags, struct file **ret)
 {
-	static const char *const names[] = {[3] = "/dev/null", [5] = "/dev/zero", [7] = "/dev/full", [8] = "/dev/random",
-					    [9] = "/dev/urandom"};
+	static const char *const names[] = {
+	    [3] = "/dev/null", [5] = "/dev/zero", [7] = "/dev/full", [8] = "/dev/random", [9] = "/dev/urandom"};
 	unsigned n = minor(st->st_rdev);
 	int err;
 

@@ -49,7 +49,10 @@ struct pseudo_node {
 	void (*owner)(struct ctx *c, const struct pseudo_ref *r, uint32_t *uid, uint32_t *gid);
 };
 
-#define PSEUDO_END {.name = NULL}
+#define PSEUDO_END                                                                                                     \
+	{                                                                                                              \
+		.name = NULL                                                                                           \
+	}
 
 /* A superblock over the tree below root. name: "proc"; magic: statfs'. */
 struct super *pseudo_super_create(const char *name, uint64_t magic, const struct pseudo_node *root);

@@ -8,13 +8,13 @@
 
 /* What the sentry tells the launcher at the end, over the status pipe. */
 struct boot_result {
-	int wait_status;    /* of the first process, if error.status is 0 */
+	int wait_status; /* of the first process, if error.status is 0 */
 	struct error error;
 };
 
 /* One request of the launcher over the control socket. */
 struct boot_request {
-	int signo; /* to the first process */
+	int signo;          /* to the first process */
 	bool from_terminal; /* the terminal sent it: to the guest's foreground group if there is one */
 };
 

@@ -195,8 +195,8 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	mount_standard_all(c, s);
 	err = mount_cwd(c, s);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "start it elsewhere, or give --workdir", "cannot show %s inside",
-				 s->workdir);
+		return error_set(e, EXIT_SANDBOX, -err, "start it elsewhere, or give --workdir",
+				 "cannot show %s inside", s->workdir);
 	for (size_t i = 0; i < s->mount_count; i++)
 		if (mount_user(c, s, &s->mounts[i], e))
 			return -1;

@@ -72,7 +72,8 @@ static void show_seccomp(void)
 	    syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0)
 		line("ok", "seccomp notification", "the trap platform can hand system calls over");
 	else
-		line("absent", "seccomp notification", "the trap platform cannot run: ptrace, which is slower, is used");
+		line("absent", "seccomp notification",
+		     "the trap platform cannot run: ptrace, which is slower, is used");
 }
 
 static void show_kvm(void)
@@ -83,7 +84,8 @@ static void show_kvm(void)
 		line("absent", "KVM", errno == ENOENT ? "no /dev/kvm here; it is not needed" : strerror(errno));
 		return;
 	}
-	line("ok", "KVM", ioctl(fd, KVM_GET_API_VERSION, 0) == 12 ? "present; no platform uses it yet" : "unknown version");
+	line("ok", "KVM",
+	     ioctl(fd, KVM_GET_API_VERSION, 0) == 12 ? "present; no platform uses it yet" : "unknown version");
 	close(fd);
 }
 
@@ -106,7 +108,8 @@ static void show_yama(void)
 	else if (strcmp(scope, "3") == 0)
 		line("absent", "Yama", "ptrace_scope is 3: no process may look at another, sandboxes cannot run");
 	else
-		line("ok", "Yama", strcmp(scope, "0") == 0 ? "ptrace_scope is 0" : "ptrace_scope allows it for children");
+		line("ok", "Yama",
+		     strcmp(scope, "0") == 0 ? "ptrace_scope is 0" : "ptrace_scope allows it for children");
 }
 
 static bool show_platforms(void)
@@ -126,7 +129,8 @@ static bool show_platforms(void)
 			chosen = all[i]->name;
 	}
 	if (chosen)
-		printf("\n`sandbox exec` uses the %s platform here: the first of the usable ones, fastest first.\n", chosen);
+		printf("\n`sandbox exec` uses the %s platform here: the first of the usable ones, fastest first.\n",
+		       chosen);
 	else
 		printf("\nNo platform can be used here: `sandbox exec` will fail.\n");
 	return chosen;

@@ -7,10 +7,10 @@
 
 /* Exit statuses of the front ends, as docker run and env(1) use them. */
 enum {
-	EXIT_TIMEOUT = 124,     /* --timeout expired, as timeout(1) */
-	EXIT_SANDBOX = 125,     /* the sandbox itself failed */
+	EXIT_TIMEOUT = 124,      /* --timeout expired, as timeout(1) */
+	EXIT_SANDBOX = 125,      /* the sandbox itself failed */
 	EXIT_NOT_RUNNABLE = 126, /* the program was found but cannot be run */
-	EXIT_NOT_FOUND = 127,   /* the program was not found */
+	EXIT_NOT_FOUND = 127,    /* the program was not found */
 };
 
 struct error {

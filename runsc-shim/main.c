@@ -25,12 +25,11 @@ static const char sandbox_help[] =
     "Start with:  sandbox exec -- sh -c 'id; uname -a; touch /gone; ls -l /gone'\n"
     "More:        sandbox exec --help\n";
 
-static const char runsc_help[] =
-    "Usage: runsc COMMAND ...\n"
-    "\n"
-    "  syscalls      the system calls that programs may use inside a sandbox\n"
-    "  doctor        what this machine offers, and which defences are active\n"
-    "  --help, --version\n";
+static const char runsc_help[] = "Usage: runsc COMMAND ...\n"
+				 "\n"
+				 "  syscalls      the system calls that programs may use inside a sandbox\n"
+				 "  doctor        what this machine offers, and which defences are active\n"
+				 "  --help, --version\n";
 
 static void print_syscall(uint32_t nr, const struct syscall_info *info, void *arg __unused)
 {

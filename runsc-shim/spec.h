@@ -21,40 +21,40 @@ struct mount_spec {
 	const char *src; /* bind: as the user wrote it, for messages and /proc/mounts */
 	int fd;          /* bind: O_PATH fd of the source; -1 for tmpfs */
 	bool read_only;
-	bool is_dir;     /* bind: source is a directory */
+	bool is_dir; /* bind: source is a directory */
 };
 
 #define MOUNTS_MAX 64
 #define ENV_MAX 4096
 
 struct spec {
-	const char *program;   /* argv[0] */
-	char **argv;           /* NULL-terminated */
-	char **envp;           /* NULL-terminated; owned array of borrowed strings */
-	const char *root;      /* directory on the host, "/" by default */
-	int root_fd;           /* O_PATH | O_DIRECTORY */
+	const char *program; /* argv[0] */
+	char **argv;         /* NULL-terminated */
+	char **envp;         /* NULL-terminated; owned array of borrowed strings */
+	const char *root;    /* directory on the host, "/" by default */
+	int root_fd;         /* O_PATH | O_DIRECTORY */
 	enum overlay_kind overlay;
 	const char *overlay_path;
-	int overlay_fd;        /* OVERLAY_DIR: upper directory */
+	int overlay_fd; /* OVERLAY_DIR: upper directory */
 	struct mount_spec mounts[MOUNTS_MAX];
 	size_t mount_count;
-	const char *workdir;   /* absolute; NULL: / */
-	bool workdir_given;    /* by the user: must exist then */
-	int cwd_fd;            /* the caller's directory if it lies under /tmp, which the sandbox has its own of; else -1 */
-	const char *user;      /* "name", "uid", "uid:gid" or NULL: the caller's */
+	const char *workdir; /* absolute; NULL: / */
+	bool workdir_given;  /* by the user: must exist then */
+	int cwd_fd;       /* the caller's directory if it lies under /tmp, which the sandbox has its own of; else -1 */
+	const char *user; /* "name", "uid", "uid:gid" or NULL: the caller's */
 	const char *hostname;
 	const char *platform;
 	bool strace;
 	const char *strace_path, *log_path; /* NULL: stderr */
-	int strace_fd, log_fd; /* -1: stderr */
+	int strace_fd, log_fd;              /* -1: stderr */
 	bool debug;
 	uint64_t timeout_ns;   /* 0: none */
 	uint64_t memory_bytes; /* 0: no limit */
 	unsigned pids_max;     /* 0: the default */
 	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
-	int stream_fd[3];      /* standard streams to hand over, the launcher's own duplicates; -1: closed */
+	int stream_fd[3]; /* standard streams to hand over, the launcher's own duplicates; -1: closed */
 	uint64_t sig_ignored, sig_blocked; /* of the caller, for the program to inherit; bit n-1: signal n */
-	uint32_t uid, gid;     /* the caller's */
+	uint32_t uid, gid;                 /* the caller's */
 	uint32_t *groups;
 	size_t group_count;
 };

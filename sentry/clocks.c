@@ -159,8 +159,8 @@ int clock_cpu_sleep_until(struct task *t, clockid_t normalized, int64_t at)
 			return 0;
 		idle = now == last ? idle + 1 : 0;
 		last = now;
-		err = park(&t->ctx, deadline_after(clock_now(CLOCK_MONOTONIC),
-						   clock_cpu_step(at - now, machine.cpus, idle)));
+		err = park(&t->ctx,
+			   deadline_after(clock_now(CLOCK_MONOTONIC), clock_cpu_step(at - now, machine.cpus, idle)));
 		if (err == -ERESTARTSYS)
 			return err;
 	}

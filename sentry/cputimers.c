@@ -16,16 +16,16 @@
 #define LOOK_MAX 16
 
 struct look {
-	int64_t prof, virt;              /* the group's clocks now */
+	int64_t prof, virt;                   /* the group's clocks now */
 	struct posix_timer *timers[LOOK_MAX]; /* references */
-	int64_t now[LOOK_MAX];           /* their clocks */
-	bool gone[LOOK_MAX];             /* the clock's task has ended */
-	bool notify[LOOK_MAX];           /* due, its signal not pending yet */
+	int64_t now[LOOK_MAX];                /* their clocks */
+	bool gone[LOOK_MAX];                  /* the clock's task has ended */
+	bool notify[LOOK_MAX];                /* due, its signal not pending yet */
 	size_t count;
 	bool more;
-	int64_t left;                    /* the least; TIME_NEVER: nothing is armed */
+	int64_t left; /* the least; TIME_NEVER: nothing is armed */
 	bool itimer_due[CPU_ITIMER_COUNT];
-	int xcpu;                        /* SIGXCPU, SIGKILL or 0 */
+	int xcpu; /* SIGXCPU, SIGKILL or 0 */
 };
 
 static void look_at_group(struct thread_group *tg, struct look *l)
@@ -187,8 +187,7 @@ void timers_rlimit_cpu(struct thread_group *tg)
 	if (!it)
 		return;
 	mutex_lock(&tg->lock, L_TASK);
-	it->xcpu_at = soft == RLIM64_INFINITY ? 0
-					      : (int64_t)(MIN(MAX(soft, 1), (uint64_t)INT32_MAX) * NSEC_PER_SEC);
+	it->xcpu_at = soft == RLIM64_INFINITY ? 0 : (int64_t)(MIN(MAX(soft, 1), (uint64_t)INT32_MAX) * NSEC_PER_SEC);
 	mutex_unlock(&tg->lock, L_TASK);
 	if (it->xcpu_at)
 		cputimers_kick(it);

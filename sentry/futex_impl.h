@@ -8,27 +8,27 @@ struct pi_lock;
 
 /* A waiting task, on its own stack. */
 struct futex_waiter {
-	struct list link;      /* in its bucket's list; L_FUTEX */
+	struct list link;            /* in its bucket's list; L_FUTEX */
 	struct futex_bucket *bucket; /* changed by a requeue under both buckets' locks; L_FUTEX */
-	bool queued;           /* L_FUTEX: false once woken */
-	struct futex_key key;  /* a reference; L_FUTEX */
-	struct task *task;     /* whose stack this is */
+	bool queued;                 /* L_FUTEX: false once woken */
+	struct futex_key key;        /* a reference; L_FUTEX */
+	struct task *task;           /* whose stack this is */
 	uint32_t bitset;
 
 	/* futex_pi.c; L_FUTEXPI of the lock's bucket. */
-	bool wants_pi;         /* FUTEX_WAIT_REQUEUE_PI: may only be moved to pi_key; constant */
+	bool wants_pi; /* FUTEX_WAIT_REQUEUE_PI: may only be moved to pi_key; constant */
 	struct futex_key pi_key;
-	struct list pi_link;   /* in pi_lock.waiters */
-	struct pi_lock *pi;    /* the lock it waits for, or NULL */
-	bool granted;          /* it owns the lock */
-	bool owner_died;       /* and has yet to say so in the word */
+	struct list pi_link; /* in pi_lock.waiters */
+	struct pi_lock *pi;  /* the lock it waits for, or NULL */
+	bool granted;        /* it owns the lock */
+	bool owner_died;     /* and has yet to say so in the word */
 };
 
 struct futex_bucket {
-	struct mutex lock;    /* L_FUTEX */
+	struct mutex lock; /* L_FUTEX */
 	struct list waiters;
-	uint32_t count;       /* of waiters; atomic, written under the lock */
-	uint32_t enqueued;    /* how many were ever put here; L_FUTEX */
+	uint32_t count;    /* of waiters; atomic, written under the lock */
+	uint32_t enqueued; /* how many were ever put here; L_FUTEX */
 } __attribute__((aligned(64)));
 
 void futex_waiter_init(struct futex_waiter *w, struct task *t, uint32_t bitset);

@@ -446,8 +446,7 @@ sysret_t futex_cmp_requeue_pi(struct task *t, uint64_t addr, uint64_t addr2, boo
 	if (!ret && word != expected)
 		ret = -EAGAIN;
 	if (!ret)
-		ret = move_waiters(t, addr2, &from, &to,
-				   requeue_count == INT32_MAX ? INT32_MAX : requeue_count + 1);
+		ret = move_waiters(t, addr2, &from, &to, requeue_count == INT32_MAX ? INT32_MAX : requeue_count + 1);
 	mutex_unlock(&b->lock, L_FUTEXPI);
 	futex_key_put(&to);
 	futex_key_put(&from);

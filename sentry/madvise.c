@@ -135,9 +135,10 @@ static int advise_remove(struct mm *mm, struct cpu *cpu, uint64_t start, uint64_
 			stop = MIN(v->end, end);
 		mm_unlock(mm);
 		if (!err)
-			err = !f->ops->fallocate ? -EOPNOTSUPP
-						 : f->ops->fallocate(&t->ctx, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-								     off, (off_t)(stop - start));
+			err = !f->ops->fallocate
+				  ? -EOPNOTSUPP
+				  : f->ops->fallocate(&t->ctx, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off,
+						      (off_t)(stop - start));
 		start = stop;
 	}
 	return err;

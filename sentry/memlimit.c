@@ -28,12 +28,12 @@ _Atomic uint32_t memlimit_asleep;
 static uint64_t limit;
 
 struct survey {
-	uint64_t cpu_ns;              /* used by all, to see whether anything runs */
-	bool dying;                   /* somebody is on his way out */
-	struct thread_group *victim;  /* a reference */
+	uint64_t cpu_ns;             /* used by all, to see whether anything runs */
+	bool dying;                  /* somebody is on his way out */
+	struct thread_group *victim; /* a reference */
 	int64_t victim_score;
 	uint64_t victim_bytes;
-	uint64_t used;                /* private memory of all; pages shared after a fork count for each */
+	uint64_t used; /* private memory of all; pages shared after a fork count for each */
 };
 
 static bool survey_group(struct thread_group *tg, void *arg)

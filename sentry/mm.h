@@ -16,16 +16,16 @@ struct task;
 
 /* A mapping. Fields are changed under L_MM only; readers outside of sentry/{mm,vma,...}.c get it from mm_for_each(). */
 struct vma {
-	uint64_t start, end;     /* page aligned, end exclusive */
-	int prot;                /* PROT_* now */
-	int max_prot;            /* what mprotect may allow: a shared mapping of a file not open for writing never gets PROT_WRITE */
-	int flags;               /* MAP_SHARED or MAP_PRIVATE, MAP_NORESERVE, MAP_GROWSDOWN, MAP_STACK, MAP_LOCKED, MAP_ANONYMOUS */
-	struct file *file;       /* a reference; NULL: anonymous private */
-	uint64_t off;            /* of start, in file; 0 if anonymous */
-	int host_fd;             /* what backs it, borrowed from file; -1: anonymous */
-	uint64_t host_off;       /* of start, in host_fd */
-	const char *name;        /* "[heap]", "[stack]", "/dev/zero (deleted)", NULL: the file's own; static */
-	uint32_t advice;         /* VMA_* */
+	uint64_t start, end; /* page aligned, end exclusive */
+	int prot;            /* PROT_* now */
+	int max_prot; /* what mprotect may allow: a shared mapping of a file not open for writing never gets PROT_WRITE */
+	int flags; /* MAP_SHARED or MAP_PRIVATE, MAP_NORESERVE, MAP_GROWSDOWN, MAP_STACK, MAP_LOCKED, MAP_ANONYMOUS */
+	struct file *file; /* a reference; NULL: anonymous private */
+	uint64_t off;      /* of start, in file; 0 if anonymous */
+	int host_fd;       /* what backs it, borrowed from file; -1: anonymous */
+	uint64_t host_off; /* of start, in host_fd */
+	const char *name;  /* "[heap]", "[stack]", "/dev/zero (deleted)", NULL: the file's own; static */
+	uint32_t advice;   /* VMA_* */
 
 	/* sentry/vma.c */
 	struct vma *left, *right; /* a treap by start */
@@ -48,20 +48,20 @@ struct vma_tree {
 
 struct mm {
 	struct ref ref;
-	struct mutex lock;       /* L_MM */
-	struct vma_tree vmas;    /* L_MM; at most MM_MAX_MAP_COUNT */
-	struct vma *garbage;     /* unlinked ones, freed when the lock is dropped; L_MM */
-	struct vma *spare;       /* made in advance, so that a split cannot fail; L_MM */
+	struct mutex lock;    /* L_MM */
+	struct vma_tree vmas; /* L_MM; at most MM_MAX_MAP_COUNT */
+	struct vma *garbage;  /* unlinked ones, freed when the lock is dropped; L_MM */
+	struct vma *spare;    /* made in advance, so that a split cannot fail; L_MM */
 	uint64_t total_vm, locked_vm, data_vm, exec_vm, stack_vm; /* pages, L_MM */
-	uint64_t hiwater_vm;     /* the highest total_vm, L_MM */
-	uint64_t mmap_base;      /* top-down from here */
+	uint64_t hiwater_vm;                                      /* the highest total_vm, L_MM */
+	uint64_t mmap_base;                                       /* top-down from here */
 	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
 	uint64_t arg_start, arg_end, env_start, env_end;
-	uint64_t auxv[64];       /* pairs, AT_NULL ended: /proc/PID/auxv */
-	struct file *exe;        /* a reference */
+	uint64_t auxv[64]; /* pairs, AT_NULL ended: /proc/PID/auxv */
+	struct file *exe;  /* a reference */
 	bool dumpable;
 	bool lock_future, lock_onfault; /* mlockall(MCL_FUTURE, MCL_ONFAULT); L_MM */
-	_Atomic uint32_t users;  /* tasks */
+	_Atomic uint32_t users;         /* tasks */
 };
 
 /* Empty; count 1, users 1. NULL: no memory. */

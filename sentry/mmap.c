@@ -167,8 +167,7 @@ static int check_request(struct map_request *r)
 	}
 	if ((r->flags & MAP_FIXED_NOREPLACE) && is_mapped(r->mm, r->addr, size))
 		return -EEXIST;
-	if ((r->flags & MAP_LOCKED) && !mm_limit(r->c, RLIMIT_MEMLOCK) &&
-	    !task_capable(ctx_task(r->c), CAP_IPC_LOCK))
+	if ((r->flags & MAP_LOCKED) && !mm_limit(r->c, RLIMIT_MEMLOCK) && !task_capable(ctx_task(r->c), CAP_IPC_LOCK))
 		return -EPERM;
 	return r->file ? check_file(r) : check_anonymous(r);
 }
@@ -351,7 +350,8 @@ int mm_unmap(struct mm *mm, struct cpu *cpu, uint64_t addr, size_t size)
 }
 
 /* One mapping's part of an mprotect: [start, end) lies in v. */
-static int protect_vma(struct mm *mm, struct ctx *c, struct vma *v, uint64_t start, uint64_t end, int prot) REQUIRES(L_MM)
+static int protect_vma(struct mm *mm, struct ctx *c, struct vma *v, uint64_t start, uint64_t end, int prot)
+    REQUIRES(L_MM)
 {
 	uint64_t pages = (end - start) >> PAGE_SHIFT;
 	int err;
@@ -361,7 +361,8 @@ static int protect_vma(struct mm *mm, struct ctx *c, struct vma *v, uint64_t sta
 	if (prot == v->prot)
 		return 0;
 	if (mm_counts_as_data(prot, v->flags) && !mm_counts_as_data(v->prot, v->flags) &&
-	    !mm_may_expand(mm, c, prot, v->flags, pages) && mm->total_vm + pages <= mm_limit(c, RLIMIT_AS) >> PAGE_SHIFT)
+	    !mm_may_expand(mm, c, prot, v->flags, pages) &&
+	    mm->total_vm + pages <= mm_limit(c, RLIMIT_AS) >> PAGE_SHIFT)
 		return -ENOMEM;
 	if ((v->start < start || v->end > end) && mm->vmas.count >= MM_MAX_MAP_COUNT)
 		return -ENOMEM;
@@ -511,8 +512,8 @@ static uint64_t stack_floor(const struct vma *v, uint64_t stack_rlimit)
 	return MAX(floor, below->end);
 }
 
-static bool grow_stack(struct mm *mm, struct ctx *c, struct cpu *cpu, struct vma *v, uint64_t addr, uint64_t stack_rlimit)
-    REQUIRES(L_MM)
+static bool grow_stack(struct mm *mm, struct ctx *c, struct cpu *cpu, struct vma *v, uint64_t addr,
+		       uint64_t stack_rlimit) REQUIRES(L_MM)
 {
 	uint64_t floor = stack_floor(v, stack_rlimit);
 	uint64_t start, pages;

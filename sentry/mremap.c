@@ -173,8 +173,7 @@ static sysret_t remap_to(struct remap *r, struct vma *v) REQUIRES(L_MM)
 	sysret_t at;
 	int err;
 
-	if ((r->flags & MREMAP_DONTUNMAP) &&
-	    !mm_may_expand(r->mm, r->c, v->prot, v->flags, r->old_size >> PAGE_SHIFT))
+	if ((r->flags & MREMAP_DONTUNMAP) && !mm_may_expand(r->mm, r->c, v->prot, v->flags, r->old_size >> PAGE_SHIFT))
 		return -ENOMEM;
 	at = mm_find_free(r->mm, r->at, r->size, flags, false);
 	if (at < 0)

@@ -86,7 +86,7 @@ int system_set_domainname(const char *name, size_t size)
 	return name_set(machine.domainname, name, size);
 }
 
-static bool add_rss(struct thread_group *tg, void *arg)
+static bool add_rss(struct thread_group *tg, void *arg) REQUIRES(L_PIDTREE)
 {
 	uint64_t *sum = arg, rss, anon;
 

@@ -9,18 +9,18 @@
 #define SYSTEM_NAME_MAX 64
 
 struct system {
-	struct mutex lock;              /* L_TASK: the names */
+	struct mutex lock; /* L_TASK: the names */
 	char nodename[SYSTEM_NAME_MAX + 1];
 	char domainname[SYSTEM_NAME_MAX + 1];
-	const char *release, *version;  /* constant */
-	char boot_id[37];               /* constant: a random UUID */
-	unsigned cpus;                  /* that the host lets us use */
-	uint64_t memory_total;          /* bytes: --memory, or the host's */
+	const char *release, *version; /* constant */
+	char boot_id[37];              /* constant: a random UUID */
+	unsigned cpus;                 /* that the host lets us use */
+	uint64_t memory_total;         /* bytes: --memory, or the host's */
 	unsigned pids_max;
-	int64_t boot_monotonic;         /* CLOCK_MONOTONIC ns at start: uptime counts from here */
-	int64_t boot_boottime;          /* CLOCK_BOOTTIME ns at start: start times of tasks are shown from here */
-	int64_t boot_realtime;          /* CLOCK_REALTIME ns at start */
-	_Atomic uint64_t forks;         /* since boot, for /proc/stat */
+	int64_t boot_monotonic; /* CLOCK_MONOTONIC ns at start: uptime counts from here */
+	int64_t boot_boottime;  /* CLOCK_BOOTTIME ns at start: start times of tasks are shown from here */
+	int64_t boot_realtime;  /* CLOCK_REALTIME ns at start */
+	_Atomic uint64_t forks; /* since boot, for /proc/stat */
 };
 
 extern struct system machine;

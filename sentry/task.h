@@ -83,13 +83,13 @@ struct thread_group {
 	int cld_pending;     /* CLD_* that the next task through signal_work() tells the parent; 0 none */
 	bool unkillable;     /* a container's init: ignores what it has no handler for, unless forced */
 
-	struct rlimit64 rlimit[RLIM_NLIMITS]; /* L_TASK of lock */
-	struct mutex lock;                    /* L_TASK: rlimits, usage, timers */
-	struct usage dead_usage;              /* of the whole group, as of the last thread's exit */
+	struct rlimit64 rlimit[RLIM_NLIMITS];  /* L_TASK of lock */
+	struct mutex lock;                     /* L_TASK: rlimits, usage, timers */
+	struct usage dead_usage;               /* of the whole group, as of the last thread's exit */
 	uint64_t earlier_utime, earlier_stime; /* sentry/usage.c: of address spaces left behind; L_TASK */
-	struct usage child_usage;             /* of collected children */
-	int64_t start_time;                   /* CLOCK_BOOTTIME ns */
-	struct itimer *itimers;               /* sentry/timers.c: ITIMER_* and timer_create() */
+	struct usage child_usage;              /* of collected children */
+	int64_t start_time;                    /* CLOCK_BOOTTIME ns */
+	struct itimer *itimers;                /* sentry/timers.c: ITIMER_* and timer_create() */
 	struct list posix_timers;
 	int oom_score_adj;
 	uint32_t personality;

@@ -23,7 +23,8 @@ int itimer_set(struct task *t, int which, const struct timer_value *value, struc
 /* ev NULL: SIGALRM with the timer's id. The id or -EINVAL, -EOPNOTSUPP, -EPERM, -EAGAIN. */
 int posix_timer_create(struct task *t, clockid_t clock, const struct sigevent *ev);
 /* absolute: value is a time of the timer's clock. -EINVAL: no such timer. */
-int posix_timer_set(struct task *t, int id, bool absolute, const struct timer_value *value, struct timer_value *ret_old);
+int posix_timer_set(struct task *t, int id, bool absolute, const struct timer_value *value,
+		    struct timer_value *ret_old);
 int posix_timer_get(struct task *t, int id, struct timer_value *ret);
 int posix_timer_overrun(struct task *t, int id);
 int posix_timer_delete(struct task *t, int id);

@@ -170,7 +170,8 @@ static sysret_t sleep_relative(struct task *t, clockid_t clock, bool cpu, int64_
 
 static sysret_t sleep_restart(struct task *t, struct restart_block *rb)
 {
-	return sleep_relative(t, (clockid_t)rb->arg[RB_CLOCK], rb->arg[RB_CPU], rb->deadline, UADDR(rb->arg[RB_REMAIN]));
+	return sleep_relative(t, (clockid_t)rb->arg[RB_CLOCK], rb->arg[RB_CPU], rb->deadline,
+			      UADDR(rb->arg[RB_REMAIN]));
 }
 
 static sysret_t sleep_clock(struct task *t, clockid_t clock, bool cpu, bool absolute, const struct timespec *ts,

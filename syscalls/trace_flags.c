@@ -106,7 +106,8 @@ static const names rename_bits = {N(RENAME_NOREPLACE), N(RENAME_EXCHANGE), N(REN
 static const names random_bits = {N(GRND_NONBLOCK), N(GRND_RANDOM), END};
 static const names memfd_bits = {N(MFD_CLOEXEC), N(MFD_ALLOW_SEALING), N(MFD_HUGETLB), END};
 static const names close_range_bits = {{2, "CLOSE_RANGE_UNSHARE"}, {4, "CLOSE_RANGE_CLOEXEC"}, END};
-static const names rw_bits = {N(RWF_HIPRI), N(RWF_DSYNC), N(RWF_SYNC), N(RWF_NOWAIT), N(RWF_APPEND), END};
+static const names rw_bits = {{1, "RWF_HIPRI"},  {2, "RWF_DSYNC"},   {4, "RWF_SYNC"},
+			      {8, "RWF_NOWAIT"}, {16, "RWF_APPEND"}, END};
 static const names xattr_bits = {{1, "XATTR_CREATE"}, {2, "XATTR_REPLACE"}, END};
 
 static const names whences = {N(SEEK_SET), N(SEEK_CUR), N(SEEK_END), N(SEEK_DATA), N(SEEK_HOLE), END};

@@ -44,7 +44,7 @@ static int make_nodes(struct ctx *c)
 		uint32_t mode;
 		unsigned major, minor;
 	} nodes[] = {
-	    {"/dev/null", 0666, 1, 3},    {"/dev/zero", 0666, 1, 5}, {"/dev/full", 0666, 1, 7},
+	    {"/dev/null", 0666, 1, 3},    {"/dev/zero", 0666, 1, 5},    {"/dev/full", 0666, 1, 7},
 	    {"/dev/random", 0666, 1, 8},  {"/dev/urandom", 0666, 1, 9}, {"/dev/tty", 0666, 5, 0},
 	    {"/dev/console", 0620, 5, 1}, {"/dev/ptmx", 0666, 5, 2},
 	};

@@ -33,8 +33,9 @@ int proc_may_read(struct ctx *c, struct task *t)
 	its = task_get_cred(t);
 	if (!its)
 		return -ESRCH;
-	if (mine->fsuid == its->uid && mine->fsuid == its->euid && mine->fsuid == its->suid && mine->fsgid == its->gid &&
-	    mine->fsgid == its->egid && mine->fsgid == its->sgid && !(its->cap_permitted & ~mine->cap_permitted))
+	if (mine->fsuid == its->uid && mine->fsuid == its->euid && mine->fsuid == its->suid &&
+	    mine->fsgid == its->gid && mine->fsgid == its->egid && mine->fsgid == its->sgid &&
+	    !(its->cap_permitted & ~mine->cap_permitted))
 		err = 0;
 	else if (cred_capable(mine, CAP_SYS_PTRACE))
 		err = 0;
@@ -245,7 +246,10 @@ static int ns_readlink(struct ctx *c __unused, const struct pseudo_ref *r, char 
 	return 0;
 }
 
-#define NS_NODE(ns) {.name = ns, .mode = 0777, .readlink = ns_readlink}
+#define NS_NODE(ns)                                                                                                    \
+	{                                                                                                              \
+		.name = ns, .mode = 0777, .readlink = ns_readlink                                                      \
+	}
 
 static const struct pseudo_node ns_nodes[] = {
     NS_NODE("cgroup"), NS_NODE("ipc"),  NS_NODE("mnt"), NS_NODE("net"), NS_NODE("pid"),
@@ -328,8 +332,7 @@ static const struct pseudo_node net_nodes[] = {PSEUDO_END};
 	    {.name = "mem", .mode = 0600, .fops = &proc_mem_fops, .access = may_read_access},                          \
 	    {.name = "mountinfo", .mode = 0444, .show = proc_pid_mountinfo_show},                                      \
 	    {.name = "mounts", .mode = 0444, .show = proc_pid_mounts_show},                                            \
-	    {.name = "net", .mode = 0555, .children = net_nodes},                                                      \
-	    {.name = "ns", .mode = 0511, .children = ns_nodes},                                                        \
+	    {.name = "net", .mode = 0555, .children = net_nodes}, {.name = "ns", .mode = 0511, .children = ns_nodes},  \
 	    {.name = "oom_score", .mode = 0444, .show = oom_score_show},                                               \
 	    {.name = "oom_score_adj", .mode = 0644, .show = oom_score_adj_show, .store = oom_score_adj_store},         \
 	    {.name = "personality", .mode = 0400, .show = personality_show},                                           \

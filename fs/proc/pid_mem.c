@@ -133,8 +133,9 @@ int proc_pid_smaps_rollup_show(struct ctx *c __unused, const struct pseudo_ref *
 	(void)task_rss(t, &rss);
 	task_put(t);
 	seq_printf(s, "00010000-7fff00000000 ---p 00000000 00:00 0                              [rollup]\n");
-	seq_printf(s, "Rss:            %8" PRIu64 " kB\nPss:            %8" PRIu64 " kB\nPrivate_Dirty:  %8" PRIu64 " kB\n",
-		   rss >> 10, rss >> 10, rss >> 10);
+	seq_printf(
+	    s, "Rss:            %8" PRIu64 " kB\nPss:            %8" PRIu64 " kB\nPrivate_Dirty:  %8" PRIu64 " kB\n",
+	    rss >> 10, rss >> 10, rss >> 10);
 	return 0;
 }
 

@@ -26,8 +26,8 @@ struct pid_facts {
 	uint64_t utime, stime, cutime, cstime; /* ns */
 	int nice;
 	int64_t start; /* ns since the guest's boot */
-	uint64_t vsize, rss, stack_start, start_code, end_code, start_data, end_data, brk, arg_start, arg_end, env_start,
-	    env_end;
+	uint64_t vsize, rss, stack_start, start_code, end_code, start_data, end_data, brk, arg_start, arg_end,
+	    env_start, env_end;
 	uint64_t data_vm, exec_vm, stack_vm, locked_vm; /* pages */
 	k_sigset_t pending, shared_pending, blocked, ignored, caught;
 	int exit_code, policy, priority;
@@ -209,10 +209,22 @@ static void status_memory(struct seq *s, const struct pid_facts *f)
 		const char *name;
 		uint64_t kb;
 	} lines[] = {
-	    {"VmPeak", f->vsize >> 10}, {"VmSize", f->vsize >> 10},   {"VmLck", f->locked_vm << 2}, {"VmPin", 0},
-	    {"VmHWM", f->rss >> 10},    {"VmRSS", f->rss >> 10},      {"RssAnon", f->rss >> 10},    {"RssFile", 0},
-	    {"RssShmem", 0},            {"VmData", f->data_vm << 2},  {"VmStk", f->stack_vm << 2},  {"VmExe", f->exec_vm << 2},
-	    {"VmLib", 0},               {"VmPTE", 0},                 {"VmSwap", 0},                {"HugetlbPages", 0},
+	    {"VmPeak", f->vsize >> 10},
+	    {"VmSize", f->vsize >> 10},
+	    {"VmLck", f->locked_vm << 2},
+	    {"VmPin", 0},
+	    {"VmHWM", f->rss >> 10},
+	    {"VmRSS", f->rss >> 10},
+	    {"RssAnon", f->rss >> 10},
+	    {"RssFile", 0},
+	    {"RssShmem", 0},
+	    {"VmData", f->data_vm << 2},
+	    {"VmStk", f->stack_vm << 2},
+	    {"VmExe", f->exec_vm << 2},
+	    {"VmLib", 0},
+	    {"VmPTE", 0},
+	    {"VmSwap", 0},
+	    {"HugetlbPages", 0},
 	};
 
 	if (!f->has_mm)
@@ -237,8 +249,8 @@ static void status_groups(struct seq *s, const struct cred *cred)
 
 static void status_caps(struct seq *s, const struct cred *cred)
 {
-	seq_printf(s, "CapInh:\t%016" PRIx64 "\nCapPrm:\t%016" PRIx64 "\nCapEff:\t%016" PRIx64 "\n", cred->cap_inheritable,
-		   cred->cap_permitted, cred->cap_effective);
+	seq_printf(s, "CapInh:\t%016" PRIx64 "\nCapPrm:\t%016" PRIx64 "\nCapEff:\t%016" PRIx64 "\n",
+		   cred->cap_inheritable, cred->cap_permitted, cred->cap_effective);
 	seq_printf(s, "CapBnd:\t%016" PRIx64 "\nCapAmb:\t%016" PRIx64 "\nNoNewPrivs:\t%d\n", cred->cap_bounding,
 		   cred->cap_ambient, cred->no_new_privs);
 }
@@ -246,8 +258,8 @@ static void status_caps(struct seq *s, const struct cred *cred)
 static void status_cpus(struct seq *s)
 {
 	seq_puts(s, "Seccomp:\t0\nSeccomp_filters:\t0\nSpeculation_Store_Bypass:\tvulnerable\n");
-	seq_printf(s, "Cpus_allowed:\t%" PRIx64 "\nCpus_allowed_list:\t0", machine.cpus < 64 ? (1ul << machine.cpus) - 1
-										       : UINT64_MAX);
+	seq_printf(s, "Cpus_allowed:\t%" PRIx64 "\nCpus_allowed_list:\t0",
+		   machine.cpus < 64 ? (1ul << machine.cpus) - 1 : UINT64_MAX);
 	if (machine.cpus > 1)
 		seq_printf(s, "-%u", machine.cpus - 1);
 	seq_puts(s, "\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\n"

@@ -9,13 +9,13 @@ struct task;
 struct super *procfs_create(void);
 
 /* The parts of the tree, one file each. */
-extern const struct pseudo_node proc_sys_nodes[];   /* sysctl.c: /proc/sys */
-extern const struct pseudo_node proc_pid_nodes[];   /* pid.c: /proc/PID */
-extern const struct pseudo_node proc_tid_nodes[];   /* pid.c: /proc/PID/task/TID */
-extern const struct pseudo_dir proc_fd_dir;         /* fd.c: /proc/PID/fd */
-extern const struct pseudo_dir proc_fdinfo_dir;     /* fd.c: /proc/PID/fdinfo */
-extern const struct pseudo_dir proc_task_dir;       /* pid.c: /proc/PID/task */
-extern const struct file_ops proc_mem_fops;         /* pid_mem.c: /proc/PID/mem */
+extern const struct pseudo_node proc_sys_nodes[]; /* sysctl.c: /proc/sys */
+extern const struct pseudo_node proc_pid_nodes[]; /* pid.c: /proc/PID */
+extern const struct pseudo_node proc_tid_nodes[]; /* pid.c: /proc/PID/task/TID */
+extern const struct pseudo_dir proc_fd_dir;       /* fd.c: /proc/PID/fd */
+extern const struct pseudo_dir proc_fdinfo_dir;   /* fd.c: /proc/PID/fdinfo */
+extern const struct pseudo_dir proc_task_dir;     /* pid.c: /proc/PID/task */
+extern const struct file_ops proc_mem_fops;       /* pid_mem.c: /proc/PID/mem */
 
 /* Text of single files. Keys of r: key[0] is the tid. */
 #define PROC_SHOW(name) int proc_##name##_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)

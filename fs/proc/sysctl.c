@@ -136,7 +136,10 @@ static int entropy_show(struct ctx *c __unused, const struct pseudo_ref *r __unu
 	return 0;
 }
 
-#define TEXT(n) {.name = n, .mode = 0444, .show = text_show}
+#define TEXT(n)                                                                                                        \
+	{                                                                                                              \
+		.name = n, .mode = 0444, .show = text_show                                                             \
+	}
 
 static const struct pseudo_node random_nodes[] = {
     {.name = "boot_id", .mode = 0444, .show = boot_id_show},

@@ -20,20 +20,62 @@ struct cpu_flag {
 
 /* What programs look for, by the names of Linux's cpufeatures.h. */
 static const struct cpu_flag cpu_flags[] = {
-    {1, 0, 3, 0, "fpu"},        {1, 0, 3, 4, "tsc"},        {1, 0, 3, 8, "cx8"},         {1, 0, 3, 15, "cmov"},
-    {1, 0, 3, 19, "clflush"},   {1, 0, 3, 23, "mmx"},       {1, 0, 3, 24, "fxsr"},       {1, 0, 3, 25, "sse"},
-    {1, 0, 3, 26, "sse2"},      {1, 0, 3, 28, "ht"},        {0x80000001, 0, 3, 11, "syscall"}, {0x80000001, 0, 3, 20, "nx"},
-    {0x80000001, 0, 3, 27, "rdtscp"}, {0x80000001, 0, 3, 29, "lm"}, {1, 0, 2, 0, "pni"},  {1, 0, 2, 1, "pclmulqdq"},
-    {1, 0, 2, 9, "ssse3"},      {1, 0, 2, 12, "fma"},       {1, 0, 2, 13, "cx16"},       {1, 0, 2, 19, "sse4_1"},
-    {1, 0, 2, 20, "sse4_2"},    {1, 0, 2, 22, "movbe"},     {1, 0, 2, 23, "popcnt"},     {1, 0, 2, 25, "aes"},
-    {1, 0, 2, 26, "xsave"},     {1, 0, 2, 28, "avx"},       {1, 0, 2, 29, "f16c"},       {1, 0, 2, 30, "rdrand"},
-    {1, 0, 2, 31, "hypervisor"}, {0x80000001, 0, 2, 0, "lahf_lm"}, {0x80000001, 0, 2, 5, "abm"}, {0x80000001, 0, 2, 6, "sse4a"},
-    {7, 0, 1, 0, "fsgsbase"},   {7, 0, 1, 3, "bmi1"},       {7, 0, 1, 5, "avx2"},        {7, 0, 1, 8, "bmi2"},
-    {7, 0, 1, 9, "erms"},       {7, 0, 1, 16, "avx512f"},   {7, 0, 1, 17, "avx512dq"},   {7, 0, 1, 18, "rdseed"},
-    {7, 0, 1, 19, "adx"},       {7, 0, 1, 21, "avx512ifma"}, {7, 0, 1, 23, "clflushopt"}, {7, 0, 1, 24, "clwb"},
-    {7, 0, 1, 28, "avx512cd"},  {7, 0, 1, 29, "sha_ni"},    {7, 0, 1, 30, "avx512bw"},   {7, 0, 1, 31, "avx512vl"},
-    {7, 0, 2, 1, "avx512vbmi"}, {7, 0, 2, 8, "gfni"},       {7, 0, 2, 9, "vaes"},        {7, 0, 2, 10, "vpclmulqdq"},
-    {7, 0, 2, 11, "avx512_vnni"}, {7, 0, 2, 14, "avx512_vpopcntdq"}, {7, 0, 2, 22, "rdpid"}, {7, 0, 3, 4, "fsrm"},
+    {1, 0, 3, 0, "fpu"},
+    {1, 0, 3, 4, "tsc"},
+    {1, 0, 3, 8, "cx8"},
+    {1, 0, 3, 15, "cmov"},
+    {1, 0, 3, 19, "clflush"},
+    {1, 0, 3, 23, "mmx"},
+    {1, 0, 3, 24, "fxsr"},
+    {1, 0, 3, 25, "sse"},
+    {1, 0, 3, 26, "sse2"},
+    {1, 0, 3, 28, "ht"},
+    {0x80000001, 0, 3, 11, "syscall"},
+    {0x80000001, 0, 3, 20, "nx"},
+    {0x80000001, 0, 3, 27, "rdtscp"},
+    {0x80000001, 0, 3, 29, "lm"},
+    {1, 0, 2, 0, "pni"},
+    {1, 0, 2, 1, "pclmulqdq"},
+    {1, 0, 2, 9, "ssse3"},
+    {1, 0, 2, 12, "fma"},
+    {1, 0, 2, 13, "cx16"},
+    {1, 0, 2, 19, "sse4_1"},
+    {1, 0, 2, 20, "sse4_2"},
+    {1, 0, 2, 22, "movbe"},
+    {1, 0, 2, 23, "popcnt"},
+    {1, 0, 2, 25, "aes"},
+    {1, 0, 2, 26, "xsave"},
+    {1, 0, 2, 28, "avx"},
+    {1, 0, 2, 29, "f16c"},
+    {1, 0, 2, 30, "rdrand"},
+    {1, 0, 2, 31, "hypervisor"},
+    {0x80000001, 0, 2, 0, "lahf_lm"},
+    {0x80000001, 0, 2, 5, "abm"},
+    {0x80000001, 0, 2, 6, "sse4a"},
+    {7, 0, 1, 0, "fsgsbase"},
+    {7, 0, 1, 3, "bmi1"},
+    {7, 0, 1, 5, "avx2"},
+    {7, 0, 1, 8, "bmi2"},
+    {7, 0, 1, 9, "erms"},
+    {7, 0, 1, 16, "avx512f"},
+    {7, 0, 1, 17, "avx512dq"},
+    {7, 0, 1, 18, "rdseed"},
+    {7, 0, 1, 19, "adx"},
+    {7, 0, 1, 21, "avx512ifma"},
+    {7, 0, 1, 23, "clflushopt"},
+    {7, 0, 1, 24, "clwb"},
+    {7, 0, 1, 28, "avx512cd"},
+    {7, 0, 1, 29, "sha_ni"},
+    {7, 0, 1, 30, "avx512bw"},
+    {7, 0, 1, 31, "avx512vl"},
+    {7, 0, 2, 1, "avx512vbmi"},
+    {7, 0, 2, 8, "gfni"},
+    {7, 0, 2, 9, "vaes"},
+    {7, 0, 2, 10, "vpclmulqdq"},
+    {7, 0, 2, 11, "avx512_vnni"},
+    {7, 0, 2, 14, "avx512_vpopcntdq"},
+    {7, 0, 2, 22, "rdpid"},
+    {7, 0, 3, 4, "fsrm"},
 };
 
 static void show_flags(struct seq *s)
@@ -102,17 +144,38 @@ int proc_meminfo_show(struct ctx *c __unused, const struct pseudo_ref *r __unuse
 		const char *name;
 		uint64_t kb;
 	} lines[] = {
-	    {"MemTotal", total},     {"MemFree", total - used}, {"MemAvailable", total - used},
-	    {"Buffers", 0},          {"Cached", 0},             {"SwapCached", 0},
-	    {"Active", used},        {"Inactive", 0},           {"Active(anon)", used},
-	    {"Inactive(anon)", 0},   {"Active(file)", 0},       {"Inactive(file)", 0},
-	    {"Unevictable", 0},      {"Mlocked", 0},            {"SwapTotal", 0},
-	    {"SwapFree", 0},         {"Dirty", 0},              {"Writeback", 0},
-	    {"AnonPages", used},     {"Mapped", 0},             {"Shmem", 0},
-	    {"KReclaimable", 0},     {"Slab", 0},               {"SReclaimable", 0},
-	    {"SUnreclaim", 0},       {"KernelStack", 0},        {"PageTables", 0},
-	    {"CommitLimit", total},  {"Committed_AS", used},    {"VmallocTotal", 34359738367},
-	    {"VmallocUsed", 0},      {"VmallocChunk", 0},
+	    {"MemTotal", total},
+	    {"MemFree", total - used},
+	    {"MemAvailable", total - used},
+	    {"Buffers", 0},
+	    {"Cached", 0},
+	    {"SwapCached", 0},
+	    {"Active", used},
+	    {"Inactive", 0},
+	    {"Active(anon)", used},
+	    {"Inactive(anon)", 0},
+	    {"Active(file)", 0},
+	    {"Inactive(file)", 0},
+	    {"Unevictable", 0},
+	    {"Mlocked", 0},
+	    {"SwapTotal", 0},
+	    {"SwapFree", 0},
+	    {"Dirty", 0},
+	    {"Writeback", 0},
+	    {"AnonPages", used},
+	    {"Mapped", 0},
+	    {"Shmem", 0},
+	    {"KReclaimable", 0},
+	    {"Slab", 0},
+	    {"SReclaimable", 0},
+	    {"SUnreclaim", 0},
+	    {"KernelStack", 0},
+	    {"PageTables", 0},
+	    {"CommitLimit", total},
+	    {"Committed_AS", used},
+	    {"VmallocTotal", 34359738367},
+	    {"VmallocUsed", 0},
+	    {"VmallocChunk", 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
@@ -122,8 +185,10 @@ int proc_meminfo_show(struct ctx *c __unused, const struct pseudo_ref *r __unuse
 		seq_pad(s, start, 16);
 		seq_printf(s, "%8" PRIu64 " kB\n", lines[i].kb);
 	}
-	seq_puts(s, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\n"
-		    "Hugepagesize:       2048 kB\nHugetlb:               0 kB\n");
+	seq_puts(
+	    s,
+	    "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0\nHugePages_Surp:        0\n"
+	    "Hugepagesize:       2048 kB\nHugetlb:               0 kB\n");
 	return 0;
 }
 
@@ -131,10 +196,11 @@ int proc_vmstat_show(struct ctx *c __unused, const struct pseudo_ref *r __unused
 {
 	uint64_t used = MIN(system_memory_used(), machine.memory_total);
 
-	seq_printf(s, "nr_free_pages %" PRIu64 "\nnr_anon_pages %" PRIu64 "\n", (machine.memory_total - used) >> PAGE_SHIFT,
-		   used >> PAGE_SHIFT);
-	seq_puts(s, "nr_mapped 0\nnr_file_pages 0\nnr_dirty 0\nnr_writeback 0\nnr_shmem 0\npgpgin 0\npgpgout 0\npswpin 0\n"
-		    "pswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n");
+	seq_printf(s, "nr_free_pages %" PRIu64 "\nnr_anon_pages %" PRIu64 "\n",
+		   (machine.memory_total - used) >> PAGE_SHIFT, used >> PAGE_SHIFT);
+	seq_puts(s,
+		 "nr_mapped 0\nnr_file_pages 0\nnr_dirty 0\nnr_writeback 0\nnr_shmem 0\npgpgin 0\npgpgout 0\npswpin 0\n"
+		 "pswpout 0\npgfault 0\npgmajfault 0\noom_kill 0\n");
 	return 0;
 }
 
@@ -143,7 +209,7 @@ struct cpu_sum {
 	unsigned running;
 };
 
-static bool add_cpu_time(struct thread_group *tg, void *arg)
+static bool add_cpu_time(struct thread_group *tg, void *arg) REQUIRES(L_PIDTREE)
 {
 	struct cpu_sum *sum = arg;
 	struct usage u;

@@ -15,7 +15,10 @@
 
 static const struct pseudo_node empty_dir[] = {PSEUDO_END};
 
-#define EMPTY(n) {.name = n, .mode = 0755, .children = empty_dir}
+#define EMPTY(n)                                                                                                       \
+	{                                                                                                              \
+		.name = n, .mode = 0755, .children = empty_dir                                                         \
+	}
 
 static int cpu_list_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
 {
@@ -97,7 +100,10 @@ static int zero_show(struct ctx *c __unused, const struct pseudo_ref *r __unused
 	return 0;
 }
 
-#define TEXT(n) {.name = n, .mode = 0444, .show = text_show}
+#define TEXT(n)                                                                                                        \
+	{                                                                                                              \
+		.name = n, .mode = 0444, .show = text_show                                                             \
+	}
 
 static const struct pseudo_node topology_nodes[] = {
     {.name = "core_cpus", .mode = 0444, .show = own_map_show},

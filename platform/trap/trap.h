@@ -55,7 +55,7 @@ struct trap_cpu {
 	bool fp_live;                  /* the thread has it in its registers; fpstate is a copy, or 0 */
 	uint64_t trapped;              /* return address of a call that trapped, to be counted; 0 none */
 	uint64_t raw_rip, shown_rip;   /* of the last event: in a trampoline, and what the guest sees */
-	bool list_failed;           /* what the guest had queued failed when it was run early */
+	bool list_failed;              /* what the guest had queued failed when it was run early */
 	unsigned queued;               /* commands in the list */
 	uint64_t queued_lo, queued_hi; /* addresses they may touch */
 	int map_fd;                    /* ours, to be handed over with the list; -1 none */

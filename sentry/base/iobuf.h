@@ -15,9 +15,9 @@ struct iobuf {
 	struct ctx *user;             /* NULL: our own memory */
 	const struct iobuf_seg *segs; /* not owned */
 	size_t seg_count;
-	size_t seg_done;              /* bytes of segs[0] already used */
-	size_t left;                  /* bytes over all segments */
-	struct iobuf_seg one;         /* storage for the single-segment case */
+	size_t seg_done;      /* bytes of segs[0] already used */
+	size_t left;          /* bytes over all segments */
+	struct iobuf_seg one; /* storage for the single-segment case */
 };
 
 /* size is cut to Linux's MAX_RW_COUNT. An iobuf with one segment points into itself: do not copy it. */

@@ -7,7 +7,10 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define LIST_INIT(l) {&(l), &(l)}
+#define LIST_INIT(l)                                                                                                   \
+	{                                                                                                              \
+		&(l), &(l)                                                                                             \
+	}
 
 static inline void list_init(struct list *l)
 {

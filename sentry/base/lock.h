@@ -37,39 +37,39 @@ struct CAPABILITY("mutex") lock_class {
 
 /* name, token, class before it. In order of acquisition. */
 #define LOCK_CLASSES(X)                                                                                                \
-	X(mount, 10)      /* the mount tree and its namespaces */                                                      \
-	X(rename, 15)     /* one directory rename at a time in a file system */                                        \
-	X(dentry, 20)     /* a directory's children and names */                                                       \
-	X(pos, 25)        /* the position of an open description, over the whole read or write */                      \
-	X(inode, 28)      /* an inode's attributes and data */                                                         \
-	X(copyup, 29)     /* overlay: one inode's move to the upper layer */                                           \
-	X(layer, 30)      /* inodes of a file system that is a layer of an overlay */                                  \
-	X(flock, 32)      /* file locks of every inode */                                                              \
-	X(epollctl, 34)   /* which files are watched by which epoll instances */                                       \
-	X(epoll, 35)      /* an epoll instance's interest list */                                                      \
-	X(file, 40)       /* an open description: position, pipe and socket buffers */                                 \
-	X(notify, 42)     /* inotify watches and event queues */                                                       \
-	X(inflight, 44)   /* unix sockets whose descriptors travel in messages */                                      \
-	X(sock, 45)       /* a socket and its protocol state */                                                        \
-	X(sockname, 46)   /* names of unix sockets; tables of ports */                                                 \
-	X(futexpi, 48)    /* priority-inheritance futexes: held while the lock word is changed in guest memory */      \
-	X(mm, 50)         /* an address space's VMA tree */                                                            \
-	X(pidtree, 60)    /* processes, groups, sessions, parents and children */                                      \
-	X(tty, 65)        /* a terminal's line discipline and its foreground group */                                  \
-	X(ctty, 66)       /* leaf: which terminal controls which session, foreground groups */                         \
-	X(sighand, 70)    /* handlers, pending signals of a thread group */                                            \
-	X(task, 80)       /* one task's own state */                                                                   \
-	X(cache, 90)      /* page and attribute caches */                                                              \
-	X(dcache, 92)     /* leaf: a bucket of the dentry cache, names and parents */                                  \
-	X(aspace, 100)    /* platform: an address space and its cpus */                                                \
-	X(fdtable, 110)   /* leaf: descriptor tables */                                                                \
-	X(hostfd, 115)    /* leaf: the host descriptors that are watched */                                            \
-	X(timer, 120)     /* leaf: the timer queue */                                                                  \
-	X(futex, 125)     /* leaf: a futex bucket */                                                                   \
-	X(wait, 130)      /* leaf: a wait queue */                                                                     \
-	X(ready, 135)     /* leaf: an epoll instance's ready list */                                                   \
-	X(slab, 140)      /* leaf: an allocator cache */                                                               \
-	X(log, 150)       /* leaf: the log */
+	X(mount, 10)    /* the mount tree and its namespaces */                                                        \
+	X(rename, 15)   /* one directory rename at a time in a file system */                                          \
+	X(dentry, 20)   /* a directory's children and names */                                                         \
+	X(pos, 25)      /* the position of an open description, over the whole read or write */                        \
+	X(inode, 28)    /* an inode's attributes and data */                                                           \
+	X(copyup, 29)   /* overlay: one inode's move to the upper layer */                                             \
+	X(layer, 30)    /* inodes of a file system that is a layer of an overlay */                                    \
+	X(flock, 32)    /* file locks of every inode */                                                                \
+	X(epollctl, 34) /* which files are watched by which epoll instances */                                         \
+	X(epoll, 35)    /* an epoll instance's interest list */                                                        \
+	X(file, 40)     /* an open description: position, pipe and socket buffers */                                   \
+	X(notify, 42)   /* inotify watches and event queues */                                                         \
+	X(inflight, 44) /* unix sockets whose descriptors travel in messages */                                        \
+	X(sock, 45)     /* a socket and its protocol state */                                                          \
+	X(sockname, 46) /* names of unix sockets; tables of ports */                                                   \
+	X(futexpi, 48)  /* priority-inheritance futexes: held while the lock word is changed in guest memory */        \
+	X(mm, 50)       /* an address space's VMA tree */                                                              \
+	X(pidtree, 60)  /* processes, groups, sessions, parents and children */                                        \
+	X(tty, 65)      /* a terminal's line discipline and its foreground group */                                    \
+	X(ctty, 66)     /* leaf: which terminal controls which session, foreground groups */                           \
+	X(sighand, 70)  /* handlers, pending signals of a thread group */                                              \
+	X(task, 80)     /* one task's own state */                                                                     \
+	X(cache, 90)    /* page and attribute caches */                                                                \
+	X(dcache, 92)   /* leaf: a bucket of the dentry cache, names and parents */                                    \
+	X(aspace, 100)  /* platform: an address space and its cpus */                                                  \
+	X(fdtable, 110) /* leaf: descriptor tables */                                                                  \
+	X(hostfd, 115)  /* leaf: the host descriptors that are watched */                                              \
+	X(timer, 120)   /* leaf: the timer queue */                                                                    \
+	X(futex, 125)   /* leaf: a futex bucket */                                                                     \
+	X(wait, 130)    /* leaf: a wait queue */                                                                       \
+	X(ready, 135)   /* leaf: an epoll instance's ready list */                                                     \
+	X(slab, 140)    /* leaf: an allocator cache */                                                                 \
+	X(log, 150)     /* leaf: the log */
 
 #define LOCK_CLASS_DECLARE(cls, r) extern struct lock_class lock_class_##cls;
 LOCK_CLASSES(LOCK_CLASS_DECLARE)
@@ -113,7 +113,10 @@ struct mutex {
 	pthread_mutex_t m;
 };
 
-#define MUTEX_INIT {PTHREAD_MUTEX_INITIALIZER}
+#define MUTEX_INIT                                                                                                     \
+	{                                                                                                              \
+		PTHREAD_MUTEX_INITIALIZER                                                                              \
+	}
 
 static inline void mutex_init(struct mutex *m)
 {

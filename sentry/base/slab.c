@@ -63,8 +63,8 @@ static void *arena_reserve(size_t size)
 		if (getrandom(&r, sizeof(r), 0) != sizeof(r))
 			return NULL;
 		p = (void *)((ARENA_LOWEST + r % ARENA_SPAN) & ~(ARENA_ALIGN - 1));
-		if (mmap(p, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-			 -1, 0) == p)
+		if (mmap(p, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == p)
 			return p;
 		if (errno != EEXIST)
 			return NULL;
@@ -103,8 +103,8 @@ static bool arena_charge(size_t size)
 	do {
 		if (size > arena.max || old > arena.max - size)
 			return false;
-	} while (!__atomic_compare_exchange_n(&arena.committed, &old, old + size, true, __ATOMIC_RELAXED,
-					      __ATOMIC_RELAXED));
+	} while (
+	    !__atomic_compare_exchange_n(&arena.committed, &old, old + size, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 	return true;
 }
 
@@ -272,10 +272,13 @@ void slab_free(struct slab *s, void *p)
 	mutex_unlock(&s->lock, L_SLAB);
 }
 
-#define CLASS(shift) {.name = "kalloc-" #shift, .size = 1ul << (shift), .lock = MUTEX_INIT}
+#define CLASS(shift)                                                                                                   \
+	{                                                                                                              \
+		.name = "kalloc-" #shift, .size = 1ul << (shift), .lock = MUTEX_INIT                                   \
+	}
 
 static struct slab classes[] = {
-    CLASS(4),  CLASS(5),  CLASS(6),  CLASS(7),	CLASS(8),  CLASS(9),  CLASS(10), CLASS(11),
+    CLASS(4),  CLASS(5),  CLASS(6),  CLASS(7),  CLASS(8),  CLASS(9),  CLASS(10), CLASS(11),
     CLASS(12), CLASS(13), CLASS(14), CLASS(15), CLASS(16), CLASS(17), CLASS(18), CLASS(19),
     CLASS(20), CLASS(21), CLASS(22), CLASS(23), CLASS(24), CLASS(25), CLASS(26),
 };

@@ -14,18 +14,21 @@ struct slab {
 	const char *name;
 	size_t size;
 	struct mutex lock;
-	void *free;          /* L_SLAB */
-	char *chunk;         /* L_SLAB: where the next new object is carved */
-	size_t chunk_left;   /* L_SLAB: bytes */
-	size_t live;         /* L_SLAB: objects given out */
-	size_t total;        /* L_SLAB: objects carved */
-	bool registered;     /* L_SLAB */
-	struct slab *next;   /* all slabs, once used */
+	void *free;        /* L_SLAB */
+	char *chunk;       /* L_SLAB: where the next new object is carved */
+	size_t chunk_left; /* L_SLAB: bytes */
+	size_t live;       /* L_SLAB: objects given out */
+	size_t total;      /* L_SLAB: objects carved */
+	bool registered;   /* L_SLAB */
+	struct slab *next; /* all slabs, once used */
 };
 
 #define ARENA_ALLOC_MAX (64ul << 20)
 
-#define SLAB_INIT(type) {.name = #type, .size = sizeof(type), .lock = MUTEX_INIT}
+#define SLAB_INIT(type)                                                                                                \
+	{                                                                                                              \
+		.name = #type, .size = sizeof(type), .lock = MUTEX_INIT                                                \
+	}
 
 /*
  * Reserves the arena. Before the first slab_alloc(), which otherwise does it with a default of 4 GiB; -ENOMEM. max_bytes

@@ -7,9 +7,9 @@
 #include "sentry/base/list.h"
 
 struct timer {
-	int64_t deadline;                  /* CLOCK_MONOTONIC ns; L_TIMER */
-	uint32_t heap_index;               /* 0: not armed; L_TIMER */
-	void (*fire)(struct timer *t);     /* on the timer thread, no lock held; may re-arm t */
+	int64_t deadline;              /* CLOCK_MONOTONIC ns; L_TIMER */
+	uint32_t heap_index;           /* 0: not armed; L_TIMER */
+	void (*fire)(struct timer *t); /* on the timer thread, no lock held; may re-arm t */
 };
 
 void timer_init(struct timer *t, void (*fire)(struct timer *t));

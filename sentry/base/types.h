@@ -27,7 +27,7 @@ typedef int64_t sysret_t;
 #define PAGE_SIZE 4096ul
 #define PAGE_SHIFT 12
 #define PAGE_MASK (~(PAGE_SIZE - 1))
-#define PAGE_DOWN(x) ((x) & PAGE_MASK)
+#define PAGE_DOWN(x) ((x)&PAGE_MASK)
 #define PAGE_UP(x) (((x) + PAGE_SIZE - 1) & PAGE_MASK)
 
 #ifndef __must_check
@@ -43,7 +43,7 @@ typedef int64_t sysret_t;
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 

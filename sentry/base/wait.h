@@ -26,13 +26,13 @@ struct parker {
 };
 
 struct wait_entry {
-	struct list link;                                              /* in wait_queue.entries, L_WAIT */
-	struct wait_queue *queue;                                      /* NULL when on none */
-	void (*wake)(struct wait_entry *e, uint32_t events);           /* called with the queue's lock held: no other lock
+	struct list link;                                    /* in wait_queue.entries, L_WAIT */
+	struct wait_queue *queue;                            /* NULL when on none */
+	void (*wake)(struct wait_entry *e, uint32_t events); /* called with the queue's lock held: no other lock
 	                                                                  below L_WAIT may be taken */
 	void *priv;
-	uint32_t events;                                               /* wanted; 0 means any */
-	bool exclusive;                                                /* wake_up() stops after one that took it */
+	uint32_t events; /* wanted; 0 means any */
+	bool exclusive;  /* wake_up() stops after one that took it */
 };
 
 struct wait_queue {

@@ -39,15 +39,56 @@ static uint64_t take_word(struct input *in)
 }
 
 static const char names[][NAME_SIZE] = {
-    "a", "b", "d", "d/a", "d/b", "l", "", "/", ".", "..", "/tmp", "/proc/self/fd/3", "/proc/self/maps", "/proc/self/status", "/dev/null",
-    "/dev/zero", "/dev/ptmx", "/dev/pts/0", "/init", "/sys", "/proc", "/dev/full", "user.x", "tmpfs", "/proc/1/stat", "/dev/tty",
-    "d/../a", "/proc/self/mem", "/proc/self/comm", "pipe", "/dev/shm", "trusted.overlay.opaque",
+    "a",
+    "b",
+    "d",
+    "d/a",
+    "d/b",
+    "l",
+    "",
+    "/",
+    ".",
+    "..",
+    "/tmp",
+    "/proc/self/fd/3",
+    "/proc/self/maps",
+    "/proc/self/status",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/ptmx",
+    "/dev/pts/0",
+    "/init",
+    "/sys",
+    "/proc",
+    "/dev/full",
+    "user.x",
+    "tmpfs",
+    "/proc/1/stat",
+    "/dev/tty",
+    "d/../a",
+    "/proc/self/mem",
+    "/proc/self/comm",
+    "pipe",
+    "/dev/shm",
+    "trusted.overlay.opaque",
 };
 
-static const uint64_t sizes[] = {0, 1, 2, 4, 7, 8, 12, 16, 24, 32, 64, 100, 127, 128, 255, 256, 1000, 4095, 4096, 4097, 8192, 65536,
-				 1 << 20, 1 << 24, INT32_MAX, UINT32_MAX, 1ul << 32, INT64_MAX, UINT64_MAX, UINT64_MAX - 4095};
-static const uint64_t addresses[] = {0, 1, 0xfff, 0x1000, 0x10000, KERNEL_SCRATCH + KERNEL_SCRATCH_SIZE - 1, 0x7ffefffff000, 0x7fff00000000,
-				     0x800000000000, UINT64_MAX, KERNEL_SCRATCH - 1, 0x400000};
+static const uint64_t sizes[] = {
+    0,    1,     2,       4,       7,         8,          12,        16,        24,         32,
+    64,   100,   127,     128,     255,       256,        1000,      4095,      4096,       4097,
+    8192, 65536, 1 << 20, 1 << 24, INT32_MAX, UINT32_MAX, 1ul << 32, INT64_MAX, UINT64_MAX, UINT64_MAX - 4095};
+static const uint64_t addresses[] = {0,
+				     1,
+				     0xfff,
+				     0x1000,
+				     0x10000,
+				     KERNEL_SCRATCH + KERNEL_SCRATCH_SIZE - 1,
+				     0x7ffefffff000,
+				     0x7fff00000000,
+				     0x800000000000,
+				     UINT64_MAX,
+				     KERNEL_SCRATCH - 1,
+				     0x400000};
 
 static uint64_t pointer(uint8_t b)
 {
@@ -143,7 +184,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {data, data + size};
 
 	setup();
-	for (int calls = 0; in.at < in.end && calls < CALLS_MAX && kernel_cpu_count > 1 && kernel_cpu_count < KERNEL_CPUS_MAX - 2; calls++) {
+	for (int calls = 0;
+	     in.at < in.end && calls < CALLS_MAX && kernel_cpu_count > 1 && kernel_cpu_count < KERNEL_CPUS_MAX - 2;
+	     calls++) {
 		if (take_byte(&in) < 32)
 			write_memory(&in);
 		else

@@ -13,7 +13,8 @@ static void show(const char *name)
 		SAY("%s: %s", name, strerrorname_np(errno));
 	else
 		SAY("%s: mode %o links %ld size %ld mtime %ld.%09ld", name, st.st_mode, (long)st.st_nlink,
-		    S_ISDIR(st.st_mode) ? 0 : (long)st.st_size, st.st_mtim.tv_sec < 2000000 ? (long)st.st_mtim.tv_sec : -1,
+		    S_ISDIR(st.st_mode) ? 0 : (long)st.st_size,
+		    st.st_mtim.tv_sec < 2000000 ? (long)st.st_mtim.tv_sec : -1,
 		    st.st_mtim.tv_sec < 2000000 ? st.st_mtim.tv_nsec : -1);
 }
 

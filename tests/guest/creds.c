@@ -142,7 +142,10 @@ static void set_user_id(const char *self)
 	T(chown("suid", 21, 22));
 	T(chmod("suid", 06755));
 	MUST(chmod(".", 0755));
-	CHILD { execl("./suid", "suid", "ids", NULL); }
+	CHILD
+	{
+		execl("./suid", "suid", "ids", NULL);
+	}
 	CHILD
 	{
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -152,7 +152,7 @@ static void list(const char *dir)
 			 e->d_type == DT_DIR   ? "/"
 			 : e->d_type == DT_LNK ? "@"
 			 : e->d_type == DT_REG ? ""
-						: "?");
+					       : "?");
 		names[n++] = strdup(text);
 	}
 	closedir(d);

@@ -145,8 +145,7 @@ static inline bool child_begin(pid_t *pid)
 		say_status("child", status);
 	return false;
 }
-#define CHILD                                                                                                          \
-	for (pid_t child_pid_; child_begin(&child_pid_); fflush(stdout), _exit(0))
+#define CHILD for (pid_t child_pid_; child_begin(&child_pid_); fflush(stdout), _exit(0))
 
 /* Creates a file with these bytes. */
 static inline void put_file(const char *name, const char *text)

@@ -18,8 +18,12 @@ static void ask(int fd, int cmd, int type, long start, long len)
 	if (r)
 		SAY("ask %d: %s", type, strerrorname_np(errno));
 	else
-		SAY("ask %d [%ld,%ld): type %d start %ld len %ld owner %s", type, start, len, fl.l_type, (long)fl.l_start,
-		    (long)fl.l_len, fl.l_type == F_UNLCK ? "-" : fl.l_pid == getppid() ? "parent" : fl.l_pid == -1 ? "ofd" : "other");
+		SAY("ask %d [%ld,%ld): type %d start %ld len %ld owner %s", type, start, len, fl.l_type,
+		    (long)fl.l_start, (long)fl.l_len,
+		    fl.l_type == F_UNLCK    ? "-"
+		    : fl.l_pid == getppid() ? "parent"
+		    : fl.l_pid == -1        ? "ofd"
+					    : "other");
 }
 
 static void records(void)
@@ -57,9 +61,15 @@ static void records(void)
 	T(lock(ro, F_SETLK, F_RDLCK, 50, 1));
 	close(ro);
 	/* Closing any descriptor of the file gave up all locks. */
-	CHILD { ask(fd, F_GETLK, F_WRLCK, 0, 0); }
+	CHILD
+	{
+		ask(fd, F_GETLK, F_WRLCK, 0, 0);
+	}
 	T(lockf(fd, F_LOCK, 10));
-	CHILD { T(lockf(fd, F_TEST, 10)); }
+	CHILD
+	{
+		T(lockf(fd, F_TEST, 10));
+	}
 	T(lockf(fd, F_ULOCK, 0));
 	close(fd);
 }
@@ -128,7 +138,10 @@ static void whole_files(void)
 	say_status("waiter", status);
 	close(b);
 	T(flock(a, LOCK_EX));
-	CHILD { T(flock(a, LOCK_UN)); }
+	CHILD
+	{
+		T(flock(a, LOCK_UN));
+	}
 	b = MUST(open("l", O_RDONLY));
 	T(flock(b, LOCK_EX | LOCK_NB));
 	close(a);

@@ -105,7 +105,8 @@ static void protections(void)
 	HOLDS(p[2 * 4096] == 0 && p[3 * 4096] == 1);
 	HOLDS(mmap(p + 4096, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + 4096);
 	TOUCH(p + 4096, 1);
-	HOLDS(mmap(p, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED && errno == EEXIST);
+	HOLDS(mmap(p, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED &&
+	      errno == EEXIST);
 	T(munmap(p, 4 * 4096));
 	T(munmap(p, 4 * 4096));
 	p = MAP(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -191,7 +192,10 @@ static void sharing(void)
 	SAY("shared %d private %d", *shared, *private);
 	MUST(ftruncate(fd, 4096));
 	m = MAP(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHILD { memcpy(m, "from the child", 14); }
+	CHILD
+	{
+		memcpy(m, "from the child", 14);
+	}
 	SAY("%s", m);
 	T(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK));
 	T(ftruncate(fd, 8192));
@@ -259,10 +263,16 @@ static void residence(void)
 	T(madvise(p, 4096, MADV_WILLNEED));
 	T(madvise(p, 4096, MADV_RANDOM));
 	T(madvise(p, 4 * 4096, MADV_DONTFORK));
-	CHILD { TOUCH(p, 0); }
+	CHILD
+	{
+		TOUCH(p, 0);
+	}
 	T(madvise(p, 4 * 4096, MADV_DOFORK));
 	T(madvise(p, 4 * 4096, MADV_WIPEONFORK));
-	CHILD { SAY("wiped %d", p[0]); }
+	CHILD
+	{
+		SAY("wiped %d", p[0]);
+	}
 	SAY("kept %d", p[0]);
 }
 

@@ -86,7 +86,8 @@ static const char *result(long r)
 	return text;
 }
 
-static const int prots[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_WRITE | PROT_READ | PROT_EXEC};
+static const int prots[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
+			    PROT_WRITE | PROT_READ | PROT_EXEC};
 
 static void step_mmap(char *out)
 {
@@ -157,21 +158,33 @@ static void step_mremap(char *out)
 		new = PAGES - at;
 	if (to + new > PAGES)
 		to = PAGES - new;
-	if (flags == 2 && (old == new && old > 1))
-		new++;
+	if (flags == 2 && (old == new &&old > 1))
+		new ++;
 	if (to + new > PAGES)
 		to = PAGES - new;
 	if (flags == 1)
 		flags = 0;
-	r = (long)(flags ? mremap(page(at), old * PG, new * PG, MREMAP_MAYMOVE | MREMAP_FIXED, page(to))
-			 : mremap(page(at), old * PG, new * PG, 0));
+	r = (long)(flags ? mremap(page(at), old * PG, new *PG, MREMAP_MAYMOVE | MREMAP_FIXED, page(to))
+			 : mremap(page(at), old * PG, new *PG, 0));
 	sprintf(out, "mremap %u+%u to %d+%u: %s", at, old, flags ? (int)to : -1, new, result(r));
 }
 
 static void step_madvise(char *out)
 {
-	static const int advice[] = {MADV_NORMAL,     MADV_DONTNEED, MADV_DONTNEED,   MADV_DONTFORK, MADV_DOFORK,  MADV_WIPEONFORK,
-				     MADV_KEEPONFORK, MADV_WILLNEED, MADV_HUGEPAGE, MADV_COLD,     MADV_DODUMP,    MADV_DONTDUMP, 77,           MADV_RANDOM};
+	static const int advice[] = {MADV_NORMAL,
+				     MADV_DONTNEED,
+				     MADV_DONTNEED,
+				     MADV_DONTFORK,
+				     MADV_DOFORK,
+				     MADV_WIPEONFORK,
+				     MADV_KEEPONFORK,
+				     MADV_WILLNEED,
+				     MADV_HUGEPAGE,
+				     MADV_COLD,
+				     MADV_DODUMP,
+				     MADV_DONTDUMP,
+				     77,
+				     MADV_RANDOM};
 	unsigned at = rnd(PAGES), n = rnd(6);
 	int a = advice[rnd(COUNT(advice))];
 
@@ -192,7 +205,8 @@ static void step_other(char *out)
 		sprintf(out, "mincore %u+%u: %s", at, n, result(mincore(page(at), n * PG, vec)));
 		break;
 	case 1:
-		sprintf(out, "msync %u+%u: %s", at, n, result(msync(page(at), n * PG, rnd(2) ? MS_SYNC : MS_INVALIDATE)));
+		sprintf(out, "msync %u+%u: %s", at, n,
+			result(msync(page(at), n * PG, rnd(2) ? MS_SYNC : MS_INVALIDATE)));
 		break;
 	case 2:
 		sprintf(out, "mlock %u+%u: %s", at, n, result(mlock(page(at) + 5, n * PG)));
@@ -237,7 +251,7 @@ static void setup(void)
 
 int main(void)
 {
-	static void (*const steps[])(char *) = {step_mmap,   step_mmap,   step_mmap,    step_munmap, step_mprotect,
+	static void (*const steps[])(char *) = {step_mmap,     step_mmap,   step_mmap,    step_munmap, step_mprotect,
 						step_mprotect, step_mremap, step_madvise, step_other};
 	char what[256];
 

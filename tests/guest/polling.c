@@ -244,10 +244,13 @@ static void watch(int fd)
 	static const struct {
 		uint32_t bit;
 		const char *name;
-	} bits[] = {{IN_ACCESS, "access"}, {IN_MODIFY, "modify"}, {IN_ATTRIB, "attrib"}, {IN_CLOSE_WRITE, "close-write"},
-		    {IN_CLOSE_NOWRITE, "close"}, {IN_OPEN, "open"}, {IN_MOVED_FROM, "from"}, {IN_MOVED_TO, "to"},
-		    {IN_CREATE, "create"}, {IN_DELETE, "delete"}, {IN_DELETE_SELF, "delete-self"}, {IN_MOVE_SELF, "move-self"},
-		    {IN_IGNORED, "ignored"}, {IN_ISDIR, "dir"}};
+	} bits[] = {{IN_ACCESS, "access"},           {IN_MODIFY, "modify"},
+		    {IN_ATTRIB, "attrib"},           {IN_CLOSE_WRITE, "close-write"},
+		    {IN_CLOSE_NOWRITE, "close"},     {IN_OPEN, "open"},
+		    {IN_MOVED_FROM, "from"},         {IN_MOVED_TO, "to"},
+		    {IN_CREATE, "create"},           {IN_DELETE, "delete"},
+		    {IN_DELETE_SELF, "delete-self"}, {IN_MOVE_SELF, "move-self"},
+		    {IN_IGNORED, "ignored"},         {IN_ISDIR, "dir"}};
 	char buf[4096];
 	long n;
 

@@ -6,7 +6,8 @@
 
 static void has(const char *file, const char *text)
 {
-	SAY("%s %s '%s'", strncmp(file, "/proc/", 6) || file[6] > '9' ? file : "/proc/PID...", strstr(get_file(file), text) ? "has" : "LACKS", text);
+	SAY("%s %s '%s'", strncmp(file, "/proc/", 6) || file[6] > '9' ? file : "/proc/PID...",
+	    strstr(get_file(file), text) ? "has" : "LACKS", text);
 }
 
 static void own(void)
@@ -88,13 +89,26 @@ static void children(void)
 
 static void whole_system(void)
 {
-	static const char *const files[] = {"/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/version",
-					    "/proc/mounts", "/proc/filesystems", "/proc/sys/kernel/ostype", "/proc/sys/kernel/pid_max",
-					    "/proc/sys/kernel/random/uuid", "/proc/sys/vm/overcommit_memory", "/proc/sys/fs/file-max",
-					    "/proc/self/environ", "/proc/self/oom_score_adj", "/sys/devices/system/cpu/online"};
+	static const char *const files[] = {"/proc/cpuinfo",
+					    "/proc/meminfo",
+					    "/proc/stat",
+					    "/proc/uptime",
+					    "/proc/loadavg",
+					    "/proc/version",
+					    "/proc/mounts",
+					    "/proc/filesystems",
+					    "/proc/sys/kernel/ostype",
+					    "/proc/sys/kernel/pid_max",
+					    "/proc/sys/kernel/random/uuid",
+					    "/proc/sys/vm/overcommit_memory",
+					    "/proc/sys/fs/file-max",
+					    "/proc/self/environ",
+					    "/proc/self/oom_score_adj",
+					    "/sys/devices/system/cpu/online"};
 
 	for (size_t i = 0; i < COUNT(files); i++)
-		SAY("%s %s", files[i], strlen(get_file(files[i])) > (strstr(files[i], "environ") ? 0 : 1) ? "has text" : "IS EMPTY");
+		SAY("%s %s", files[i],
+		    strlen(get_file(files[i])) > (strstr(files[i], "environ") ? 0 : 1) ? "has text" : "IS EMPTY");
 	has("/proc/meminfo", "MemTotal:");
 	has("/proc/meminfo", "MemAvailable:");
 	has("/proc/cpuinfo", "processor\t: 0");

@@ -190,7 +190,8 @@ static void fault_at(const char *what, void (*fn)(void), void *addr)
 		fn();
 		SAY("%s: no fault", what);
 	} else {
-		SAY("%s: %s code %d address %s", what, signal_name(last_sig), last_code, last_addr == addr ? "right" : "other");
+		SAY("%s: %s code %d address %s", what, signal_name(last_sig), last_code,
+		    last_addr == addr ? "right" : "other");
 	}
 }
 
@@ -256,12 +257,30 @@ static void faults(void)
 	fault_at("hlt", privileged, NULL);
 	for (size_t i = 0; i < COUNT(sigs); i++)
 		signal(sigs[i], SIG_DFL);
-	CHILD { write_null(); }
-	CHILD { divide(); }
-	CHILD { undefined(); }
-	CHILD { breakpoint(); }
-	CHILD { beyond_end_of_file(); }
-	CHILD { abort(); }
+	CHILD
+	{
+		write_null();
+	}
+	CHILD
+	{
+		divide();
+	}
+	CHILD
+	{
+		undefined();
+	}
+	CHILD
+	{
+		breakpoint();
+	}
+	CHILD
+	{
+		beyond_end_of_file();
+	}
+	CHILD
+	{
+		abort();
+	}
 	CHILD
 	{
 		signal(SIGSEGV, SIG_IGN);
@@ -293,7 +312,10 @@ static void on_overflow(int sig)
 
 static void stack_overflow(void)
 {
-	CHILD { overflow(1); }
+	CHILD
+	{
+		overflow(1);
+	}
 	CHILD
 	{
 		static char stack[65536];

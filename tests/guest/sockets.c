@@ -66,7 +66,10 @@ static void stream_pair(void)
 	close(sv[0]);
 	T(send(sv[1], "x", 1, MSG_NOSIGNAL));
 	T(recv(sv[1], buf, sizeof(buf), 0));
-	CHILD { T(send(sv[1], "x", 1, 0)); }
+	CHILD
+	{
+		T(send(sv[1], "x", 1, 0));
+	}
 	close(sv[1]);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
 	MUST(write(sv[0], "unread", 6));
@@ -196,7 +199,10 @@ static ssize_t send_fds(int s, const int *fds, size_t count, const char *text)
 {
 	char control[CMSG_SPACE(sizeof(int) * 300)] = "";
 	struct iovec iov = {(void *)text, strlen(text)};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof(int) * count)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = CMSG_SPACE(sizeof(int) * count)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -231,7 +237,8 @@ static void receive_fds(int s, size_t room, int flags)
 			struct ucred u;
 
 			memcpy(&u, CMSG_DATA(c), sizeof(u));
-			SAY("credentials %s %s", u.pid == getpid() ? "mine" : "other", u.uid == getuid() ? "mine" : "other");
+			SAY("credentials %s %s", u.pid == getpid() ? "mine" : "other",
+			    u.uid == getuid() ? "mine" : "other");
 		}
 	}
 }

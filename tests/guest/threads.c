@@ -242,7 +242,10 @@ static void robust(void)
 	HOLDS(pthread_mutex_lock(m) == EOWNERDEAD);
 	pthread_mutex_consistent(m);
 	pthread_mutex_unlock(m);
-	CHILD { pthread_mutex_lock(m); }
+	CHILD
+	{
+		pthread_mutex_lock(m);
+	}
 	HOLDS(pthread_mutex_lock(m) == EOWNERDEAD);
 	pthread_mutex_consistent(m);
 	pthread_mutex_unlock(m);
@@ -277,7 +280,8 @@ static void between_processes(void)
 static void clone_errors(void)
 {
 	struct {
-		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+		    set_tid_size, cgroup;
 	} args = {.exit_signal = SIGCHLD};
 	long pid;
 

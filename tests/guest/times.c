@@ -18,8 +18,15 @@ static void on_signal(int sig)
 
 static void clocks(void)
 {
-	static const clockid_t ids[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID,
-					CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME, CLOCK_TAI,
+	static const clockid_t ids[] = {CLOCK_REALTIME,
+					CLOCK_MONOTONIC,
+					CLOCK_PROCESS_CPUTIME_ID,
+					CLOCK_THREAD_CPUTIME_ID,
+					CLOCK_MONOTONIC_RAW,
+					CLOCK_REALTIME_COARSE,
+					CLOCK_MONOTONIC_COARSE,
+					CLOCK_BOOTTIME,
+					CLOCK_TAI,
 					50};
 	struct timespec a, b;
 	struct timeval tv;
@@ -28,7 +35,8 @@ static void clocks(void)
 		int r = clock_gettime(ids[i], &a), e = errno;
 		int res = clock_getres(ids[i], &b);
 
-		SAY("clock %d: %s %d nsec %d", ids[i], r ? strerrorname_np(e) : "ok", res, r || (a.tv_nsec >= 0 && a.tv_nsec < 1000000000));
+		SAY("clock %d: %s %d nsec %d", ids[i], r ? strerrorname_np(e) : "ok", res,
+		    r || (a.tv_nsec >= 0 && a.tv_nsec < 1000000000));
 		clock_gettime(ids[i], &b);
 		if (!r)
 			HOLDS(b.tv_sec > a.tv_sec || (b.tv_sec == a.tv_sec && b.tv_nsec >= a.tv_nsec));

@@ -68,8 +68,8 @@ static void defaults(void)
 
 	T(tcgetattr(slave, &t));
 	SAY("%o %o %o %o", t.c_iflag, t.c_oflag, t.c_cflag & ~(unsigned)CBAUD, t.c_lflag);
-	SAY("intr %d eof %d erase %d kill %d susp %d min %d time %d", t.c_cc[VINTR], t.c_cc[VEOF], t.c_cc[VERASE], t.c_cc[VKILL],
-	    t.c_cc[VSUSP], t.c_cc[VMIN], t.c_cc[VTIME]);
+	SAY("intr %d eof %d erase %d kill %d susp %d min %d time %d", t.c_cc[VINTR], t.c_cc[VEOF], t.c_cc[VERASE],
+	    t.c_cc[VKILL], t.c_cc[VSUSP], t.c_cc[VMIN], t.c_cc[VTIME]);
 	T(ioctl(slave, TIOCGWINSZ, &w));
 	SAY("%d %d", w.ws_row, w.ws_col);
 	w = (struct winsize){24, 80, 0, 0};

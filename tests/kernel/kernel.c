@@ -75,7 +75,8 @@ static void cpu_gone(struct cpu *cpu)
 	}
 }
 
-int64_t kernel_call(struct cpu *cpu, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
+int64_t kernel_call(struct cpu *cpu, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
+		    uint64_t a5)
 {
 	struct fake_result r;
 
@@ -180,7 +181,8 @@ static void no_raise(struct ctx *c __unused, int signo __unused)
 
 static void make_files(struct ctx *c)
 {
-	struct super *root = tmpfs_create(&(struct tmpfs_options){.max_bytes = 64 << 20, .max_inodes = 20000, .mode = 0755});
+	struct super *root =
+	    tmpfs_create(&(struct tmpfs_options){.max_bytes = 64 << 20, .max_inodes = 20000, .mode = 0755});
 	struct path top;
 
 	must(root != NULL, "making a tmpfs");

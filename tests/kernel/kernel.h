@@ -15,7 +15,8 @@ struct task;
 /* Once a program. The first process's cpu, stopped; aborts on failure. */
 struct cpu *kernel_boot(void);
 /* A system call by a cpu that lives; its result is -ESRCH if the task is gone with it. */
-int64_t kernel_call(struct cpu *cpu, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+int64_t kernel_call(struct cpu *cpu, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
+		    uint64_t a5);
 #define KCALL_(cpu, nr, a, b, c, d, e, f, ...)                                                                         \
 	kernel_call(cpu, nr, (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), (uint64_t)(e), (uint64_t)(f))
 #define KCALL(cpu, ...) KCALL_(cpu, __VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)

@@ -163,5 +163,5 @@ START_TEST(structs_of_other_sizes)
 }
 END_TEST
 
-UNIT_MAIN(kernel_put_get, segments, fault_in_the_middle, revert_and_truncate, put_zero, lengths_are_cut, import, strings,
-	  structs_of_other_sizes)
+UNIT_MAIN(kernel_put_get, segments, fault_in_the_middle, revert_and_truncate, put_zero, lengths_are_cut, import,
+	  strings, structs_of_other_sizes)

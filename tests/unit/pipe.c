@@ -17,8 +17,8 @@ START_TEST(bytes)
 	setup(0);
 	IS(put(p[1], "hello "), 6);
 	IS(put(p[1], "world"), 5);
-	get(p[0], 3, "hel");
-	get(p[0], 100, "lo world");
+	get(p[0], 6, "hello ");
+	get(p[0], 100, "world");
 	IS(CALL(read, p[1], OUT, 1), -EBADF);
 	IS(CALL(write, p[0], OUT, 1), -EBADF);
 	IS(CALL(read, p[0], OUT, 0), 0);

@@ -95,7 +95,8 @@ END_TEST
 /* Every call with every argument wrong in the same way: none may crash, hang, or write where it may not. */
 START_TEST(hostile_arguments)
 {
-	static const uint64_t bad[] = {0, 1, 8, UINT64_MAX, 1ul << 63, 0x7ffffffff000, DATA + 0xfff, 0xdeadbeef, INT32_MAX};
+	static const uint64_t bad[] = {0,          1,        8, UINT64_MAX, 1ul << 63, 0x7ffffffff000, DATA + 0xfff,
+				       0xdeadbeef, INT32_MAX};
 	const struct syscall_info *info;
 
 	setup();
@@ -235,7 +236,8 @@ static int64_t make_thread(void)
 	int64_t r = KCALL(init, SYS_fork);
 
 	if (r > 0)
-		r = KCALL(kernel_cpus[1], SYS_clone, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, DATA);
+		r = KCALL(kernel_cpus[1], SYS_clone,
+			  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, DATA);
 	kernel_reset();
 	return r < 0 ? r : 0;
 }
@@ -254,9 +256,10 @@ static int64_t make_program(void)
 }
 
 static const struct maker makers[] = {
-    {"open", make_file},	 {"mkdir", make_directory},	  {"symlink", make_link},	{"pipe2", make_pipe},
-    {"socketpair", make_socketpair}, {"epoll_create1", make_epoll}, {"eventfd2", make_eventfd}, {"timerfd_create", make_timerfd},
-    {"memfd_create", make_memfd},    {"mmap", make_mapping},	  {"fork", make_process},	{"clone", make_thread},
+    {"open", make_file},        {"mkdir", make_directory},        {"symlink", make_link},
+    {"pipe2", make_pipe},       {"socketpair", make_socketpair},  {"epoll_create1", make_epoll},
+    {"eventfd2", make_eventfd}, {"timerfd_create", make_timerfd}, {"memfd_create", make_memfd},
+    {"mmap", make_mapping},     {"fork", make_process},           {"clone", make_thread},
     {"execve", make_program},
 };
 
@@ -280,13 +283,14 @@ START_TEST(each_allocation_fails)
 		slab_fail_nth(n);
 		r = m->make();
 		left = slab_fail_nth(0);
-		ck_assert_msg(r == 0 || (!left && (r == -ENOMEM || r == -EAGAIN || r == -ENFILE)), "%s, allocation %u fails: %ld", m->what, n,
-			      (long)r);
+		ck_assert_msg(r == 0 || (!left && (r == -ENOMEM || r == -EAGAIN || r == -ENFILE)),
+			      "%s, allocation %u fails: %ld", m->what, n, (long)r);
 		ck_assert_int_eq(KCALL(init, SYS_getpid), 1);
 	}
 	r = m->make();
 	ck_assert_int_eq(r, 0);
-	ck_assert_msg(live_objects() <= live + 8, "%s leaks: %zu objects before, %zu after", m->what, live, live_objects());
+	ck_assert_msg(live_objects() <= live + 8, "%s leaks: %zu objects before, %zu after", m->what, live,
+		      live_objects());
 }
 END_TEST
 

@@ -167,7 +167,8 @@ static void check_gaps(void)
 		down = address(p);
 		up = up ? up : down;
 	}
-	ck_assert_uint_eq(vma_gap_down(&tree, count << PAGE_SHIFT, align << PAGE_SHIFT, address(low), address(high)), down);
+	ck_assert_uint_eq(vma_gap_down(&tree, count << PAGE_SHIFT, align << PAGE_SHIFT, address(low), address(high)),
+			  down);
 	ck_assert_uint_eq(vma_gap_up(&tree, count << PAGE_SHIFT, align << PAGE_SHIFT, address(low), address(high)), up);
 }
 
@@ -188,7 +189,8 @@ START_TEST(random_changes_agree_with_the_model)
 {
 	seed = 42u + (unsigned)_i;
 	for (int i = 0; i < STEPS; i++) {
-		static void (*const steps[])(void) = {step_insert, step_insert, step_insert, step_remove, step_split, step_resize};
+		static void (*const steps[])(void) = {step_insert, step_insert, step_insert,
+						      step_remove, step_split,  step_resize};
 
 		steps[rnd(ARRAY_SIZE(steps))]();
 		check_find();
@@ -230,7 +232,8 @@ START_TEST(many_mappings)
 		vma_insert(&tree, &all[i]);
 	}
 	for (int i = 0; i < 200000; i++) {
-		ck_assert_uint_eq(vma_gap_down(&tree, 2 * PAGE_SIZE, PAGE_SIZE, address(0), address(2 * MM_MAX_MAP_COUNT - 1)), 0);
+		ck_assert_uint_eq(
+		    vma_gap_down(&tree, 2 * PAGE_SIZE, PAGE_SIZE, address(0), address(2 * MM_MAX_MAP_COUNT - 1)), 0);
 		ck_assert_ptr_eq(vma_at(&tree, address(2 * (uint64_t)(i % 60000))), &all[i % 60000]);
 	}
 	for (uint64_t i = 0; i < MM_MAX_MAP_COUNT; i++)
