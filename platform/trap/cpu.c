@@ -17,6 +17,7 @@
 #include <sys/ucontext.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "platform/trap/trap.h"
 #include "sentry/base/log.h"
@@ -328,6 +329,7 @@ bool resume(struct trap_cpu *c)
 {
 	uint64_t how = frame_write(c);
 
+	c->answered = __rdtsc();
 	if (c->queued)
 		return list_send(c, how == ANSWER_RESUME ? ANSWER_LIST : how);
 	return answer(c, (int64_t)how);

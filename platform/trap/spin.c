@@ -3,7 +3,7 @@
  * doors of such threads, so that a call costs a cache line each way instead of two wake-ups.
  *
  * Guarded: the spinner publishes a heartbeat; stubs use the door only while it is fresh, and fall back to a report when nobody
- * takes the call. It stops after SPIN_NS without a call, and promotions that did not pay are followed by a growing pause. It
+ * takes the call. It stops some time after the last call, and promotions that did not pay are followed by a growing pause. It
  * keeps off the processor of the guest thread that called for it. An idle sandbox has no spinner.
  *
  * The spinner runs the upcall itself. If that sleeps (park_hook), or the cpu needs a report (a file to hand over, a
@@ -26,9 +26,13 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/wait.h"
 
-#define SPIN_NS 5000
+#define SPIN_NS 5000 /* without a call, until a burst has paid */
+#define PAID_NS                                                                                                        \
+	20000 /* from then on: calling the spinner again costs more than waiting for a thread that was interrupted */
+#define FIRST_NS 50000  /* for the first call: its thread does not know of us yet */
+#define ANSWER_NS 20000 /* what a thread waits for an answer before it sleeps, which costs more */
 #define BEAT_NS 1500
-#define CLOSE_NS 15000 /* calls this close together are a burst */
+#define CLOSE_NS 15000 /* calls that come this soon after the last answer are a burst */
 #define BURST 16
 #define WORTH 64 /* calls that make a promotion productive */
 #define PAUSE_MIN_NS 200000
@@ -46,7 +50,8 @@ static uint64_t ticks_per_us; /* 0: not known yet */
 static struct trap_cpu *hot[HOT_MAX];  /* atomic */
 static struct trap_cpu *looking_at;    /* atomic */
 static uint32_t role;                  /* atomic: 1 while there is a spinner */
-static unsigned guest_processor;       /* of the promoter */
+static struct trap_cpu *pinned;        /* atomic: the promoter, kept on its processor while there is a spinner */
+static unsigned guest_processor;       /* where that is */
 static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */
@@ -71,6 +76,11 @@ static uint64_t *beat_word(unsigned off)
 	return (uint64_t *)(beat + off);
 }
 
+static void beat_now(uint64_t tsc)
+{
+	__atomic_store_n(beat_word(BEAT_TIME), tsc, __ATOMIC_RELEASE);
+}
+
 /* From how far the clock and the counter have come since the start. */
 static bool calibrate(void)
 {
@@ -81,14 +91,40 @@ static bool calibrate(void)
 	if (ns < 1000000)
 		return false;
 	__atomic_store_n(beat_word(BEAT_LIMIT), ticks * BEAT_NS / ns, __ATOMIC_RELAXED);
-	__atomic_store_n(beat_word(BEAT_WAIT), ticks * SPIN_NS / ns, __ATOMIC_RELAXED);
+	__atomic_store_n(beat_word(BEAT_WAIT), ticks * ANSWER_NS / ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&ticks_per_us, ticks * 1000 / ns, __ATOMIC_SEQ_CST);
 	return ticks_per_us != 0;
+}
+
+/*
+ * The promoter stays where it is, and the spinner keeps off: else the host moves the one next to the other, and both wait for one
+ * processor. Either may fail, which costs only time.
+ */
+static void pin(struct trap_cpu *c)
+{
+	cpu_set_t one;
+
+	guest_processor = (unsigned)sched_getcpu();
+	CPU_ZERO(&one);
+	CPU_SET(guest_processor, &one);
+	if (sched_setaffinity(c->tid, sizeof(one), &one) == 0)
+		__atomic_store_n(&pinned, c, __ATOMIC_SEQ_CST);
+}
+
+static void unpin(void)
+{
+	struct trap_cpu *c = __atomic_load_n(&pinned, __ATOMIC_SEQ_CST);
+
+	__atomic_store_n(&looking_at, c, __ATOMIC_SEQ_CST);
+	if (c && __atomic_exchange_n(&pinned, NULL, __ATOMIC_SEQ_CST) == c)
+		sched_setaffinity(c->tid, sizeof(cpu_set_t), c->has_affinity ? &c->affinity : &all_cpus);
+	__atomic_store_n(&looking_at, NULL, __ATOMIC_SEQ_CST);
 }
 
 static void give_up_role(void)
 {
 	spinning = false;
+	unpin();
 	__atomic_store_n(beat_word(BEAT_TIME), 0, __ATOMIC_SEQ_CST);
 	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
 	__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
@@ -137,9 +173,11 @@ static void promote(struct trap_cpu *c)
 		return;
 	if (!__atomic_compare_exchange_n(&role, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return;
-	guest_processor = (unsigned)sched_getcpu();
-	if (worker_give(NULL))
+	pin(c);
+	if (worker_give(NULL)) {
+		unpin();
 		__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
+	}
 }
 
 void spin_note(struct trap_cpu *c)
@@ -148,8 +186,7 @@ void spin_note(struct trap_cpu *c)
 
 	if (!enabled)
 		return;
-	c->hot = now - c->last_call < (per_us ? per_us : 3000) * CLOSE_NS / 1000 ? c->hot + 1 : 0;
-	c->last_call = now;
+	c->hot = now - c->answered < (per_us ? per_us : 3000) * CLOSE_NS / 1000 ? c->hot + 1 : 0;
 	if (c->hot >= BURST) {
 		c->hot = 0;
 		promote(c);
@@ -158,13 +195,32 @@ void spin_note(struct trap_cpu *c)
 
 void spin_forget(struct trap_cpu *c)
 {
+	struct trap_cpu *promoter = c;
+
 	for (unsigned i = 0; i < HOT_MAX; i++) {
 		struct trap_cpu *it = c;
 
 		__atomic_compare_exchange_n(&hot[i], &it, NULL, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	}
+	if (__atomic_compare_exchange_n(&pinned, &promoter, NULL, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
+	    c->has_affinity)
+		sched_setaffinity(c->tid, sizeof(cpu_set_t), &all_cpus);
+	c->has_affinity = false;
 	while (__atomic_load_n(&looking_at, __ATOMIC_SEQ_CST) == c)
 		__builtin_ia32_pause();
+}
+
+int spin_affinity(struct trap_cpu *c, const void *mask, size_t size)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	memcpy(&set, mask, MIN(size, sizeof(set)));
+	if (sched_setaffinity(c->tid, sizeof(set), &set))
+		return -errno;
+	c->affinity = set;
+	c->has_affinity = true;
+	return 0;
 }
 
 /* The door. */
@@ -185,6 +241,8 @@ static void door_set(struct trap_cpu *c, uint32_t value)
 void door_answer(struct trap_cpu *c, int64_t value)
 {
 	c->door = false; /* the next event may come from now on */
+	if (spinning) /* and be quicker than our next look */
+		beat_now(__rdtsc());
 	__atomic_store_n((int64_t *)(cpu_thr(c) + T_ANSWER), value, __ATOMIC_RELAXED);
 	door_set(c, DOOR_ANSWERED);
 }
@@ -302,16 +360,21 @@ static void keep_off(unsigned processor)
 		sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* How long to look without a call, in ns. */
+static uint64_t patience(unsigned calls)
+{
+	return calls >= WORTH ? PAID_NS : calls ? SPIN_NS : FIRST_NS;
+}
+
 void spin_main(void)
 {
-	uint64_t last, now, span = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED) * SPIN_NS / 1000;
+	uint64_t per_us = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED), last, now;
 	unsigned calls = 0, n;
 
 	spinning = true;
 	keep_off(guest_processor);
-	/* The first call may be some way off: its thread does not know of us yet. */
-	for (last = now = __rdtsc(); spinning && now - last < (calls ? span : 4 * span); now = __rdtsc()) {
-		__atomic_store_n(beat_word(BEAT_TIME), now, __ATOMIC_RELEASE);
+	for (last = now = __rdtsc(); spinning && now - last < patience(calls) * per_us / 1000; now = __rdtsc()) {
+		beat_now(now);
 		n = scan();
 		calls += n;
 		if (n)

@@ -484,9 +484,9 @@ stub_stage_fault:
 	shl $32, %rdx
 	or %rdx, %rax
 	mov %rax, %r15
-	sub BEAT_TIME(%rbx), %rax
+	sub BEAT_TIME(%rbx), %rax /* signed: the beat may be younger than our look at the counter */
 	cmp BEAT_LIMIT(%rbx), %rax
-	jae stub_report
+	jge stub_report
 
 /* By the door, while a spinner looks: rbp = the word, r15 = since when. */
 	lea T_DOOR - T_FAST(%r13), %rbp
@@ -514,7 +514,7 @@ stub_door:
 	jmp 2f
 1:	sub BEAT_TIME(%rbx), %rdx
 	cmp BEAT_WAIT(%rbx), %rdx
-	jb stub_door
+	jl stub_door
 2:	mov $DOOR_REQUEST, %eax /* the spinner is gone */
 	xor %ecx, %ecx
 	lock cmpxchg %ecx, (%rbp)

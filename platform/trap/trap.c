@@ -92,7 +92,7 @@ static int trap_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon)
 
 static int trap_affinity(struct cpu *cpu, const void *mask, size_t size)
 {
-	return sched_setaffinity(to_trap(cpu)->tid, size, mask) ? -errno : 0;
+	return spin_affinity(to_trap(cpu), mask, size);
 }
 
 const struct platform_ops platform_trap = {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "platform/cpu.h"
@@ -63,9 +64,11 @@ struct trap_cpu {
 	int map_flags;
 	uint64_t staged; /* stage.c */
 	uint32_t staged_size;
-	bool door;           /* the event came by the door: there is no report to answer. The event's owner's */
-	unsigned hot;        /* fast calls in quick succession; the worker's */
-	uint64_t last_call;  /* time stamp of the last one */
+	bool door;          /* the event came by the door: there is no report to answer. The event's owner's */
+	unsigned hot;       /* fast calls in quick succession; the worker's */
+	uint64_t answered;  /* time stamp of the last answer */
+	cpu_set_t affinity; /* of the guest's choice, if it has_affinity */
+	bool has_affinity;
 	bool turned_back;    /* a resume was undone by a kick: regs and FP state are still what they were */
 	bool own_list;       /* list_run() waits for its result: the event stays with it */
 	uint64_t nested;     /* a report from inside the stub's code */
@@ -203,8 +206,10 @@ void spin_init(const struct platform_config *config, char *beat);
 void spin_note(struct trap_cpu *c);
 /* What a worker that has got the role runs. */
 void spin_main(void);
-/* The spinner must not look at c any more when this returns. */
+/* The spinner must not look at c any more when this returns; the thread may run anywhere. */
 void spin_forget(struct trap_cpu *c);
+/* The guest's choice of processors for c: sched_setaffinity(2). The spinner may narrow it for a while. */
+int spin_affinity(struct trap_cpu *c, const void *mask, size_t size);
 /* Answers a call at the door. */
 void door_answer(struct trap_cpu *c, int64_t value);
 /* Makes an event at the door an ordinary one, with a report to answer; the former worker leaves. */

@@ -53,12 +53,16 @@ static void waits(void)
 
 static void stops(void)
 {
-	int status;
+	int status, go[2];
+	char byte = 0;
 	siginfo_t si = {0};
-	pid_t a = MUST(fork());
+	pid_t a;
 
+	MUST(pipe(go));
+	a = MUST(fork());
 	if (a == 0) {
 		raise(SIGSTOP);
+		MUST(read(go[0], &byte, 1)); /* a stop makes the host forget the continuation before it */
 		raise(SIGTSTP);
 		_exit(5);
 	}
@@ -68,6 +72,7 @@ static void stops(void)
 	MUST(kill(a, SIGCONT));
 	HOLDS(waitpid(a, &status, WCONTINUED) == a);
 	say_status("a", status);
+	MUST(write(go[1], &byte, 1));
 	T(waitid(P_PID, a, &si, WSTOPPED | WNOWAIT));
 	SAY("code %d status %s", si.si_code, signal_name(si.si_status));
 	HOLDS(waitpid(a, &status, WUNTRACED) == a);

@@ -167,7 +167,7 @@ static void attack_dirs(void)
 	EXPECT(openat(own_fd, "../secret", O_RDONLY) < 0 && errno == ENOENT);
 	EXPECT(openat(own_fd, "mine", O_CREAT | O_RDWR, 0600) >= 0);
 	EXPECT(openat(root_fd, "etc", O_PATH | O_DIRECTORY) >= 0);
-	EXPECT(openat(root_fd, "tmp/x", O_CREAT | O_RDWR, 0600) < 0 && errno == EROFS);
+	EXPECT(openat(root_fd, "tmp/planted-by-a-test", O_CREAT | O_RDWR, 0600) < 0 && errno == EROFS);
 	EXPECT(openat(root_fd, "proc/sys/kernel/core_pattern", O_WRONLY) < 0 && (errno == EROFS || errno == EACCES));
 	EXPECT(openat(root_fd, "dev/null", O_RDWR) < 0 && errno == EACCES);
 	EXPECT(openat(root_fd, "dev/null", O_RDONLY) < 0 && errno == EACCES);
