@@ -145,11 +145,21 @@ static bool answer_at_once(struct trap_cpu *c)
 	return true;
 }
 
+bool patch_diverted(struct trap_cpu *c, int signo)
+{
+	uint64_t to = 0;
+
+	if (signo == SIGTRAP || signo == SIGSEGV)
+		to = patch_redirect(c, signo, frame_reg(c, c->frame, REG_RIP));
+	if (to)
+		frame_set_reg(c, c->frame, REG_RIP, to);
+	return to != 0;
+}
+
 /* A report from guest code, claimed. False: one that the guest has nothing to do with, answered. */
 static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, bool kicked, struct cpu_event *ret_ev)
 {
 	int signo = (int)n->data.args[0];
-	uint64_t to;
 
 	if (c->turned_back) {
 		c->turned_back = false;
@@ -163,18 +173,13 @@ static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, bool
 		__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		if (!kicked && answer_at_once(c))
 			return false;
-	} else if (signo == SIGTRAP || signo == SIGSEGV) {
-		to = patch_redirect(c, signo, frame_reg(c, c->frame, REG_RIP));
-		if (to) {
-			frame_set_reg(c, c->frame, REG_RIP, to);
-			if (answer_at_once(c))
-				return false;
-			signo = KICK_SIGNAL;
-		}
+	} else if (patch_diverted(c, signo)) {
+		if (answer_at_once(c))
+			return false;
+		signo = KICK_SIGNAL;
 	}
 	make_event(c, signo, ret_ev);
-	if (c->frame == T_FAST)
-		spin_note(c);
+	spin_note(c);
 	return true;
 }
 

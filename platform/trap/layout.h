@@ -79,10 +79,14 @@
 
 /* A thread's area. */
 #define T_HINT 0x00   /* says "I am here" to the sentry; a hint, no more */
-#define T_DOOR 0x40   /* DOOR_*: a call handed to the spinner instead of reported */
+#define T_DOOR 0x40   /* DOOR_*: an event handed to the spinner instead of reported */
 #define T_ANSWER 0x48 /* its answer */
 #define T_STAGED 0x50 /* address of what is staged in T_BUFFER, and its size */
 #define T_STAGED_SIZE 0x58
+#define T_SIGNO 0x60 /* what is handed over at the door: as in a report */
+#define T_FRAME 0x68
+#define T_FSBASE 0x70
+#define T_GSBASE 0x78
 #define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000

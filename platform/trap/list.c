@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "platform/trap/trap.h"
+#include "sentry/base/log.h"
 
 struct command {
 	int64_t nr;
@@ -55,12 +56,12 @@ void list_add(struct trap_cpu *c, int64_t nr, const uint64_t args[6], uint64_t f
 }
 
 /* The descriptor is closed at the end of the list that uses it. */
-static int hand_over(struct trap_cpu *c, bool send)
+static int hand_over(const struct trap_cpu *c, int fd, bool send)
 {
 	struct seccomp_notif_addfd a = {
 	    .id = c->notification,
 	    .flags = SECCOMP_ADDFD_FLAG_SETFD | (send ? SECCOMP_ADDFD_FLAG_SEND : 0),
-	    .srcfd = (uint32_t)c->map_fd,
+	    .srcfd = (uint32_t)fd,
 	    .newfd = FD_MAP + c->slot,
 	};
 	int r;
@@ -71,29 +72,36 @@ static int hand_over(struct trap_cpu *c, bool send)
 	return r < 0 ? -errno : 0;
 }
 
+/* Hands fd over together with the answer, where the host can: SEND is from Linux 5.14 on, with SETFD too. True: answered. */
+static bool send_with(const struct trap_cpu *c, int fd)
+{
+	int err = hand_over(c, fd, true);
+	bool sent = err == 0;
+
+	if (err == -EINVAL)
+		err = hand_over(c, fd, false);
+	if (err) /* without the descriptor the map fails in the stub, and says so */
+		log_debug("no descriptor for a map: %d", err);
+	close(fd);
+	return sent;
+}
+
 bool list_send(struct trap_cpu *c, uint64_t final)
 {
 	char *ctl = cpu_ctl(c);
-	bool sent = false;
-	int err;
+	int fd;
 
 	if (c->door && (c->map_fd >= 0 || final == ANSWER_RESUME))
 		door_own(c);
-	if (c->map_fd >= 0)
+	fd = c->map_fd;
+	if (fd >= 0)
 		list_add(c, SYS_close, (uint64_t[6]){FD_MAP + c->slot}, CMD_MAY_FAIL);
 	*(volatile uint64_t *)(ctl + C_COUNT) = c->queued;
 	*(volatile uint64_t *)(ctl + C_FINAL) = final;
-	if (c->map_fd >= 0) {
-		/* SEND is from Linux 5.14 on, with SETFD too; elsewhere descriptor and answer go separately. */
-		err = hand_over(c, true);
-		if (err == -EINVAL)
-			err = hand_over(c, false);
-		else
-			sent = err == 0;
-		(void)err; /* without the descriptor the map fails in the stub, and says so */
-	}
+	/* Once it is answered, the next event may come, and be the spinner's: nothing of c is touched after that. */
+	c->map_fd = -1;
 	list_reset(c);
-	return sent || answer(c, ANSWER_LIST);
+	return (fd >= 0 && send_with(c, fd)) || answer(c, ANSWER_LIST);
 }
 
 int list_run(struct trap_cpu *c)

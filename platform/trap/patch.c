@@ -25,6 +25,7 @@
 #include <sys/syscall.h>
 
 #include "platform/trap/trap.h"
+#include "sentry/base/log.h"
 #include "sentry/base/slab.h"
 
 #define HOT 4
@@ -472,14 +473,23 @@ static void unlock_writing(struct patches *p)
 	__atomic_store_n(&p->busy, false, __ATOMIC_RELEASE);
 }
 
-/* False: try again at the next trap. What the guest has queued is run first: its failure is not ours. */
+/* Runs what the guest has queued: its failure is not ours, and is told at the resume. */
+static bool run_queued(struct trap_cpu *c)
+{
+	int err = list_run(c);
+
+	if (err)
+		log_debug("stub %d: queued memory work failed: %d", c->cpu.aspace->pid, err);
+	c->list_failed = c->list_failed || err;
+	return err == 0;
+}
+
+/* False: try again at the next trap. What the guest has queued is run first. */
 static bool try_install(struct trap_cpu *c, struct patches *p, uint64_t call, uint32_t nr)
 {
 	if (!lock_writing(p))
 		return false;
-	if (list_run(c))
-		c->list_failed = true;
-	else
+	if (run_queued(c))
 		install(c, p, call, nr);
 	unlock_writing(p);
 	return true;
@@ -524,8 +534,7 @@ static void restore_site(struct trap_cpu *c, struct patches *p, const struct sit
 {
 	if (!lock_writing(p)) /* it goes on jumping: only a stale address in its middle is lost */
 		return;
-	if (list_run(c))
-		c->list_failed = true;
+	(void)run_queued(c);
 	write_site(c, s, s->original, is_alone(c));
 	(void)list_run(c);
 	unlock_writing(p);

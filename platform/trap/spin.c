@@ -19,6 +19,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/ucontext.h>
 #include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -26,15 +27,15 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/wait.h"
 
-#define SPIN_NS 5000 /* without a call, until a burst has paid */
+#define SPIN_NS 10000 /* without a call, until a burst has paid */
 #define PAID_NS                                                                                                        \
 	20000 /* from then on: calling the spinner again costs more than waiting for a thread that was interrupted */
 #define FIRST_NS 50000  /* for the first call: its thread does not know of us yet */
 #define ANSWER_NS 20000 /* what a thread waits for an answer before it sleeps, which costs more */
-#define BEAT_NS 1500
-#define CLOSE_NS 15000 /* calls that come this soon after the last answer are a burst */
-#define BURST 16
-#define WORTH 64 /* calls that make a promotion productive */
+#define BEAT_NS 5000
+#define CLOSE_NS 20000 /* calls that come this soon after the last answer are a burst */
+#define BURST 8
+#define WORTH 16 /* calls that make a promotion productive */
 #define PAUSE_MIN_NS 200000
 #define PAUSE_MAX_NS 50000000
 #define HOT_MAX 8
@@ -241,7 +242,7 @@ static void door_set(struct trap_cpu *c, uint32_t value)
 void door_answer(struct trap_cpu *c, int64_t value)
 {
 	c->door = false; /* the next event may come from now on */
-	if (spinning) /* and be quicker than our next look */
+	if (spinning)    /* and be quicker than our next look */
 		beat_now(__rdtsc());
 	__atomic_store_n((int64_t *)(cpu_thr(c) + T_ANSWER), value, __ATOMIC_RELAXED);
 	door_set(c, DOOR_ANSWERED);
@@ -294,17 +295,34 @@ static bool door_take(struct trap_cpu *c)
 	return true;
 }
 
-/* Handles the call that has been taken. */
+static uint64_t thr_word(const struct trap_cpu *c, unsigned off)
+{
+	return __atomic_load_n((const uint64_t *)(cpu_thr(c) + off), __ATOMIC_RELAXED);
+}
+
+/* Makes an event of what has been handed over. The words are the guest's: each is read once. */
+static void door_read(struct trap_cpu *c, struct cpu_event *ret_ev)
+{
+	int signo = (int)thr_word(c, T_SIGNO);
+
+	if (!frame_take(c, thr_word(c, T_FRAME)) || frame_reg(c, c->frame, REG_RIP) - STUB_CODE < STUB_CODE_SIZE) {
+		aspace_kill(c->cpu.aspace); /* the stub does not do this: the guest plays tricks */
+		ret_ev->kind = CPU_KICK;
+		return;
+	}
+	c->fs_base = thr_word(c, T_FSBASE);
+	c->gs_base = thr_word(c, T_GSBASE);
+	make_event(c, patch_diverted(c, signo) ? KICK_SIGNAL : signo, ret_ev);
+}
+
+/* Handles the event that has been taken. */
 static void door_event(struct trap_cpu *c)
 {
-	struct cpu_event ev = {.kind = CPU_SYSCALL};
+	struct cpu_event ev = {0};
 
 	c->door = true;
 	c->turned_back = false;
-	frame_take(c, slot_address(c->slot) + T_FAST);
-	memcpy(&c->fs_base, cpu_thr(c) + T_FAST + 8, sizeof(c->fs_base));
-	c->gs_base = ctl_address(c->slot);
-	make_event(c, SIGSYS, &ev);
+	door_read(c, &ev);
 	while (client->event(&c->cpu, &ev) == CPU_RESUME) {
 		prepare_resume(c);
 		if (!c->door || c->regs.rip >> 47) { /* ours as a worker now */

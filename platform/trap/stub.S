@@ -204,6 +204,13 @@ stub_signal:
 	mov %rdx, %r13
 	xor %r14d, %r14d
 	xor %r9d, %r9d
+	mov 168(%r13), %rax /* what interrupts the stub itself is sorted out by a report, and kicks are rare */
+	movabs $STUB_CODE, %rcx
+	sub %rcx, %rax
+	cmp $STUB_CODE_SIZE, %rax
+	jb stub_report
+	cmp $KICK_SIGNAL, %edi
+	jne by_door
 
 /* Reports: r12 = signo, r13 = frame, r14 = result of a list, r9 = what is reported. */
 stub_report:
@@ -430,8 +437,6 @@ fast_save:
 	mov %r11, 168(%rcx)
 	mov 176(%rcx), %rax
 	mov %rax, 64(%rcx)
-	rdfsbase %rax
-	mov %rax, 8(%rcx)
 	mov %rcx, %r13
 
 /* Small inputs go along (stage.c): rdx = the table's entry, rsi = where from, rcx = how much. */
@@ -479,6 +484,9 @@ stub_stage_fault:
 	mov $31, %r12d /* SIGSYS */
 	xor %r14d, %r14d
 	mov $REPORT_FAST, %r9d
+
+/* An event by the door, while a spinner looks, else by a report: r12, r13, r14, r9 as there. Then rbp = the word, r15 = since when. */
+by_door:
 	movabs $STUB_BEAT, %rbx
 	rdtsc
 	shl $32, %rdx
@@ -487,9 +495,15 @@ stub_stage_fault:
 	sub BEAT_TIME(%rbx), %rax /* signed: the beat may be younger than our look at the counter */
 	cmp BEAT_LIMIT(%rbx), %rax
 	jge stub_report
-
-/* By the door, while a spinner looks: rbp = the word, r15 = since when. */
-	lea T_DOOR - T_FAST(%r13), %rbp
+	mov %r13, %rbp
+	and $-SLOT_SIZE, %rbp
+	rdfsbase %rax
+	rdgsbase %rcx
+	mov %r12, T_SIGNO(%rbp)
+	mov %r13, T_FRAME(%rbp)
+	mov %rax, T_FSBASE(%rbp)
+	mov %rcx, T_GSBASE(%rbp)
+	add $T_DOOR, %rbp
 	movl $DOOR_REQUEST, (%rbp)
 stub_door:
 	mov (%rbp), %eax

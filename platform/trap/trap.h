@@ -183,6 +183,8 @@ bool answer_report(const struct trap_cpu *c, uint64_t notification, int64_t valu
 bool first_report(struct trap_cpu *c);
 /* Makes an event of the frame that has been taken. */
 void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
+/* A fault of a thread that met a call site while it was patched: its frame goes on in the trampoline. */
+bool patch_diverted(struct trap_cpu *c, int signo);
 /* What the resume needs and may have to wait for. The cpu is not RUNNING yet. */
 void prepare_resume(struct trap_cpu *c);
 /* Sets RUNNING and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. */
@@ -202,7 +204,7 @@ void run_init(const struct platform_config *config);
 
 /* spin.c: calls of busy threads are handed over in shared memory. */
 void spin_init(const struct platform_config *config, char *beat);
-/* A fast call of c has been reported: enough of them call the spinner. */
+/* An event of c has been reported: enough of them in quick succession call the spinner. */
 void spin_note(struct trap_cpu *c);
 /* What a worker that has got the role runs. */
 void spin_main(void);
