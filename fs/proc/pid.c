@@ -1,6 +1,6 @@
 /*
  * /proc/PID and /proc/PID/task/TID: the tables of their entries and the small ones' texts. What needs the memory of the process is in
- * pid_mem.c, its numbers in pid_stat.c, its descriptors in fd.c, its mounts in mounts.c.
+ * pid_mem.c, its mappings in pid_maps.c, its numbers in pid_stat.c, its descriptors in fd.c, its mounts in mounts.c.
  *
  * Who may look: files with mode 0400 are their owner's; those that show memory or paths ask proc_may_read() as well.
  */
@@ -339,6 +339,7 @@ const struct pseudo_dir proc_task_dir = {.lookup = task_lookup, .next = task_nex
 	    {.name = "root", .mode = 0777, .readlink = link_text, .follow = link_path},                                \
 	    {.name = "sessionid", .mode = 0444, .show = minus_one_show},                                               \
 	    {.name = "setgroups", .mode = 0644, .show = setgroups_show},                                               \
+	    {.name = "smaps", .mode = 0444, .show = proc_pid_smaps_show, .access = may_read_access},                   \
 	    {.name = "smaps_rollup", .mode = 0444, .show = proc_pid_smaps_rollup_show, .access = may_read_access},     \
 	    {.name = "stat", .mode = 0444, .show = proc_pid_stat_show},                                                \
 	    {.name = "statm", .mode = 0444, .show = proc_pid_statm_show},                                              \

@@ -29,6 +29,7 @@ PROC_SHOW(pid_status);
 PROC_SHOW(pid_statm);
 PROC_SHOW(pid_limits);
 PROC_SHOW(pid_maps);
+PROC_SHOW(pid_smaps);
 PROC_SHOW(pid_smaps_rollup);
 PROC_SHOW(pid_cmdline);
 PROC_SHOW(pid_environ);
