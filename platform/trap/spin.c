@@ -241,7 +241,7 @@ static void door_set(struct trap_cpu *c, uint32_t value)
 void door_answer(struct trap_cpu *c, int64_t value)
 {
 	c->door = false; /* the next event may come from now on */
-	if (spinning) /* and be quicker than our next look */
+	if (spinning)    /* and be quicker than our next look */
 		beat_now(__rdtsc());
 	__atomic_store_n((int64_t *)(cpu_thr(c) + T_ANSWER), value, __ATOMIC_RELAXED);
 	door_set(c, DOOR_ANSWERED);
