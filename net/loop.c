@@ -187,6 +187,7 @@ static void unbind_port(struct loop_sock *l)
 {
 	struct loop_sock **at;
 
+	mutex_lock(&l->u.s.lock, L_SOCK);
 	mutex_lock(&table_lock, L_SOCKNAME);
 	at = bucket_of(l, l->local.port);
 	while (*at && *at != l)
@@ -195,6 +196,7 @@ static void unbind_port(struct loop_sock *l)
 		*at = l->port_next;
 	l->local = (struct loop_name){.addr = l->u.s.family == AF_INET ? any4 : in6addr_any};
 	mutex_unlock(&table_lock, L_SOCKNAME);
+	mutex_unlock(&l->u.s.lock, L_SOCK);
 }
 
 /* A port for a socket that has none and needs one now. */
@@ -402,6 +404,7 @@ static int tcp_connect_locked(struct loop_sock *l, struct loop_sock *listener, c
 	l->u.shutdown = 0;
 	l->u.peer = unix_get(m->embryo);
 	unix_enqueue(&listener->u, m);
+	socket_publish(&e->u.s);
 	return 0;
 }
 
@@ -531,6 +534,7 @@ static ssize_t tcp_send(struct ctx *c, struct socket *s, struct net_msg *nm)
 {
 	struct loop_sock *l = loop_of(s);
 	int err = socket_take_error(s);
+	ssize_t n;
 
 	if (err)
 		return err == -EPIPE ? socket_pipe_error(c, nm->flags) : err;
@@ -540,7 +544,10 @@ static ssize_t tcp_send(struct ctx *c, struct socket *s, struct net_msg *nm)
 		return (ssize_t)iobuf_left(nm->data);
 	nm->addr_len = 0;
 	nm->control_size = 0;
-	return unix_stream_send(c, s, nm);
+	n = unix_stream_send(c, s, nm);
+	if (n > 0)
+		netdev_count((size_t)n);
+	return n;
 }
 
 static ssize_t tcp_recv(struct ctx *c, struct socket *s, struct net_msg *nm)
@@ -617,6 +624,8 @@ static void udp_deliver(struct loop_sock *to, struct unix_msg *m)
 		to->u.qlen < 65536;
 	if (taken)
 		unix_enqueue(&to->u, m);
+	else
+		to->drops++;
 	mutex_unlock(&to->u.s.lock, L_SOCK);
 	if (taken)
 		socket_wake(&to->u.s, POLL_IN);
@@ -664,6 +673,7 @@ static ssize_t udp_send(struct ctx *c, struct socket *s, struct net_msg *nm)
 	err = udp_fill(c, l, nm, &from, size, &m);
 	if (err)
 		return err;
+	netdev_count(size);
 	to = find_bound(l, &dest, &from);
 	if (to) {
 		udp_deliver(to, m);
@@ -711,6 +721,7 @@ static const struct proto_ops tcp_ops = {
     .ioctl = unix_ioctl,
     .setsockopt = loop_setsockopt,
     .getsockopt = loop_getsockopt,
+    .info = loop_info,
     .release = loop_release,
     .destroy = loop_destroy,
 };
@@ -726,6 +737,7 @@ static const struct proto_ops udp_ops = {
     .ioctl = unix_ioctl,
     .setsockopt = loop_setsockopt,
     .getsockopt = loop_getsockopt,
+    .info = loop_info,
     .release = loop_release,
     .destroy = loop_destroy,
 };

@@ -23,6 +23,7 @@ struct loop_sock {
 	bool has_remote;
 	bool v6only;
 	bool reset;                  /* the peer is gone and we wrote to it */
+	uint32_t drops;              /* datagrams that found no room */
 	int options[LOOP_OPTIONS];   /* loop_opt.c */
 	struct loop_sock *port_next; /* L_SOCKNAME */
 };
@@ -33,6 +34,11 @@ static inline struct loop_sock *loop_of(struct socket *s)
 }
 
 extern const struct net_family loop_family4, loop_family6;
+
+/* loop_info.c */
+/* TCP_*: a connection that both ends have ended is TCP_CLOSE at once. No lock held. */
+uint8_t loop_tcp_state(struct loop_sock *l);
+bool loop_info(struct socket *s, struct sock_info *i);
 
 /* loop_opt.c */
 void loop_options_init(struct loop_sock *l);

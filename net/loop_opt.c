@@ -105,12 +105,8 @@ int loop_setsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_
 
 static int get_tcp_info(struct loop_sock *l, void *value, size_t *size)
 {
-	struct tcp_info info = {.tcpi_state = TCP_CLOSE};
+	struct tcp_info info = {.tcpi_state = loop_tcp_state(l)};
 
-	if (l->u.state == UNIX_LISTENING)
-		info.tcpi_state = TCP_LISTEN;
-	else if (l->u.state == UNIX_CONNECTED)
-		info.tcpi_state = l->u.shutdown & UNIX_RCV_SHUTDOWN ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
 	*size = MIN(*size, sizeof(info));
 	memcpy(value, &info, *size);
 	return 0;

@@ -403,6 +403,7 @@ static const struct proto_ops netlink_ops = {
     .recvmsg = unix_dgram_recv,
     .poll = unix_poll,
     .setsockopt = netlink_setsockopt,
+    .info = unix_info,
     .release = netlink_release,
     .destroy = netlink_destroy,
 };

@@ -34,6 +34,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 	s->protocol = protocol;
 	mutex_init(&s->lock);
 	list_init(&s->async);
+	list_init(&s->all);
 	wait_queue_init(&s->wq);
 	s->sndbuf = s->rcvbuf = BUF_DEFAULT;
 	s->rcvlowat = 1;
@@ -42,6 +43,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 
 void socket_fini(struct socket *s)
 {
+	socket_unpublish(s);
 	if (s->peer_cred)
 		cred_put(s->peer_cred);
 }
@@ -67,14 +69,18 @@ void socket_discard(struct socket *s)
 
 int socket_create(struct ctx *c, int family, int type, int protocol, struct socket **ret)
 {
+	int err = -EAFNOSUPPORT;
+
 	if (family < 0 || family >= AF_MAX)
 		return -EAFNOSUPPORT;
 	if (type < 0 || type > SOCK_PACKET)
 		return -EINVAL;
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(families) && err == -EAFNOSUPPORT; i++)
 		if (families[i]->family == family)
-			return families[i]->create(c, type, protocol, ret);
-	return -EAFNOSUPPORT;
+			err = families[i]->create(c, type, protocol, ret);
+	if (!err)
+		socket_publish(*ret);
+	return err;
 }
 
 int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
@@ -86,8 +92,10 @@ int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
 		socket_discard(s);
 		return err;
 	}
+	mutex_lock(&s->lock, L_SOCK);
 	s->inode = (*ret)->inode;
 	s->file = *ret;
+	mutex_unlock(&s->lock, L_SOCK);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 struct socket;
 struct net_msg;
 struct cred;
+struct sock_info;
 
 /* A received or sent message, as sendmsg(2) and recvmsg(2) have it, with the pointers resolved. */
 struct net_msg {
@@ -54,6 +55,8 @@ struct proto_ops {
 	/* Levels other than SOL_SOCKET, and SOL_SOCKET options that socket.c does not know. -ENOPROTOOPT. */
 	int (*setsockopt)(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size);
 	int (*getsockopt)(struct ctx *c, struct socket *s, int level, int name, void *value, size_t *size);
+	/* Fills in what the family knows (net/sockinfo.h). False: it is closed. No lock held. */
+	bool (*info)(struct socket *s, struct sock_info *i);
 	/* The description is closed. */
 	void (*release)(struct socket *s);
 	/* The last reference: frees s. */
@@ -87,6 +90,7 @@ struct socket {
 	struct file *file;        /* borrowed, as inode */
 	struct mutex lock;        /* L_SOCK: the family's state, and: */
 	struct list async;        /* O_ASYNC descriptions */
+	struct list all;          /* L_SOCKLIST */
 	struct wait_queue wq;     /* sleepers and pollers; POLL* bits */
 	_Atomic int err;          /* SO_ERROR: a positive errno, taken by who reads it */
 	_Atomic uint32_t options; /* enum sock_option */
@@ -123,6 +127,10 @@ struct net_family {
 
 /* -EAFNOSUPPORT, -EINVAL (type), -ESOCKTNOSUPPORT, -EPROTONOSUPPORT, -ENOMEM. */
 int __must_check socket_create(struct ctx *c, int family, int type, int protocol, struct socket **ret);
+/* Puts a socket on the list of all, when others can find it; by socket_create(), or for the end that accept() gives out. */
+void socket_publish(struct socket *s);
+/* By socket_fini(). */
+void socket_unpublish(struct socket *s);
 /* A file for s; takes over the reference in every case. flags: O_NONBLOCK. */
 int __must_check socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret);
 /* The socket behind f, borrowed; NULL: f is no socket. */
@@ -140,6 +148,9 @@ int __must_check sockopt_int(struct ctx *c, uaddr_t value, size_t size, int *ret
 
 /* net/netdev.c: interface ioctls, on sockets of any family. -ENOTTY if cmd is none. */
 long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg);
+/* Counts what goes through lo: its payload, and a packet for as much as its MTU takes. */
+void netdev_count(size_t size);
+void netdev_counts(uint64_t *ret_bytes, uint64_t *ret_packets);
 
 /* For families. */
 static inline bool socket_option(const struct socket *s, enum sock_option o)

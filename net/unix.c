@@ -13,9 +13,12 @@
 
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/sockinfo.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
 
@@ -263,6 +266,7 @@ static int connect_try(struct unix_sock *u, struct unix_sock *listener, struct u
 		u->peer = unix_get(m->embryo);
 		set_peer_cred(u, listener->s.peer_cred, listener->s.peer_pid);
 		unix_enqueue(listener, m);
+		socket_publish(&m->embryo->s);
 	}
 	mutex_unlock_two(&u->s.lock, &listener->s.lock, L_SOCK);
 	return err;
@@ -545,6 +549,29 @@ long unix_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg)
 	return value < 0 ? value : copy_out(c, UADDR(arg), &value, sizeof(value));
 }
 
+bool unix_info(struct socket *s, struct sock_info *i)
+{
+	struct unix_sock *u = unix_of(s);
+	bool dead;
+
+	mutex_lock(&s->lock, L_SOCK);
+	dead = u->dead;
+	if (u->state == UNIX_LISTENING)
+		i->state = TCP_LISTEN;
+	else if (u->state == UNIX_CONNECTED)
+		i->state = TCP_ESTABLISHED;
+	i->unread = (uint32_t)MIN(i->state == TCP_LISTEN ? u->qlen : u->qbytes, (size_t)INT32_MAX);
+	i->charged = (uint32_t)MIN(u->qbytes + (size_t)u->qlen * UNIX_MSG_OVERHEAD, (size_t)INT32_MAX);
+	if (u->addr) {
+		/* A name in the file system ends in a NUL that is not told. */
+		i->name_len = (uint16_t)(u->addr->len - offsetof(struct sockaddr_un, sun_path));
+		i->name_len = (uint16_t)(i->name_len - (u->addr->sun.sun_path[0] != 0));
+		memcpy(i->name, u->addr->sun.sun_path, i->name_len);
+	}
+	mutex_unlock(&s->lock, L_SOCK);
+	return !dead;
+}
+
 static int unix_getsockopt(struct ctx *c __unused, struct socket *s, int level, int name, void *value, size_t *size)
 {
 	int listening = unix_of(s)->state == UNIX_LISTENING;
@@ -571,6 +598,7 @@ static const struct proto_ops stream_ops = {
     .poll = unix_poll,
     .ioctl = unix_ioctl,
     .getsockopt = unix_getsockopt,
+    .info = unix_info,
     .release = unix_release,
     .destroy = unix_destroy,
 };
@@ -586,6 +614,7 @@ static const struct proto_ops dgram_ops = {
     .poll = unix_dgram_poll,
     .ioctl = unix_ioctl,
     .getsockopt = unix_getsockopt,
+    .info = unix_info,
     .release = unix_release,
     .destroy = unix_destroy,
 };
@@ -603,6 +632,7 @@ static const struct proto_ops seqpacket_ops = {
     .poll = unix_dgram_poll,
     .ioctl = unix_ioctl,
     .getsockopt = unix_getsockopt,
+    .info = unix_info,
     .release = unix_release,
     .destroy = unix_destroy,
 };

@@ -81,6 +81,9 @@ static inline void unix_put_cleanup(struct unix_sock **u)
 }
 #define UNIX_REF __cleanup(unix_put_cleanup) struct unix_sock *
 
+/* What a message takes beside its data, as Linux accounts for it. */
+#define UNIX_MSG_OVERHEAD 768
+
 extern const struct net_family unix_family;
 
 /* unix_name.c. All results are references. */
@@ -134,6 +137,7 @@ int unix_accept(struct ctx *c, struct socket *s, int flags, struct socket **ret)
 int unix_shutdown(struct ctx *c, struct socket *s, int how);
 uint32_t unix_poll(struct socket *s, struct poll_table *p);
 long unix_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg);
+bool unix_info(struct socket *s, struct sock_info *i);
 void unix_release(struct socket *s);
 /* u leaves its peer, which it had as a datagram destination. */
 void unix_dgram_disconnected(struct unix_sock *u, struct unix_sock *old_peer);

@@ -15,7 +15,6 @@
 #include "sentry/base/restart.h"
 #include "sentry/base/slab.h"
 
-#define MSG_OVERHEAD 768
 #define OVERFLOW_ID 65534
 #define STREAM_CHUNK 32768u
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM))
@@ -29,7 +28,7 @@ struct unix_msg *unix_msg_create(struct unix_sock *from, size_t size)
 		return NULL;
 	list_init(&m->link);
 	m->size = size;
-	m->charge = size + MSG_OVERHEAD;
+	m->charge = size + UNIX_MSG_OVERHEAD;
 	if (from) {
 		m->from = unix_get(from);
 		__atomic_fetch_add((int64_t *)&from->sent, (int64_t)m->charge, __ATOMIC_SEQ_CST);

@@ -186,6 +186,11 @@ struct platform_ops {
 	int (*aspace_time)(struct cpu *any, uint64_t *ret_user, uint64_t *ret_sys);
 	/* Resident bytes of the aspace, and those of them that belong to no file; likewise. */
 	int (*aspace_rss)(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon);
+	/*
+	 * May be absent. The host's own account of the aspace by mapping or page, for platform/hostproc.h: a descriptor of the file of that
+	 * name, the caller's; likewise. -EOPNOTSUPP.
+	 */
+	int (*aspace_account)(struct cpu *any, const char *name);
 	/* sched_setaffinity(2) of the host thread; mask of `size` bytes. */
 	int (*cpu_affinity)(struct cpu *cpu, const void *mask, size_t size);
 	const struct platform_vdso *(*vdso)(void);

@@ -257,6 +257,8 @@ void usage_add(struct usage *to, const struct usage *from);
 int task_rss(struct task *t, uint64_t *ret_bytes);
 int tg_rss(struct thread_group *tg, uint64_t *ret_bytes, uint64_t *ret_anon) REQUIRES(L_PIDTREE);
 uint64_t task_peak_rss(struct task *t);
+/* The host's account of t's memory, as platform->aspace_account() has it: a descriptor, or -errno. */
+int task_account(struct task *t, const char *name);
 /* Accounts: t leaves its group; its cpu is about to be replaced by exec; a new group begins in somebody's address space. */
 void usage_exit(struct task *t);
 void usage_exec(struct task *t);

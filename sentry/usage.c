@@ -166,3 +166,14 @@ int task_rss(struct task *t, uint64_t *ret_bytes)
 	mutex_unlock(&t->tg->lock, L_TASK);
 	return err;
 }
+
+int task_account(struct task *t, const char *name)
+{
+	int fd = -ESRCH;
+
+	mutex_lock(&t->tg->lock, L_TASK);
+	if (t->cpu)
+		fd = platform->aspace_account ? platform->aspace_account(t->cpu, name) : -EOPNOTSUPP;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	return fd;
+}

@@ -1,6 +1,6 @@
 /*
  * /proc/PID and /proc/PID/task/TID: the tables of their entries and the small ones' texts. What needs the memory of the process is in
- * pid_mem.c, its numbers in pid_stat.c, its descriptors in fd.c, its mounts in mounts.c.
+ * pid_mem.c, its mappings in pid_maps.c, its numbers in pid_stat.c, its descriptors in fd.c, its mounts in mounts.c.
  *
  * Who may look: files with mode 0400 are their owner's; those that show memory or paths ask proc_may_read() as well.
  */
@@ -311,8 +311,6 @@ static bool task_next(struct ctx *c __unused, const struct pseudo_ref *dir, uint
 
 const struct pseudo_dir proc_task_dir = {.lookup = task_lookup, .next = task_next};
 
-static const struct pseudo_node net_nodes[] = {PSEUDO_END};
-
 /* What a process and a thread have in common. */
 #define COMMON_NODES                                                                                                   \
 	{.name = "auxv", .mode = 0400, .show = proc_pid_auxv_show, .access = may_read_access},                         \
@@ -332,7 +330,8 @@ static const struct pseudo_node net_nodes[] = {PSEUDO_END};
 	    {.name = "mem", .mode = 0600, .fops = &proc_mem_fops, .access = may_read_access},                          \
 	    {.name = "mountinfo", .mode = 0444, .show = proc_pid_mountinfo_show},                                      \
 	    {.name = "mounts", .mode = 0444, .show = proc_pid_mounts_show},                                            \
-	    {.name = "net", .mode = 0555, .children = net_nodes}, {.name = "ns", .mode = 0511, .children = ns_nodes},  \
+	    {.name = "net", .mode = 0555, .children = proc_net_nodes},                                                 \
+	    {.name = "ns", .mode = 0511, .children = ns_nodes},                                                        \
 	    {.name = "oom_score", .mode = 0444, .show = oom_score_show},                                               \
 	    {.name = "oom_score_adj", .mode = 0644, .show = oom_score_adj_show, .store = oom_score_adj_store},         \
 	    {.name = "personality", .mode = 0400, .show = personality_show},                                           \
@@ -340,6 +339,7 @@ static const struct pseudo_node net_nodes[] = {PSEUDO_END};
 	    {.name = "root", .mode = 0777, .readlink = link_text, .follow = link_path},                                \
 	    {.name = "sessionid", .mode = 0444, .show = minus_one_show},                                               \
 	    {.name = "setgroups", .mode = 0644, .show = setgroups_show},                                               \
+	    {.name = "smaps", .mode = 0444, .show = proc_pid_smaps_show, .access = may_read_access},                   \
 	    {.name = "smaps_rollup", .mode = 0444, .show = proc_pid_smaps_rollup_show, .access = may_read_access},     \
 	    {.name = "stat", .mode = 0444, .show = proc_pid_stat_show},                                                \
 	    {.name = "statm", .mode = 0444, .show = proc_pid_statm_show},                                              \

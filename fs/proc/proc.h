@@ -12,6 +12,7 @@ struct super *procfs_create(void);
 extern const struct pseudo_node proc_sys_nodes[]; /* sysctl.c: /proc/sys */
 extern const struct pseudo_node proc_pid_nodes[]; /* pid.c: /proc/PID */
 extern const struct pseudo_node proc_tid_nodes[]; /* pid.c: /proc/PID/task/TID */
+extern const struct pseudo_node proc_net_nodes[]; /* net.c: /proc/PID/net */
 extern const struct pseudo_dir proc_fd_dir;       /* fd.c: /proc/PID/fd */
 extern const struct pseudo_dir proc_fdinfo_dir;   /* fd.c: /proc/PID/fdinfo */
 extern const struct pseudo_dir proc_task_dir;     /* pid.c: /proc/PID/task */
@@ -28,6 +29,7 @@ PROC_SHOW(pid_status);
 PROC_SHOW(pid_statm);
 PROC_SHOW(pid_limits);
 PROC_SHOW(pid_maps);
+PROC_SHOW(pid_smaps);
 PROC_SHOW(pid_smaps_rollup);
 PROC_SHOW(pid_cmdline);
 PROC_SHOW(pid_environ);

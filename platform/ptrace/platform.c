@@ -299,6 +299,11 @@ static int ptrace_aspace_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret
 	return hostproc_rss(any->aspace->pid, ret_bytes, ret_anon);
 }
 
+static int ptrace_aspace_account(struct cpu *any, const char *name)
+{
+	return hostproc_open(any->aspace->pid, name);
+}
+
 static int ptrace_cpu_affinity(struct cpu *cpu, const void *mask, size_t size)
 {
 	return place_limit(pcpu_of(cpu), mask, size);
@@ -341,6 +346,7 @@ const struct platform_ops platform_ptrace = {
     .cpu_time = ptrace_cpu_time,
     .aspace_time = ptrace_aspace_time,
     .aspace_rss = ptrace_aspace_rss,
+    .aspace_account = ptrace_aspace_account,
     .cpu_affinity = ptrace_cpu_affinity,
     .vdso = ptrace_vdso,
 };

@@ -90,6 +90,11 @@ static int trap_rss(struct cpu *any, uint64_t *ret_bytes, uint64_t *ret_anon)
 	return hostproc_rss(any->aspace->pid, ret_bytes, ret_anon);
 }
 
+static int trap_account(struct cpu *any, const char *name)
+{
+	return hostproc_open(any->aspace->pid, name);
+}
+
 static int trap_affinity(struct cpu *cpu, const void *mask, size_t size)
 {
 	return spin_affinity(to_trap(cpu), mask, size);
@@ -128,6 +133,7 @@ const struct platform_ops platform_trap = {
     .cpu_time = trap_cpu_time,
     .aspace_time = trap_aspace_time,
     .aspace_rss = trap_rss,
+    .aspace_account = trap_account,
     .cpu_affinity = trap_affinity,
     .vdso = trap_vdso,
 };

@@ -99,6 +99,7 @@ def shell():
     check("^Z stops it", t.expect("Stopped"), t.text)
     t.send("jobs; bg; kill %1; wait %1; echo after $?\r")
     check("and it can be continued and ended", t.expect("after 143"), t.text)
+    t.expect("ready> ")  # before it, readline writes back the size that it has just read
     t.resize(40, 120)
     t.send("sleep 0.3; stty size\r")
     check("resize", t.expect("40 120"), t.text)

@@ -1,0 +1,31 @@
+/*
+ * What is told about sockets in general, as /proc/net does: a walk over all of them that gives copies, so that its user holds no lock and may
+ * take any time.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/un.h>
+
+#include "net/socket.h"
+
+struct sock_info {
+	uint16_t family, type;
+	uint8_t
+	    state; /* TCP_* of netinet/tcp.h; for other sockets TCP_LISTEN, TCP_ESTABLISHED (connected) or TCP_CLOSE */
+	uint64_t ino;     /* 0: it has no descriptor yet, nobody has accepted it */
+	uint32_t uid;     /* whose descriptor it is */
+	uint32_t refs;    /* references, without this walk's */
+	uint32_t unread;  /* bytes that can be read; of a listener: connections to accept */
+	uint32_t charged; /* memory that what is unread takes */
+	uint32_t drops;   /* datagrams that found no room */
+	/* Internet sockets: IPv4 in its mapped form; ports in host order. */
+	struct in6_addr local, remote;
+	uint16_t local_port, remote_port;
+	/* Unix sockets: the name, of name_len bytes. */
+	uint16_t name_len;
+	char name[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+/* Calls fn for each open socket of that family (AF_UNSPEC: all), newest first. No lock is held. */
+void socket_for_each(int family, void (*fn)(const struct sock_info *i, void *arg), void *arg);
