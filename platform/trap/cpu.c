@@ -24,6 +24,7 @@
 
 #define WORKER_STACK (256 * 1024)
 #define CANONICAL_END 0x800000000000ul
+#define REPORT_MS 2000 /* what a final list can take, and much more than any other way through the stub */
 
 struct worker {
 	uint32_t wake; /* futex: set when job is */
@@ -76,9 +77,30 @@ static bool hung_up(const struct trap_cpu *c, bool block)
 	return p.revents & (POLLHUP | POLLERR | POLLNVAL);
 }
 
+/*
+ * A kick has come to the stub's code, where a report must follow at once: a guest that has jumped into the stub can stay there instead,
+ * in a loop with forged registers.
+ */
+static void expect_report(struct trap_cpu *c)
+{
+	struct pollfd p = {.fd = c->listener, .events = POLLIN};
+	const uint32_t due = CPU_RUNNING | CPU_KICKED;
+	int n;
+
+	while ((n = poll(&p, 1, REPORT_MS)) < 0 && errno == EINTR)
+		;
+	c->kicked_inside = false;
+	if (n == 0 && (__atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST) & due) == due) {
+		log_debug("stub %d: kicked, and no report in %d ms: killed", c->cpu.aspace->pid, REPORT_MS);
+		aspace_kill(c->cpu.aspace);
+	}
+}
+
 static bool receive(struct trap_cpu *c, struct seccomp_notif *n)
 {
 	for (;;) {
+		if (c->kicked_inside)
+			expect_report(c);
 		if (poll_first && hung_up(c, true))
 			return false;
 		memset(n, 0, sizeof(*n));

@@ -147,8 +147,10 @@ bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 		frame_set_reg(c, frame, REG_RIP, to);
 	} else if (signo == KICK_SIGNAL) {
 		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
-		if ((state & CPU_RUNNING) && (state & CPU_KICKED))
+		if ((state & CPU_RUNNING) && (state & CPU_KICKED)) {
 			divert(c, frame, rip);
+			c->kicked_inside = true;
+		}
 	} else {
 		return false;
 	}

@@ -70,6 +70,7 @@ struct trap_cpu {
 	cpu_set_t affinity; /* of the guest's choice, if it has_affinity */
 	bool has_affinity;
 	bool turned_back;    /* a resume was undone by a kick: regs and FP state are still what they were */
+	bool kicked_inside;  /* a kick came to the stub's code: a report is due */
 	bool own_list;       /* list_run() waits for its result: the event stays with it */
 	uint64_t nested;     /* a report from inside the stub's code */
 	int64_t list_result; /* of the last list that was reported */

@@ -61,24 +61,42 @@ static void jump(uint64_t to, uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2
 			 : "memory");
 }
 
-/* In a child of its own, which is killed if it does not end soon. */
+#define BATCH 16
+
+static pid_t children[BATCH];
+static unsigned child_count;
+
+/* Waits for the children of a batch; those that do not end soon are killed. */
+static void reap(void)
+{
+	int status;
+
+	for (int i = 0; i < 60 && child_count; i++) {
+		for (unsigned k = 0; k < child_count; k++)
+			if (waitpid(children[k], &status, WNOHANG) == children[k])
+				children[k--] = children[--child_count];
+		usleep(5000);
+	}
+	for (unsigned k = 0; k < child_count; k++)
+		kill(children[k], SIGKILL);
+	for (unsigned k = 0; k < child_count; k++)
+		waitpid(children[k], &status, 0);
+	child_count = 0;
+}
+
+/* In a child of its own. */
 static void in_child(void (*fn)(uint64_t), uint64_t arg)
 {
 	pid_t pid = fork();
-	int status;
 
 	if (pid == 0) {
 		catch_faults();
 		fn(arg);
 		_exit(0);
 	}
-	for (int i = 0; i < 60; i++) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return;
-		usleep(5000);
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
+	children[child_count++] = pid;
+	if (child_count == BATCH)
+		reap();
 }
 
 static const char *planted;
@@ -133,6 +151,7 @@ static void enter(uint64_t at)
 static void stub_code(void)
 {
 	const unsigned char *code = (void *)STUB_CODE;
+	size_t end = STUB_CODE_SIZE;
 
 	if (sigsetjmp(escape, 1))
 		return; /* no stub here */
@@ -140,7 +159,9 @@ static void stub_code(void)
 	for (size_t i = 0; i + 1 < STUB_CODE_SIZE; i++)
 		if (code[i] == 0x0f && code[i + 1] == 0x05)
 			in_child(forge, STUB_CODE + i);
-	for (size_t i = 0; i < STUB_CODE_SIZE && !(code[i] == 0 && code[i + 1] == 0 && code[i + 8] == 0); i += 7)
+	while (end > 0 && code[end - 1] == 0xf4) /* what fills the page up */
+		end--;
+	for (size_t i = 0; i < end; i += 7)
 		in_child(enter, STUB_CODE + i);
 }
 
@@ -252,13 +273,16 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "remap") == 0)
 		in_child((void (*)(uint64_t))remap, 0);
 	else if (strcmp(what, "scribble") == 0)
-		for (uint64_t i = 1; i <= 12; i++)
+		for (uint64_t i = 1; i <= 12; i++) {
 			in_child(scribble, i);
+			reap();
+		}
 	else if (strcmp(what, "state") == 0)
 		for (uint64_t i = 0; i < 10; i++)
 			in_child(odd_state, i);
 	else
 		return 2;
+	reap();
 	puts("survived");
 	return 0;
 }
