@@ -67,16 +67,28 @@ static void __printf(2, 3) line_printf(struct line *l, const char *fmt, ...)
 		l->size += MIN((size_t)n, room - 1);
 }
 
-/* UTC, as RFC 3339 has it; without libc's time zone files. */
+/*
+ * UTC, as RFC 3339 has it. Not by gmtime_r(3), which reads the time zone's file first, with malloc and locks: a signal handler
+ * of ours may be the first to ask. Years are counted from March on, so that a leap day is a year's last.
+ */
 static void line_time(struct line *l)
 {
 	struct timespec ts;
-	struct tm tm;
+	long days, era, day, year, month, second;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	line_printf(l, "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-		    tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000);
+	days = ts.tv_sec / 86400 + 719468; /* since 1 March 0 */
+	second = ts.tv_sec % 86400;
+	era = days / 146097; /* of 400 years */
+	day = days % 146097;
+	year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	day -= 365 * year + year / 4 - year / 100;
+	month = (5 * day + 2) / 153; /* 153 days in five months */
+	day -= (153 * month + 2) / 5;
+	year += 400 * era + (month >= 10);
+	month += month < 10 ? 3 : -9;
+	line_printf(l, "%04ld-%02ld-%02ldT%02ld:%02ld:%02ld.%06ldZ", year, month, day + 1, second / 3600,
+		    second / 60 % 60, second % 60, ts.tv_nsec / 1000);
 }
 
 static void line_text(struct line *l, const char *s)
@@ -167,7 +179,7 @@ void log_backtrace(void)
 /* The instruction at fault is run again with the default action, so that whoever waits for us sees the true signal. */
 static void on_crash(int signo, siginfo_t *info, void *context __unused)
 {
-	log_error("the sentry got %s at address %p", strsignal(signo), info->si_addr);
+	log_error("the sentry got %s at address %p", sigdescr_np(signo), info->si_addr);
 	log_backtrace();
 }
 

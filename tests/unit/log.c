@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/unit.h"
@@ -70,6 +71,21 @@ START_TEST(long_messages_are_cut_and_stay_one_line)
 }
 END_TEST
 
+START_TEST(the_time_is_utc)
+{
+	char before[32], after[32];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	setup(LOG_WARN, false);
+	strftime(before, sizeof(before), "%Y-%m-%dT%H:%M:%S.", gmtime_r(&now, &tm));
+	log_warn("now");
+	now = time(NULL);
+	strftime(after, sizeof(after), "%Y-%m-%dT%H:%M:%S.", gmtime_r(&now, &tm));
+	ck_assert(strncmp(logged(), before, strlen(before)) == 0 || strncmp(text, after, strlen(after)) == 0);
+}
+END_TEST
+
 START_TEST(errno_is_kept)
 {
 	log_init(-1, LOG_WARN, false);
@@ -92,5 +108,5 @@ START_TEST(bugs_say_where)
 }
 END_TEST
 
-UNIT_MAIN(levels, control_characters_do_not_get_through, json, long_messages_are_cut_and_stay_one_line, errno_is_kept,
-	  bugs_say_where)
+UNIT_MAIN(levels, control_characters_do_not_get_through, json, long_messages_are_cut_and_stay_one_line, the_time_is_utc,
+	  errno_is_kept, bugs_say_where)
