@@ -11,6 +11,7 @@
  */
 #include "sentry/base/log.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -176,29 +177,45 @@ void log_backtrace(void)
 	_Unwind_Backtrace(log_frame, &depth);
 }
 
+/* SIGABRT: the C library found a stack or a heap damaged. */
+static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+static _Thread_local bool crashing; /* told already: what abort() does next is no news */
+
 /* The instruction at fault is run again with the default action, so that whoever waits for us sees the true signal. */
 static void on_crash(int signo, siginfo_t *info, void *context __unused)
 {
+	if (crashing)
+		return;
+	crashing = true;
 	log_error("the sentry got %s at address %p", sigdescr_np(signo), info->si_addr);
 	log_backtrace();
 }
 
 void log_crashes(void)
 {
-	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 	struct sigaction sa = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
+	sigset_t set;
 
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(crash_signals); i++) {
+		sigaction(crash_signals[i], &sa, NULL);
+		sigaddset(&set, crash_signals[i]);
+	}
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void log_thread_mask(sigset_t *ret)
+{
+	sigfillset(ret);
+	for (size_t i = 0; i < ARRAY_SIZE(crash_signals); i++)
+		sigdelset(ret, crash_signals[i]);
 }
 
 void bug(const char *file, int line, const char *what)
 {
-	static _Thread_local bool again;
-
 	log_error("BUG at %s:%d: %s", file, line, what);
-	if (!again) {
-		again = true;
+	if (!crashing) {
+		crashing = true;
 		log_backtrace();
 	}
 	abort();
