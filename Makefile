@@ -29,9 +29,11 @@ HARDEN += $(if $(filter thread,$(SAN)),$(if $(CLANG),,-Wno-tsan))
 LINK = -pie
 endif
 HARDEN += $(if $(CLANG),,-ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr)
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -fPIE $(WARN) $(HARDEN) $(CFLAGS)
+# LLVM's libunwind has its headers where no compiler looks; last, because <unwind.h> there is another one.
+INCLUDES = -I. -idirafter /usr/include/libunwind
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(INCLUDES) -fPIE $(WARN) $(HARDEN) $(CFLAGS)
 ALL_LDFLAGS = $(LINK) $(LDFLAGS_HARDEN) $(LDFLAGS)
-LDLIBS = -lseccomp -lcapstone -lpthread
+LDLIBS = -lseccomp -lcapstone -l:libunwind.a -lpthread
 
 SRC_DIRS = sentry platform fs net syscalls runsc-shim
 MAIN = $(wildcard runsc-shim/main.c)
