@@ -86,7 +86,7 @@ $(BUILD)/%.S.o: %.S $(BUILD)/flags | build/.deps
 	$(call say,AS,$<) $(CC) $(ALL_CFLAGS) $(CFLAGS_$<) -MMD -MP -c -o $@ $<
 
 # Without what it needs to build, say so once instead of failing in the middle. `make deps` installs it.
-build/.deps:
+build/.deps: mk/deps.sh
 	$(Q)sh mk/deps.sh check build
 	$(Q)mkdir -p build && touch $@
 
