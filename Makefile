@@ -29,9 +29,11 @@ HARDEN += $(if $(filter thread,$(SAN)),$(if $(CLANG),,-Wno-tsan))
 LINK = -pie
 endif
 HARDEN += $(if $(CLANG),,-ftrivial-auto-var-init=zero -fzero-call-used-regs=used-gpr)
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -fPIE $(WARN) $(HARDEN) $(CFLAGS)
+# LLVM's libunwind has its headers where no compiler looks; last, because <unwind.h> there is another one.
+INCLUDES = -I. -idirafter /usr/include/libunwind
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(INCLUDES) -fPIE $(WARN) $(HARDEN) $(CFLAGS)
 ALL_LDFLAGS = $(LINK) $(LDFLAGS_HARDEN) $(LDFLAGS)
-LDLIBS = -lseccomp -lcapstone -lpthread
+LDLIBS = -lseccomp -lcapstone -l:libunwind.a -lpthread
 
 SRC_DIRS = sentry platform fs net syscalls runsc-shim
 MAIN = $(wildcard runsc-shim/main.c)
@@ -84,7 +86,7 @@ $(BUILD)/%.S.o: %.S $(BUILD)/flags | build/.deps
 	$(call say,AS,$<) $(CC) $(ALL_CFLAGS) $(CFLAGS_$<) -MMD -MP -c -o $@ $<
 
 # Without what it needs to build, say so once instead of failing in the middle. `make deps` installs it.
-build/.deps:
+build/.deps: mk/deps.sh
 	$(Q)sh mk/deps.sh check build
 	$(Q)mkdir -p build && touch $@
 

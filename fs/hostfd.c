@@ -35,6 +35,7 @@
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/list.h"
+#include "sentry/base/log.h"
 #include "sentry/base/restart.h"
 #include "sentry/base/slab.h"
 
@@ -117,7 +118,7 @@ static int watch_start(void)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 128 << 10);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
+	log_thread_mask(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&thread, &attr, watch_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -6,7 +6,7 @@ LINT_FILES := $(FOUND) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/kernel/*.c
 LINT_C := $(filter %.c,$(LINT_FILES))
 LINT_H := $(sort $(foreach d,$(SRC_DIRS),$(wildcard $(d)/*.h $(d)/*/*.h $(d)/*/*/*.h)) $(wildcard tests/unit/*.h tests/kernel/*.h))
 LINT_FORMAT := $(LINT_C) $(LINT_H) $(wildcard tests/guest/*.[ch] tests/bench/*.[ch])
-LINT_FLAGS = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fsyntax-only
+LINT_FLAGS = -std=gnu17 -D_GNU_SOURCE $(INCLUDES) $(WARN) -fsyntax-only
 L = build/lint
 
 lint:
@@ -60,7 +60,7 @@ $(L)/%.c.tsa: %.c | $(L)/.dir
 # sparse knows neither every builtin nor every attribute of the system's headers: only its own kinds of finding count.
 $(L)/%.c.sparse: %.c $(L)/%.c.tsa
 	$(Q)mkdir -p $(@D)
-	$(Q)sparse -std=gnu17 -D_GNU_SOURCE -I. -I$(shell gcc -print-file-name=include) -Wno-decl -Wno-non-pointer-null -Wno-transparent-union $< 2>&1 | sh tests/lint/sparse-filter
+	$(Q)sparse -std=gnu17 -D_GNU_SOURCE $(INCLUDES) -I$(shell gcc -print-file-name=include) -Wno-decl -Wno-non-pointer-null -Wno-transparent-union $< 2>&1 | sh tests/lint/sparse-filter
 	$(Q)touch $@
 
 $(L)/.dir:
@@ -72,7 +72,7 @@ $(L)/.dir:
 # Deeper and slower: one process for each file that changed.
 $(L)/%.c.tidy: %.c .clang-tidy | $(L)/.dir
 	$(Q)mkdir -p $(@D)
-	$(call say,TIDY,$<) clang-tidy-14 --quiet $< -- -std=gnu17 -D_GNU_SOURCE -I. -MMD -MP -MF $@.d -MT $@ 2>/dev/null
+	$(call say,TIDY,$<) clang-tidy-14 --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(INCLUDES) -MMD -MP -MF $@.d -MT $@ 2>/dev/null
 	$(Q)touch $@
 
 tidy: $(LINT_C:%=$(L)/%.tidy)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "sentry/backtrace.h"
 #include "sentry/sigimpl.h"
 #include "sentry/task.h"
 
@@ -91,6 +92,8 @@ static void default_stop(struct task *t, int signo) REQUIRES(L_SIGHAND)
 static void default_die(struct task *t, int signo) NO_TSA
 {
 	mutex_unlock(&t->tg->sighand->lock, L_SIGHAND);
+	if (sig_in(SIG_DUMP_MASK, signo))
+		task_backtrace(t, signo);
 	tg_kill(t->tg, signo);
 	mutex_lock(&t->tg->sighand->lock, L_SIGHAND);
 }

@@ -199,6 +199,8 @@ extern const struct platform_client task_client;
 sysret_t syscall_dispatch(struct task *t, uint32_t nr, const uint64_t args[6]);
 sysret_t trace_syscall(struct task *t, uint32_t nr, const uint64_t args[6]);
 void trace_signal(struct task *t, const siginfo_t *info);
+/* A line of t's stack; nothing in it steers a terminal. */
+void trace_frame(struct task *t, const char *text);
 void trace_exit(struct task *t);
 
 /* sentry/clone.c. The arguments of clone3(2), already checked for size. */

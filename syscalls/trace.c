@@ -212,6 +212,16 @@ void trace_signal(struct task *t, const siginfo_t *info)
 	write_line(&x);
 }
 
+/* As strace -k has it. */
+void trace_frame(struct task *t, const char *text)
+{
+	char buf[512];
+	struct text x = {buf, sizeof(buf), 0};
+
+	text_add(&x, "[pid %5d]  > %s", t->ctx.tid, text);
+	write_line(&x);
+}
+
 void trace_exit(struct task *t)
 {
 	int status = t->tg->group_exit ? t->tg->exit_code : t->exit_code;

@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <signal.h>
+
 #include "sentry/base/types.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -24,5 +26,10 @@ void log_write(enum log_level level, const char *fmt, ...) __printf(2, 3);
 
 /* Prints the calling thread's stack to the log, as addresses for addr2line. */
 void log_backtrace(void);
-/* From here on a fault of our own code is logged with its stack before it ends the process. Children of fork() inherit it. */
+/*
+ * From here on a fault of our own code is logged with its stack before it ends the process: on this thread, on those that it starts,
+ * and in children of fork(). The launcher blocks every signal; a fault that is blocked would end us without a word.
+ */
 void log_crashes(void);
+/* What a thread that wants no signals blocks: all but those. */
+void log_thread_mask(sigset_t *ret);

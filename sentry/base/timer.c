@@ -14,6 +14,7 @@
 
 #include "sentry/base/clock.h"
 #include "sentry/base/lock.h"
+#include "sentry/base/log.h"
 #include "sentry/base/slab.h"
 
 static struct {
@@ -141,7 +142,7 @@ static int timer_thread_start(void)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&timers.changed, &attr);
 	pthread_condattr_destroy(&attr);
-	sigfillset(&all);
+	log_thread_mask(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(&timers.thread, NULL, timer_thread, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
