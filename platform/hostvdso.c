@@ -67,9 +67,25 @@ static int move_range(uint64_t from, size_t size, uint64_t to)
 	return 0;
 }
 
+static int move_both(struct host_vdso *v, uint64_t to)
+{
+	int err = move_range(v->vvar, v->vvar_size, to);
+
+	if (!err)
+		err = move_range(v->vdso, v->vdso_size, to + v->vvar_size);
+	v->vvar = to;
+	v->vdso = to + v->vvar_size;
+	return err;
+}
+
 int host_vdso_move(const struct host_vdso *from, uint64_t to)
 {
-	int err = move_range(from->vvar, from->vvar_size, to);
+	struct host_vdso v = *from;
+	uint64_t size = v.vvar_size + v.vdso_size;
+	int err = 0;
 
-	return err ? err : move_range(from->vdso, from->vdso_size, to + from->vvar_size);
+	/* The host refuses to move pages over themselves, and by chance it has put them there. */
+	if (v.vvar < to + size && to < v.vvar + size)
+		err = move_both(&v, to + 2 * size);
+	return err ? err : move_both(&v, to);
 }

@@ -13,6 +13,7 @@ struct host_vdso {
 void host_vdso_find(struct host_vdso *ret);
 /*
  * Moves both, vvar to `to` and the code right behind it. Only for a process that will call no libc function that uses
- * the vDSO (clock_gettime, ...) afterwards. 0 or -errno; what was there at `to` is gone in any case.
+ * the vDSO (clock_gettime, ...) afterwards. 0 or -errno; what was there, up to three times their size
+ * above `to`, may be gone in any case.
  */
 int host_vdso_move(const struct host_vdso *from, uint64_t to);

@@ -245,13 +245,12 @@ void trap_cpu_put(struct cpu *cpu)
 		thread_end(c);
 }
 
-/* A new stub did not come up: its exit status says at which step of stub.S, if it left by itself. */
-static void log_lost(const struct aspace *a, int err)
+void aspace_log_lost(const struct aspace *a, const char *when, int err)
 {
 	siginfo_t si = {0};
 
 	waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT);
-	log_warn("a stub did not start: error %d, code %d, status %d", -err, si.si_code, si.si_status);
+	log_warn("stub %d: lost %s: error %d, code %d, status %d", a->pid, when, -err, si.si_code, si.si_status);
 }
 
 /* Forks `from` into a new aspace with one cpu whose registers are *regs. */
@@ -291,7 +290,7 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	*ret_cpu = c;
 	return 0;
 out_process:
-	log_lost(a, err);
+	aspace_log_lost(a, "at its start", err);
 	aspace_kill(a);
 	aspace_reap(a);
 out_cpu:

@@ -120,6 +120,8 @@ int list_run(struct trap_cpu *c)
 	if (r == REPORTED_LIST)
 		return c->list_result < 0 && c->list_result >= -4095 ? (int)c->list_result : 0;
 	/* Anything else is a guest that has made a report of its own from the stub's code: it gets what it asked for. */
+	if (r == REPORTED_LOST)
+		aspace_log_lost(c->cpu.aspace, "in its memory work", 0);
 	return r == REPORTED_LOST ? -ESRCH : -EIO;
 }
 

@@ -206,11 +206,12 @@ const struct platform_vdso *trap_vdso(void)
 
 int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid)
 {
-	struct boot b = {.ctl_fd = ctl_fd, .thr_fd = thr_fd, .index = 0};
+	static struct boot b; /* not on this stack: the host may have put that where the stub's pages come to lie */
 	char *stack;
 	pid_t pid;
 
 	find_vdso();
+	b = (struct boot){.ctl_fd = ctl_fd, .thr_fd = thr_fd};
 	b.code_fd = code_file();
 	if (b.code_fd < 0)
 		return b.code_fd;

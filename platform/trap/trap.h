@@ -155,6 +155,8 @@ void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
 /* aspace.c */
 int aspaces_init(const struct platform_config *config);
 void aspace_kill(struct aspace *a);
+/* Logs how a stub ended that nobody has killed: its exit status says at which step of stub.S, if it left by itself. */
+void aspace_log_lost(const struct aspace *a, const char *when, int err);
 int trap_aspace_create(struct cpu **ret_cpu);
 int trap_aspace_fork(struct cpu *parent, struct cpu **ret_cpu);
 int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu);
