@@ -135,6 +135,12 @@ static void show_rip(struct trap_cpu *c)
 		c->regs.rcx = c->regs.rip;
 }
 
+/* What the host sends to a thread for what its code does. A guest that makes reports of its own can name any number. */
+static bool is_fault(int signo)
+{
+	return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL || signo == SIGTRAP;
+}
+
 void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 {
 	frame_read(c);
@@ -151,10 +157,12 @@ void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev)
 		c->regs.rax = (uint64_t)-ENOSYS;
 		if (c->frame != T_FAST)
 			c->trapped = c->regs.rip;
-	} else if (signo == KICK_SIGNAL) {
-		ret_ev->kind = CPU_KICK;
-	} else {
+	} else if (is_fault(signo)) {
 		frame_event(c, signo, ret_ev);
+	} else {
+		ret_ev->kind = CPU_KICK;
+		if (signo != KICK_SIGNAL)
+			aspace_kill(c->cpu.aspace);
 	}
 }
 

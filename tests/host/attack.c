@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -141,6 +142,15 @@ static void forge(uint64_t at)
 	}
 }
 
+/* Reports of events that no host has sent, with a frame that is in the right place. */
+static void forge_report(uint64_t at)
+{
+	static const int signos[] = {0, -1, SIGKILL, SIGSEGV, SIGUSR1, 19, 32, 64, 65, 200, 1000, 1 << 20, INT_MIN, INT_MAX};
+	uint64_t frame = STUB_THR + SLOT_SIZE + T_FAST;
+
+	jump(at >> 8, NR_REPORT, (uint64_t)signos[at & 255], frame, 0, 0, 0, 0x202);
+}
+
 static void enter(uint64_t at)
 {
 	jump(at, 0, 0, 0, 0, 0, 0, 0x202);
@@ -157,8 +167,11 @@ static void stub_code(void)
 		return; /* no stub here */
 	catch_faults();
 	for (size_t i = 0; i + 1 < STUB_CODE_SIZE; i++)
-		if (code[i] == 0x0f && code[i + 1] == 0x05)
+		if (code[i] == 0x0f && code[i + 1] == 0x05) {
 			in_child(forge, STUB_CODE + i);
+			for (uint64_t k = 0; k < 14; k++)
+				in_child(forge_report, (STUB_CODE + i) << 8 | k);
+		}
 	while (end > 0 && code[end - 1] == 0xf4) /* what fills the page up */
 		end--;
 	for (size_t i = 0; i < end; i += 7)

@@ -236,6 +236,7 @@ static void hostile_gs(void *arg)
 static void test_jumps(void)
 {
 	static const uint64_t gs[] = {STUB_CTL, STUB_CTL + 5 * PAGE, STUB_THR, STUB_CODE, 0x7fffdeadb000, 0x1234};
+	static const long signos[] = {SIGSYS, KICK_SIGNAL, SIGSEGV, 0, -1, SIGKILL, 65, 1 << 20};
 	struct call c = {NR_REPORT, {SIGSYS, 0, 0, 0, 0, 0}};
 	static const long at[] = {0,
 				  1,
@@ -256,7 +257,7 @@ static void test_jumps(void)
 	check(!status, "jumps into the stub");
 	for (unsigned kind = 0; kind < 6; kind++)
 		for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
-			c.arg[0] = i & 1 ? KICK_SIGNAL : SIGSYS;
+			c.arg[0] = signos[(kind + i) % (sizeof(signos) / sizeof(signos[0]))];
 			c.arg[1] = at[i];
 			c.arg[5] = kind;
 			in_child(forged_report, &c);
