@@ -94,7 +94,7 @@ deps:
 	$(Q)sh mk/deps.sh install build run
 
 run: deps
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) all
 	$(Q)sh mk/demo.sh
 
 install: all
