@@ -13,7 +13,7 @@ show() {
 		esac
 	done
 	printf '\033[0m\n'
-	"$sandbox" exec "$@" || { failed=1; echo "(exit status $?)"; }
+	"$sandbox" exec "$@" || { echo "(exit status $?)"; failed=1; }
 }
 
 if [ ! -x "$sandbox" ]; then
@@ -29,7 +29,7 @@ threads = [threading.Thread(target=lambda n=n: squares.append(n * n)) for n in r
 for t in threads: t.start()
 for t in threads: t.join()
 print("Python", sys.version.split()[0], "with", len(threads), "threads:", sorted(squares))'
-show -- sh -c 'echo "written inside" >/etc/sandbox-was-here && cat /etc/sandbox-was-here'
-printf '\n\033[1m$ cat /etc/sandbox-was-here\033[0m   (outside)\n'
-cat /etc/sandbox-was-here 2>&1 && failed=1
+show -- sh -c 'echo "written inside" >sandbox-was-here && cat sandbox-was-here'
+printf '\n\033[1m$ cat sandbox-was-here\033[0m   (outside)\n'
+cat sandbox-was-here 2>&1 && failed=1
 exit $failed
