@@ -276,6 +276,12 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 	memset(ret, 0, sizeof(*ret));
 	if (boot_prepare(&c, s, control_fd, &init, &ret->error))
 		return;
+	if (s->memory_bytes && !hostproc_available()) {
+		error_set(&ret->error, EXIT_SANDBOX, 0,
+			  "in a container: docker run --security-opt systempaths=unconfined",
+			  "cannot watch the memory limit: parts of this machine's /proc are hidden");
+		return;
+	}
 	err = s->memory_bytes ? memlimit_start(s->memory_bytes) : 0;
 	if (err) {
 		error_set(&ret->error, EXIT_SANDBOX, -err, NULL, "cannot watch the memory limit");

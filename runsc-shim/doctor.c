@@ -54,12 +54,19 @@ static void show_kernel(void)
 static bool show_isolation(void)
 {
 	struct error e;
+	bool has_proc;
 
-	if (isolate_probe(&e)) {
+	if (isolate_probe(&has_proc, &e)) {
 		line("missing", "namespaces", e.text);
 		return false;
 	}
 	line("ok", "namespaces", "user, pid, mount, network, IPC and UTS namespaces can be made");
+	if (has_proc)
+		line("ok", "own /proc", "sizes and times of processes are known");
+	else
+		line(
+		    "absent", "own /proc",
+		    "parts of /proc are hidden here, as containers do it: no --memory, no sizes and times of processes");
 	return true;
 }
 

@@ -72,6 +72,7 @@ struct report {
 	enum step step;
 	int err;
 	int dirs_err; /* see isolated.dirs_err */
+	bool has_proc;
 };
 
 struct child {
@@ -347,6 +348,7 @@ static struct report enter(struct child *c)
 		return r;
 	}
 	proc_mount = open_proc();
+	r.has_proc = proc_mount >= 0;
 	memory_mount = open_memory();
 	r.dirs_err = confine_dirs(c);
 	r.err = -enter_empty_root(c, &r.step);
@@ -541,6 +543,7 @@ static int release_child(struct isolated *i, int go_fd, struct error *e)
 	if (write(go_fd, "g", 1) != 1 || read(i->status_fd, &r, sizeof(r)) != sizeof(r))
 		return start_failed(i, NULL, e);
 	i->dirs_err = r.dirs_err;
+	i->has_proc = r.has_proc;
 	return r.step == STEP_DONE ? 0 : start_failed(i, &r, e);
 }
 
@@ -620,7 +623,7 @@ static int probe_main(void *arg __unused)
 	return 0;
 }
 
-int isolate_probe(struct error *e)
+int isolate_probe(bool *ret_has_proc, struct error *e)
 {
 	struct isolate_dir root = {.fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), .read_only = true};
 	struct isolate_spec spec = {.dirs = &root, .dir_count = 1};
@@ -631,6 +634,7 @@ int isolate_probe(struct error *e)
 	if (err)
 		return -1;
 	isolate_finish(&i);
+	*ret_has_proc = i.has_proc;
 	if (i.dirs_err)
 		return error_set(e, EXIT_SANDBOX, -i.dirs_err, "Linux 5.12 can",
 				 "directories cannot be given to the sandbox's kernel as mounts of their own");

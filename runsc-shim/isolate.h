@@ -35,6 +35,7 @@ struct isolated {
 	int pidfd;
 	bool userns;   /* false: this host refuses user namespaces, and the caller is root */
 	int dirs_err;  /* 0, or why (-errno) a directory is the launcher's own and not confined as above */
+	bool has_proc; /* it has a proc file system of its own: sizes and times of its processes are known */
 	int status_fd; /* what the sentry writes to isolate_status_fd(); end of file when it has gone */
 };
 
@@ -56,4 +57,4 @@ int isolate_proc_fd(void);
 int isolate_memory_fd(void);
 
 /* Whether this host lets the caller do this, without starting anything that stays: 0, or -1 with *e. For `sandbox doctor`. */
-int isolate_probe(struct error *e);
+int isolate_probe(bool *ret_has_proc, struct error *e);

@@ -456,8 +456,9 @@ UNIT_MAIN(attacks, attacks_as_ordinary_user, a_forbidden_call_kills, a_32_bit_ca
 START_TEST(probe)
 {
 	struct error e;
+	bool has_proc;
 
-	ck_assert_int_eq(isolate_probe(&e), 0);
+	ck_assert_int_eq(isolate_probe(&has_proc, &e), 0);
 }
 END_TEST
 UNIT_MAIN(probe)
