@@ -235,6 +235,8 @@ START_TEST(selects)
 	tv[1] = INT64_MAX;
 	kernel_poke(init, OUT, tv, sizeof(tv));
 	IS(CALL(select, 0, 0, 0, 0, OUT), -EINVAL); /* the seconds overflow */
+	tv[0] = tv[1] = 0;
+	kernel_poke(init, OUT, tv, sizeof(tv));
 	IS(CALL(select, 1, KERNEL_SCRATCH - 1, 0, 0, OUT), -EFAULT);
 	IS(bits(99, POLLIN), POLLNVAL);
 	IS(bits(-1, POLLIN), 0);
