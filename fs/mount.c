@@ -428,6 +428,8 @@ int mount_remount(const struct path *at, uint64_t flags, bool super_too)
 	mutex_lock(&mount_lock, L_MOUNT);
 	if (at->dentry != at->mnt->root)
 		err = -EINVAL;
+	else if (super_too && at->mnt->super->frozen && !(flags & MS_RDONLY))
+		err = -EROFS;
 	else
 		at->mnt->flags = (at->mnt->flags & ~kept) | (flags & kept);
 	if (!err && super_too)
