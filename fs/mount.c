@@ -20,7 +20,7 @@ static struct slab ns_slab = SLAB_INIT(struct mnt_ns);
 static struct mutex mount_lock = MUTEX_INIT;
 static struct fs_type *fs_types;
 static unsigned mount_count; /* mount_lock */
-static int last_id = 20;     /* mount_lock */
+static unsigned last_id = 20;  /* mount_lock */
 
 void path_get(const struct path *p)
 {
@@ -121,7 +121,7 @@ static int attach(struct mnt_ns *ns, struct mount *m, const struct path *at) REQ
 		return -ENOSPC;
 	mount_count++;
 	m->ns = ns;
-	m->id = ++last_id;
+	m->id = (int)(++last_id & INT32_MAX);
 	list_append(&ns->mounts, &m->link);
 	if (at) {
 		m->parent = mount_get(at->mnt);
