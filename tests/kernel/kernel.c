@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -104,28 +103,11 @@ static void cpu_poll(struct cpu *cpu)
 	current = NULL;
 }
 
-/* Limits that a process gave the first one would be those of every later one. */
-static void limits_reset(struct cpu *init)
-{
-	static struct rlimit limits[RLIM_NLIMITS];
-	static bool saved;
-
-	for (unsigned i = 0; i < RLIM_NLIMITS; i++) {
-		if (saved)
-			kernel_poke(init, KERNEL_SCRATCH, &limits[i], sizeof(limits[i]));
-		must(KCALL(init, SYS_prlimit64, 0, i, saved ? KERNEL_SCRATCH : 0, KERNEL_SCRATCH) == 0, "prlimit");
-		if (!saved)
-			kernel_peek(init, KERNEL_SCRATCH, &limits[i], sizeof(limits[i]));
-	}
-	saved = true;
-}
-
 void kernel_reset(void)
 {
 	struct cpu *init = kernel_cpus[0];
 	int64_t r;
 
-	limits_reset(init);
 	KCALL(init, SYS_kill, -1, SIGKILL);
 	for (int round = 0; round < 100 && kernel_cpu_count > 1; round++)
 		for (size_t i = kernel_cpu_count; i-- > 1;)
@@ -258,6 +240,5 @@ struct cpu *kernel_boot(void)
 	must(KCALL(kernel_cpus[0], SYS_mmap, KERNEL_SCRATCH, KERNEL_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == KERNEL_SCRATCH,
 	     "mapping memory");
-	limits_reset(kernel_cpus[0]);
 	return kernel_cpus[0];
 }
