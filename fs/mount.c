@@ -19,8 +19,8 @@ static struct slab mount_slab = SLAB_INIT(struct mount);
 static struct slab ns_slab = SLAB_INIT(struct mnt_ns);
 static struct mutex mount_lock = MUTEX_INIT;
 static struct fs_type *fs_types;
-static unsigned mount_count; /* mount_lock */
-static unsigned last_id = 20;  /* mount_lock */
+static unsigned mount_count;  /* mount_lock */
+static unsigned last_id = 20; /* mount_lock */
 
 void path_get(const struct path *p)
 {

@@ -476,8 +476,9 @@ static int fallocate_locked(struct inode *i, int mode, off_t off, off_t size)
 	err = to_host_file(i);
 	d->sparse = true;
 	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
-		err = charge_to(i, d->mapped ? MAX(d->pages, pages_for(end))
-					     : MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
+		err = charge_to(i, d->mapped
+				       ? MAX(d->pages, pages_for(end))
+				       : MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
 	if (!err && fallocate(d->fd, mode, off, size))
 		err = host_errno();
 	if (!err && grows)

@@ -301,4 +301,5 @@ START_TEST(no_memory)
 }
 END_TEST
 
-UNIT_MAIN(levels, edges, one_shot, closing, nesting, nesting_by_several_ways, errors, many, selects, counters, no_memory)
+UNIT_MAIN(levels, edges, one_shot, closing, nesting, nesting_by_several_ways, errors, many, selects, counters,
+	  no_memory)
