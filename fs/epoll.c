@@ -54,7 +54,8 @@ struct epoll {
 	struct wait_queue wq;
 	struct ep_item **buckets; /* bucket_count is a power of two; L_EPOLL */
 	uint32_t bucket_count, count;
-	uint64_t visited; /* L_EPOLLCTL: the loop check that saw it last */
+	uint64_t visited; /* L_EPOLLCTL: the loop check that saw it last, and what that found */
+	int depth;        /* L_EPOLLCTL */
 	struct file *file;
 };
 
@@ -293,17 +294,20 @@ static int ep_delete(struct epoll *ep, struct file *f, int fd) REQUIRES(L_EPOLL)
 
 /* ---- nesting ---- */
 
-/* Levels of instances below ep, or MAX_NESTS + 1 if there are more or `forbidden` is among them. */
+static uint64_t generation; /* L_EPOLLCTL: counts loop checks */
+
+/*
+ * Levels of instances below ep, or more than MAX_NESTS if there are more or `forbidden` is among them. One that is reached by several ways
+ * is looked through once, and counts with its depth for each of them.
+ */
 static int depth_below(struct epoll *ep, const struct epoll *forbidden, int level) REQUIRES(L_EPOLLCTL)
 {
-	static uint64_t generation; /* L_EPOLLCTL */
 	int deepest = 0;
 
 	if (ep == forbidden || level > MAX_NESTS)
 		return MAX_NESTS + 1;
-	generation += level == 0;
 	if (ep->visited == generation)
-		return 0;
+		return ep->depth;
 	ep->visited = generation;
 	for (uint32_t i = 0; i < ep->bucket_count; i++) {
 		for (struct ep_item *it = ep->buckets[i]; it; it = it->hash_next) {
@@ -313,28 +317,38 @@ static int depth_below(struct epoll *ep, const struct epoll *forbidden, int leve
 			deepest = MAX(deepest, d);
 		}
 	}
+	ep->depth = deepest;
 	return deepest;
 }
 
-/* Levels of instances that watch f. */
+/* Levels of instances that watch f, which is not below what this check has seen so far. */
 static int depth_above(struct file *f, int level) REQUIRES(L_EPOLLCTL)
 {
+	struct epoll *ep = epoll_of(f);
 	struct ep_item *it;
 	int highest = 0;
 
 	if (level > MAX_NESTS)
 		return 0;
+	if (ep->visited == generation)
+		return ep->depth;
+	ep->visited = generation;
 	list_for_each(it, &f->epoll_items, in_file)
 		highest = MAX(highest, 1 + depth_above(it->ep->file, level + 1));
+	ep->depth = highest;
 	return highest;
 }
 
 static int nest_check(struct file *epf, struct epoll *child) REQUIRES(L_EPOLLCTL)
 {
 	struct epoll *ep = epf->priv;
+	int depth;
 
 	/* Hashes change under L_EPOLLCTL and L_EPOLL both, so L_EPOLLCTL is enough to walk them. */
-	return depth_below(child, ep, 0) + 1 + depth_above(epf, 0) > MAX_NESTS ? -ELOOP : 0;
+	generation++;
+	depth = depth_below(child, ep, 0);
+	generation++;
+	return depth + 1 + depth_above(epf, 0) > MAX_NESTS ? -ELOOP : 0;
 }
 
 /* ---- epoll_ctl ---- */

@@ -551,7 +551,7 @@ static const struct file_ops reopened_ops = {
 
 static int64_t stamp(const struct timespec *ts)
 {
-	return (int64_t)ts->tv_sec * 1000000000 + ts->tv_nsec;
+	return timespec_to_ns(ts);
 }
 
 static int host_getattr(struct ctx *c __unused, struct inode *i, struct attr *ret)

@@ -114,6 +114,7 @@ struct super {
 	dev_t dev;           /* st_dev of its inodes; super_create() gives each its own minor */
 	struct dentry *root; /* a reference; NULL while dying */
 	_Atomic bool read_only;
+	bool frozen; /* read_only for good, whatever a guest mounts: what is below was handed over for reading */
 	void *priv;
 	_Atomic uint64_t next_ino;
 	uint64_t max_name; /* 255 */

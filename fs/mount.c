@@ -19,8 +19,8 @@ static struct slab mount_slab = SLAB_INIT(struct mount);
 static struct slab ns_slab = SLAB_INIT(struct mnt_ns);
 static struct mutex mount_lock = MUTEX_INIT;
 static struct fs_type *fs_types;
-static unsigned mount_count; /* mount_lock */
-static int last_id = 20;     /* mount_lock */
+static unsigned mount_count;  /* mount_lock */
+static unsigned last_id = 20; /* mount_lock */
 
 void path_get(const struct path *p)
 {
@@ -121,7 +121,7 @@ static int attach(struct mnt_ns *ns, struct mount *m, const struct path *at) REQ
 		return -ENOSPC;
 	mount_count++;
 	m->ns = ns;
-	m->id = ++last_id;
+	m->id = (int)(++last_id & INT32_MAX);
 	list_append(&ns->mounts, &m->link);
 	if (at) {
 		m->parent = mount_get(at->mnt);
@@ -428,6 +428,8 @@ int mount_remount(const struct path *at, uint64_t flags, bool super_too)
 	mutex_lock(&mount_lock, L_MOUNT);
 	if (at->dentry != at->mnt->root)
 		err = -EINVAL;
+	else if (super_too && at->mnt->super->frozen && !(flags & MS_RDONLY))
+		err = -EROFS;
 	else
 		at->mnt->flags = (at->mnt->flags & ~kept) | (flags & kept);
 	if (!err && super_too)

@@ -7,7 +7,7 @@
  *
  * Closing marks a socket dead and tells its peer; memory goes with the last reference. Peers are cut at the close, so that two sockets do not keep each
  * other. A poller of a connected datagram socket must also learn of room in the *peer's* queue: u->relay stands on the peer's
- * peer_wait and passes its wake-ups on.
+ * peer_wait and passes its wake-ups on. It comes there and goes under u's lock, with u->peer, whose reference keeps the queue alive.
  */
 #include "net/unix.h"
 
@@ -142,6 +142,7 @@ static struct unix_sock *mark_dead(struct unix_sock *u, struct list *queue, bool
 	u->dead = true;
 	u->shutdown = UNIX_SHUTDOWN_BOTH;
 	peer = take(u->peer);
+	wait_entry_remove(&u->relay);
 	*ret_unread = u->state == UNIX_CONNECTED ? !list_empty(&u->queue) : false;
 	u->state = UNIX_CLOSED;
 	list_splice(queue, &u->queue);
@@ -184,7 +185,6 @@ void unix_close(struct unix_sock *u)
 
 	unix_unname(u);
 	peer = mark_dead(u, &queue, &unread);
-	wait_entry_remove(&u->relay);
 	wake_up_all(&u->peer_wait, 0);
 	socket_wake(&u->s, POLL_STATE);
 	if (peer && connection_based(u))
@@ -364,6 +364,7 @@ static int dgram_set_peer(struct unix_sock *u, struct unix_sock *to)
 	if (err) {
 		old = to;
 	} else {
+		wait_entry_remove(&u->relay);
 		u->peer = to;
 		u->state = to ? UNIX_CONNECTED : UNIX_CLOSED;
 	}
@@ -371,8 +372,6 @@ static int dgram_set_peer(struct unix_sock *u, struct unix_sock *to)
 		mutex_unlock_two(&u->s.lock, &to->s.lock, L_SOCK);
 	else
 		mutex_unlock(&u->s.lock, L_SOCK);
-	if (!err && old)
-		wait_entry_remove(&u->relay);
 	if (!err && old && old != to)
 		unix_dgram_disconnected(u, old);
 	unix_put(old);

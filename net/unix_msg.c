@@ -275,11 +275,11 @@ static int dgram_target_dead(struct unix_sock *u, struct unix_sock *to)
 	mutex_lock(&u->s.lock, L_SOCK);
 	if (u->peer == to) {
 		old = take(u->peer);
+		wait_entry_remove(&u->relay);
 		u->state = UNIX_CLOSED;
 	}
 	mutex_unlock(&u->s.lock, L_SOCK);
 	if (old) {
-		wait_entry_remove(&u->relay);
 		unix_dgram_disconnected(u, old);
 		unix_put(old);
 	}

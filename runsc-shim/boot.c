@@ -56,6 +56,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	system_init(s->hostname, s->memory_bytes, s->pids_max);
 	hostproc_init(isolate_proc_fd());
 	hostio_memory_dir = isolate_memory_fd();
+	tmpfs_limit_nameless(s->memory_bytes);
 	if (isolate_proc_fd() >= 0)
 		hostio_self_dir = openat(isolate_proc_fd(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = platform->init(&config);

@@ -92,7 +92,8 @@ static int start_sentry(struct launcher *l, struct error *e)
 {
 	int fds[MOUNTS_MAX + 16];
 	struct isolate_dir dirs[MOUNTS_MAX + 3];
-	struct isolate_spec cage = {.fds = fds, .dirs = dirs, .hostname = l->spec.hostname};
+	struct isolate_spec cage = {
+	    .fds = fds, .dirs = dirs, .hostname = l->spec.hostname, .memory_bytes = l->spec.memory_bytes};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, l->control))
 		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a socket pair");

@@ -206,15 +206,21 @@ static int open_proc(void)
 	return fd;
 }
 
-/* A tmpfs that hangs in no tree, for files of which the sentry needs a second, read-only description. The descriptor, or -1. */
-static int open_memory(void)
+/*
+ * A tmpfs that hangs in no tree, for files of which the sentry needs a second, read-only description. Its size bounds what guests make of holes in
+ * files that they map, which nobody else counts. The descriptor, or -1.
+ */
+static int open_memory(uint64_t bytes)
 {
 	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	char size[32] = "100%";
 	int fd = -1;
 
 	if (fs < 0)
 		return -1;
-	if (fsconfig(fs, FSCONFIG_SET_STRING, "size", "100%", 0) == 0 &&
+	if (bytes)
+		snprintf(size, sizeof(size), "%lu", (unsigned long)bytes);
+	if (fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) == 0 &&
 	    fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0) == 0 &&
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
@@ -349,7 +355,7 @@ static struct report enter(struct child *c)
 	}
 	proc_mount = open_proc();
 	r.has_proc = proc_mount >= 0;
-	memory_mount = open_memory();
+	memory_mount = open_memory(c->spec->memory_bytes);
 	r.dirs_err = confine_dirs(c);
 	r.err = -enter_empty_root(c, &r.step);
 	if (!r.err)

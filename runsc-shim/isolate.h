@@ -26,8 +26,9 @@ struct isolate_spec {
 	size_t dir_count;
 	const int *fds; /* kept open in the sentry, at the same numbers; all others are closed there */
 	size_t fd_count;
-	const char *hostname; /* of the UTS namespace, for the host's tools only; NULL: "sandbox" */
-	bool share_net;       /* stay in the launcher's network namespace (links that are opened later) */
+	const char *hostname;  /* of the UTS namespace, for the host's tools only; NULL: "sandbox" */
+	uint64_t memory_bytes; /* how much isolate_memory_fd() holds; 0: no limit */
+	bool share_net;        /* stay in the launcher's network namespace (links that are opened later) */
 };
 
 struct isolated {

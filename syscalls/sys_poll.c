@@ -182,11 +182,12 @@ sysret_t sys_select(struct task *t, int n, uaddr_t in, uaddr_t out, uaddr_t ex, 
 	if (timeout.v) {
 		if (copy_in(&t->ctx, &tv, timeout, sizeof(tv)))
 			return -EFAULT;
-		if (tv.tv_sec < 0 || tv.tv_usec < 0)
-			return -EINVAL;
 		/* More than a second of microseconds is allowed here. */
-		deadline = deadline_of(timespec_to_ns(
-		    &(struct timespec){tv.tv_sec + tv.tv_usec / 1000000, tv.tv_usec % 1000000 * NSEC_PER_USEC}));
+		if (tv.tv_sec < 0 || tv.tv_usec < 0 ||
+		    __builtin_add_overflow(tv.tv_sec, tv.tv_usec / 1000000, &tv.tv_sec))
+			return -EINVAL;
+		deadline =
+		    deadline_of(timespec_to_ns(&(struct timespec){tv.tv_sec, tv.tv_usec % 1000000 * NSEC_PER_USEC}));
 	}
 	r = do_select(&t->ctx, n, user, deadline);
 	if (timeout.v) {

@@ -20,12 +20,16 @@
 #define SYS_fchmodat2 452
 #endif
 
-/* Where calls on an inode go: a directory and a name, or the inode's own fd and "". */
+/*
+ * Where calls on an inode go: a directory and a name, or the inode's own fd and "". In a tree that others change at the same time a name may
+ * lead to another file than the one whose owner was asked; there it is a descriptor that was checked to be the inode.
+ */
 struct place {
 	int fd;
 	const char *name;
 	struct inode *dir; /* a reference, or NULL */
 	char *copy;        /* of the name */
+	bool opened;       /* fd is our own */
 };
 
 static int place_get(struct inode *i, struct place *p)
@@ -33,9 +37,14 @@ static int place_get(struct inode *i, struct place *p)
 	struct host_node *n = host_node(i);
 	int err;
 
-	*p = (struct place){n->fd, "", NULL, NULL};
+	*p = (struct place){.fd = n->fd, .name = ""};
 	if (n->fd_users && n->fd >= 0 && !S_ISDIR(i->mode))
 		return 0;
+	if (host_super(i->super)->shared) {
+		p->fd = host_open_node(i, O_PATH);
+		p->opened = p->fd >= 0;
+		return MIN(p->fd, 0);
+	}
 	err = host_name_get(i, &p->dir, &p->copy);
 	if (err)
 		return err == -ESTALE && n->fd >= 0 ? 0 : err;
@@ -50,6 +59,8 @@ static int place_get(struct inode *i, struct place *p)
 
 static void place_put(struct place *p)
 {
+	if (p->opened)
+		close(p->fd);
 	if (!p->dir)
 		return;
 	host_dir_put(p->dir);

@@ -100,14 +100,30 @@ static int host_symlink(struct ctx *c __unused, struct inode *dir, struct dentry
 	return err;
 }
 
+/* A second descriptor of one of the files that have it open, or -errno. */
+static int dup_open(struct inode *i)
+{
+	struct host_file *h;
+	int fd = -ESTALE;
+
+	mutex_lock(&host_lock, L_CACHE);
+	h = list_first(&host_node(i)->opens, struct host_file, link);
+	if (h) {
+		fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 3);
+		fd = fd < 0 ? -errno : fd;
+	}
+	mutex_unlock(&host_lock, L_CACHE);
+	return fd;
+}
+
 /* By a name that it has, or, for a file without one, by a descriptor. */
 static int link_to(struct inode *target, int newfd, const char *newname)
 {
 	char name[16];
 	int fd = host_open_node(target, O_PATH), err;
 
-	if (fd == -ESTALE && !list_empty(&host_node(target)->opens))
-		fd = fcntl(list_entry(host_node(target)->opens.next, struct host_file, link)->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd == -ESTALE)
+		fd = dup_open(target);
 	if (fd < 0)
 		return fd;
 	snprintf(name, sizeof(name), "%d", fd);

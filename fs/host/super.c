@@ -60,7 +60,8 @@ static uint64_t stx_dev(const struct statx *stx)
 
 static int64_t stx_ns(const struct statx_timestamp *t)
 {
-	return t->tv_sec * NSEC_PER_SEC + t->tv_nsec;
+	/* A file system's times may be beyond what ns hold (2262). */
+	return timespec_to_ns(&(struct timespec){t->tv_sec, t->tv_nsec});
 }
 
 bool host_same(const struct host_node *n, const struct statx *stx)
@@ -663,7 +664,7 @@ int host_create(int fd, const struct host_options *o, struct super **ret)
 	}
 	mutex_init(&h->lock);
 	h->shared = o->shared;
-	s->read_only = o->read_only;
+	s->read_only = s->frozen = o->read_only;
 	h->fs_fd = open_beneath(fd, ".", O_RDONLY | O_DIRECTORY);
 	if (h->fs_fd < 0)
 		h->fs_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

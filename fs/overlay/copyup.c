@@ -58,7 +58,7 @@ static int copy_data(struct ctx *c, struct inode *lower, struct inode *upper, co
 		return -ENOMEM;
 	c->rlimit_fsize = UINT64_MAX;
 	do
-		err = copy_chunk(c, from, to, buf, &pos);
+		err = ctx_interrupts(c) & CTX_KILL ? -EINTR : copy_chunk(c, from, to, buf, &pos);
 	while (err > 0);
 	c->rlimit_fsize = limit;
 	kfree(buf, CHUNK);

@@ -427,7 +427,7 @@ int overlay_create(struct super **lowers, size_t lower_count, struct super *uppe
 		layers_put(o);
 		return -ENOMEM;
 	}
-	s->read_only = upper == NULL;
+	s->read_only = s->frozen = upper == NULL;
 	err = make_root(s);
 	if (err)
 		super_put(s);

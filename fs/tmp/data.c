@@ -9,7 +9,8 @@
  * Locking: everything under the inode's lock, but for reads of a memfd, which the host serialises as it does for any tmpfs file.
  *
  * Space: a dense file (every byte below its end was written) is charged by its size; once it has holes the host's count of its blocks is
- * taken, which costs a host call a write. Pages that a guest dirties through a mapping of a hole are seen at the next write.
+ * taken, which costs a host call a write. Pages that a guest dirties through a mapping of a hole are seen at the next write; until then the size of
+ * hostio_memory_dir bounds them, and a memfd that was mapped once is charged by its size, holes included.
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -99,6 +100,14 @@ static uint64_t host_pages(const struct tmp_data *d)
 	return fstat(d->fd, &st) == 0 ? (uint64_t)st.st_blocks / 8 : d->pages;
 }
 
+/* What a sparse file of that size is charged. */
+static uint64_t sparse_pages(const struct tmp_data *d, uint64_t size)
+{
+	uint64_t pages = host_pages(d);
+
+	return d->mapped ? MAX(pages, pages_for(size)) : pages;
+}
+
 uint64_t tmp_data_blocks(struct inode *i)
 {
 	const struct tmp_data *d = data_of(i);
@@ -127,7 +136,8 @@ static int host_file_new(struct tmp_data *d)
 	char name[24];
 	int fd;
 
-	if (hostio_memory_dir < 0 || d->seals != F_SEAL_SEAL)
+	d->memfd = hostio_memory_dir < 0 || d->seals != F_SEAL_SEAL;
+	if (d->memfd)
 		return memfd_new();
 	name_of(n, name);
 	fd = openat(hostio_memory_dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
@@ -227,12 +237,14 @@ int tmp_data_resize(struct inode *i, uint64_t size)
 		err = resize_inline(i, size);
 	} else {
 		err = to_host_file(i);
+		if (!err && d->mapped && size > i->size)
+			err = charge_to(i, MAX(d->pages, pages_for(size)));
 		if (!err && ftruncate(d->fd, (off_t)size))
 			err = host_errno();
 		if (!err && size > i->size)
 			d->sparse = true;
 		if (!err)
-			err = charge_to(i, d->sparse ? host_pages(d) : pages_for(size));
+			err = charge_to(i, d->sparse ? sparse_pages(d, size) : pages_for(size));
 	}
 	if (!err)
 		i->size = size;
@@ -274,6 +286,8 @@ static int charge_write(struct inode *i, uint64_t pos, uint64_t size)
 	struct tmp_data *d = data_of(i);
 	uint64_t end = pos + size;
 
+	if (d->mapped)
+		return charge_to(i, MAX(d->pages, pages_for(MAX(end, i->size))));
 	if (d->sparse)
 		return charge_to(i, MIN(d->pages + pages_for(size) + 1, MAX(pages_for(MAX(end, i->size)), d->pages)));
 	if (pos > i->size + PAGE_SIZE && end > INLINE_MAX)
@@ -316,7 +330,7 @@ static ssize_t write_data(struct inode *i, struct iobuf *b, off_t *pos)
 	if (n > 0 && (uint64_t)*pos > i->size)
 		i->size = (uint64_t)*pos;
 	if (d->sparse && d->fd >= 0)
-		(void)charge_to(i, host_pages(d));
+		(void)charge_to(i, sparse_pages(d, i->size));
 	return n;
 }
 
@@ -407,6 +421,19 @@ static int read_only_fd(struct tmp_data *d)
 	return d->fd_ro < 0 ? -EMFILE : d->fd_ro;
 }
 
+/* From now on its holes count. */
+static int charge_mapped(struct inode *i)
+{
+	struct tmp_data *d = data_of(i);
+
+	if (!d->memfd || d->mapped)
+		return 0;
+	if (charge_to(i, MAX(d->pages, pages_for(i->size))))
+		return -ENOMEM;
+	d->sparse = d->mapped = true;
+	return 0;
+}
+
 static int tmp_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size __unused, int prot, int flags,
 		    struct file_backing *ret)
 {
@@ -422,6 +449,8 @@ static int tmp_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t
 			err = -EPERM;
 		writer = false;
 	}
+	if (!err)
+		err = charge_mapped(f->inode);
 	fd = err ? err : writer ? d->fd : read_only_fd(d);
 	if (fd >= 0 && writer)
 		d->sparse = true;
@@ -447,12 +476,14 @@ static int fallocate_locked(struct inode *i, int mode, off_t off, off_t size)
 	err = to_host_file(i);
 	d->sparse = true;
 	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
-		err = charge_to(i, MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
+		err = charge_to(i, d->mapped
+				       ? MAX(d->pages, pages_for(end))
+				       : MAX(d->pages, MIN(d->pages + pages_for((uint64_t)size) + 1, pages_for(end))));
 	if (!err && fallocate(d->fd, mode, off, size))
 		err = host_errno();
-	(void)charge_to(i, d->fd >= 0 ? host_pages(d) : d->pages);
 	if (!err && grows)
 		i->size = end;
+	(void)charge_to(i, d->fd >= 0 ? sparse_pages(d, i->size) : d->pages);
 	if (!err)
 		i->mtime = i->ctime = inode_now();
 	return err;
@@ -506,10 +537,16 @@ const struct file_ops tmp_file_ops = {
 
 static pthread_once_t shm_once = PTHREAD_ONCE_INIT;
 static struct mnt_ns *shm_ns;
+static uint64_t shm_max_bytes;
+
+void tmpfs_limit_nameless(uint64_t max_bytes)
+{
+	shm_max_bytes = max_bytes;
+}
 
 static void shm_init(void)
 {
-	struct tmpfs_options o = {.mode = 01777};
+	struct tmpfs_options o = {.mode = 01777, .max_bytes = shm_max_bytes};
 	struct super *s = tmpfs_create(&o);
 
 	if (!s)

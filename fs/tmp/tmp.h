@@ -38,6 +38,8 @@ struct tmp_data {
 	int fd_ro;          /* the same, read-only: made on first use */
 	uint64_t host_name; /* its name in hostio_memory_dir; 0: it has none */
 	bool sparse;        /* has holes: pages are counted by the host */
+	bool memfd;         /* the host file lies outside of hostio_memory_dir, whose size would bound it */
+	bool mapped;        /* a memfd that was mapped: charged with its holes, which guests fill unseen */
 	unsigned seals;
 	uint64_t pages; /* charged to the superblock */
 };

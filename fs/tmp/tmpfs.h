@@ -20,6 +20,8 @@ void tmpfs_register(void);
  */
 int __must_check tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags, unsigned seals,
 				   struct file **ret);
+/* How much of them there may be altogether; 0: no limit. Once, before the first. */
+void tmpfs_limit_nameless(uint64_t max_bytes);
 /* F_ADD_SEALS, F_GET_SEALS: -EINVAL if f is not of tmpfs_file_create(), -EPERM, -EBUSY. */
 int tmpfs_add_seals(struct file *f, unsigned seals);
 int tmpfs_get_seals(struct file *f);

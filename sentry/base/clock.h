@@ -10,13 +10,14 @@
 #define NSEC_PER_USEC 1000ll
 #define TIME_NEVER INT64_MAX
 
+/* What is beyond the range becomes its end. */
 static inline int64_t timespec_to_ns(const struct timespec *ts)
 {
 	int64_t ns;
 
 	if (__builtin_mul_overflow((int64_t)ts->tv_sec, NSEC_PER_SEC, &ns) ||
 	    __builtin_add_overflow(ns, (int64_t)ts->tv_nsec, &ns))
-		return TIME_NEVER;
+		return ts->tv_sec < 0 ? INT64_MIN : TIME_NEVER;
 	return ns;
 }
 

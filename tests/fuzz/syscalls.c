@@ -152,6 +152,9 @@ static void make_call(struct input *in)
 		return;
 	for (unsigned i = 0; i < info->arg_count; i++)
 		a[i] = argument(in, info->kinds[i]);
+	/* The first process's limits would be those of every later input, and RLIMIT_CPU its end. */
+	if (nr == SYS_prlimit64 && (int32_t)a[0] == 1)
+		a[0] = 0;
 	kernel_call(kernel_cpus[who], nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

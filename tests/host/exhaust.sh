@@ -20,6 +20,24 @@ try:
 except OSError as e:
     print("yes" if e.errno == errno.EMFILE else e)')"
 check "a full tmpfs or memory file" yes "$(box --memory 128M -- sh -c 'head -c 500000000 /dev/zero >/tmp/big 2>/dev/null || echo yes')"
+check "a file in memory, mapped" 135 "$(status_of box --memory 64M -- python3 -c '
+import mmap
+f = open("/tmp/f", "w+b")
+f.truncate(400 << 20)
+m = mmap.mmap(f.fileno(), 400 << 20)
+for at in range(0, 400 << 20, 4096): m[at] = 1')"
+check "memory files, written and mapped" "ENOSPC ENOMEM" "$(box --memory 64M -- python3 -c '
+import errno, mmap, os
+fd, got = os.memfd_create("x", os.MFD_ALLOW_SEALING), []
+try:
+    while True: os.write(fd, bytes(1 << 20))
+except OSError as e: got.append(errno.errorcode[e.errno])
+os.ftruncate(fd, 0)
+try:
+    os.ftruncate(fd, 400 << 20)
+    mmap.mmap(fd, 400 << 20)
+except OSError as e: got.append(errno.errorcode[e.errno])
+print(*got)')"
 check "many mappings" yes "$(box -- python3 -c '
 import mmap
 try:

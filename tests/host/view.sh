@@ -15,6 +15,7 @@ check "--tmpfs" "" "$(box --tmpfs /usr/share -- ls -A /usr/share)"
 check "--bind" "in dir" "$(box --bind "$PWD/dir:/mnt" -- cat /mnt/f)"
 box --bind "$PWD/dir:/mnt" -- sh -c 'echo written >/mnt/g'; check "--bind writes through" written "$(cat dir/g)"
 box --bind "$PWD/dir:/mnt:ro" -- sh -c 'echo no >/mnt/h' 2>/dev/null; check "--bind :ro does not" no "$(test -e dir/h && echo yes || echo no)"
+touch -d @15000000000 far; check "a file from after 2262" 0 "$(box -- stat far >/dev/null 2>&1; echo $?)"
 check "--overlay none" 1 "$(box --overlay none --workdir / -- sh -c 'touch /etc/x 2>/dev/null; echo $?')"
 mkdir upper; box --overlay "dir=$PWD/upper" --workdir / -- sh -c 'echo kept >/etc/kept-here'
 check "--overlay dir keeps" kept "$(box --overlay "dir=$PWD/upper" --workdir / -- cat /etc/kept-here)"
@@ -26,6 +27,9 @@ check "own pid" 1 "$(box -- sh -c 'echo $$')"
 check "few processes" yes "$([ "$(box -- sh -c 'ls -d /proc/[0-9]* | wc -l')" -le 4 ] && echo yes)"
 check "user" "$(id -u) $(id -g)" "$(box -- sh -c 'echo $(id -u) $(id -g)')"
 if [ "$(id -u)" = 0 ]; then
+	check "--bind :ro stays so" "1 ro" "$(box --bind "$PWD/dir:/mnt:ro" -- python3 -c '
+import ctypes
+print(ctypes.CDLL(None).mount(b"none", b"/mnt", None, 32, None) + 2, "ro" if " /mnt " in open("/proc/mounts").read() else "")' 2>&1)"
 	check "--user name" nobody "$(box --user nobody --workdir / -- id -un)"
 	check "--user uid:gid" "1234 567" "$(box --user 1234:567 --workdir / -- sh -c 'echo $(id -u) $(id -g)')"
 	check "--user has no power" 1 "$(box --user nobody --workdir / -- sh -c 'touch /etc/x 2>/dev/null; echo $?')"

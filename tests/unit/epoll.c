@@ -143,6 +143,24 @@ START_TEST(nesting)
 }
 END_TEST
 
+/* An instance that is reached by several ways counts with all that is below it, whichever way is looked at first. */
+START_TEST(nesting_by_several_ways)
+{
+	int64_t e[40];
+	int r = 0, top = 0;
+
+	setup();
+	for (int i = 0; i < 40; i++)
+		e[i] = CALL(epoll_create, 1);
+	/* Each watches all before it, the lowest first: the depth is the number of the last that went in. */
+	for (top = 1; top < 40 && !r; top++)
+		for (int i = 0; i < top && !r; i++)
+			r = (int)ctl(e[top], EPOLL_CTL_ADD, e[i], EPOLLIN);
+	IS(r, -ELOOP);
+	ck_assert_int_le(top, 7);
+}
+END_TEST
+
 START_TEST(errors)
 {
 	int64_t f;
@@ -210,6 +228,15 @@ START_TEST(selects)
 	IS(CALL(select, 41, ARG, 0, 0, OUT), -EBADF);
 	IS(CALL(select, 40, ARG, 0, 0, OUT), 0);
 	IS(CALL(select, -1, ARG, 0, 0, OUT), -EINVAL);
+	tv[0] = INT64_MAX;
+	tv[1] = 999999;
+	kernel_poke(init, OUT, tv, sizeof(tv));
+	IS(CALL(select, 0, 0, 0, 0, OUT), SLEPT(select));
+	tv[1] = INT64_MAX;
+	kernel_poke(init, OUT, tv, sizeof(tv));
+	IS(CALL(select, 0, 0, 0, 0, OUT), -EINVAL); /* the seconds overflow */
+	tv[0] = tv[1] = 0;
+	kernel_poke(init, OUT, tv, sizeof(tv));
 	IS(CALL(select, 1, KERNEL_SCRATCH - 1, 0, 0, OUT), -EFAULT);
 	IS(bits(99, POLLIN), POLLNVAL);
 	IS(bits(-1, POLLIN), 0);
@@ -274,4 +301,5 @@ START_TEST(no_memory)
 }
 END_TEST
 
-UNIT_MAIN(levels, edges, one_shot, closing, nesting, errors, many, selects, counters, no_memory)
+UNIT_MAIN(levels, edges, one_shot, closing, nesting, nesting_by_several_ways, errors, many, selects, counters,
+	  no_memory)
