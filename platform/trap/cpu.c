@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/ucontext.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -46,6 +47,14 @@ void run_init(const struct platform_config *config)
 	if (uname(&u) == 0)
 		sscanf(u.release, "%u.%u", &major, &minor);
 	poll_first = major < 6 || (major == 6 && minor < 11);
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 bool answer_report(const struct trap_cpu *c, uint64_t notification, int64_t value)

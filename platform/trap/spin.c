@@ -57,14 +57,6 @@ static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static bool tsc_usable(void)
 {
 	uint32_t a, b, c, d;

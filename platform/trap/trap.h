@@ -177,6 +177,8 @@ int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid);
 const struct platform_vdso *trap_vdso(void);
 
 /* cpu.c */
+/* CLOCK_MONOTONIC. */
+uint64_t now_ns(void);
 /* The next report; nested ones are sorted out. */
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev);
 /* Answers the event's report, or the call at the door; false if the thread is gone. */
