@@ -181,6 +181,7 @@ static bool answer_at_once(struct trap_cpu *c)
 	if (!enter_guest(c, CPU_ATTACHED, 0))
 		return false;
 	answer(c, c->fp_live ? ANSWER_IRET : ANSWER_RESUME);
+	let_go(c);
 	return true;
 }
 
@@ -233,12 +234,12 @@ static bool stub_report_ok(struct trap_cpu *c, const struct seccomp_notif *n, ui
 	return false;
 }
 
-/* The state without the spinner's short look. */
+/* The state when nobody holds it. */
 static uint32_t state_settled(const struct trap_cpu *c)
 {
 	uint32_t old;
 
-	while ((old = __atomic_load_n((const uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_PROBED)
+	while ((old = __atomic_load_n((const uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_HELD)
 		__builtin_ia32_pause();
 	return old;
 }
@@ -261,13 +262,19 @@ static enum report lost(struct trap_cpu *c)
 	return REPORTED_DETACHED;
 }
 
-/* The owner of an event at the door has asked for a report: it is answered there. */
-static enum report hand_over_report(struct trap_cpu *c, uint64_t id)
+/* The owner of an event at the door has asked for a report: it is answered there. False: nobody has an event. */
+static bool hand_over_report(struct trap_cpu *c, uint64_t id)
 {
+	uint32_t old = state_settled(c);
+
 	c->notification = id;
-	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_ATTACHED, __ATOMIC_SEQ_CST);
+	do
+		if (old & (CPU_RUNNING | CPU_HELD))
+			return false;
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)CPU_ATTACHED, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST));
 	syscall(SYS_futex, &c->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-	return REPORTED_DETACHED;
+	return true;
 }
 
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
@@ -278,14 +285,14 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 
 	while (receive(c, &n)) {
 		frame = frame_offset(c, n.data.args[1]);
-		if (frame && n.data.args[5] == REPORT_OWN && !c->own_list) {
-			if (!claim_event(c, &state))
-				return hand_over_report(c, n.id);
-			aspace_kill(c->cpu.aspace); /* nobody has asked */
-			return REPORTED_LOST;
-		}
 		if (!frame) {
 			aspace_kill(c->cpu.aspace);
+			continue;
+		}
+		if (n.data.args[5] == REPORT_OWN && !c->own_list) {
+			if (hand_over_report(c, n.id))
+				return REPORTED_DETACHED;
+			aspace_kill(c->cpu.aspace); /* nobody has asked */
 			continue;
 		}
 		rip = frame_reg(c, frame, REG_RIP);
@@ -323,9 +330,14 @@ bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need)
 		}
 		if ((old & need) != need)
 			return false;
-	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | also, false,
-					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | CPU_HELD | also,
+					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	return true;
+}
+
+void let_go(struct trap_cpu *c)
+{
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_HELD, __ATOMIC_SEQ_CST);
 }
 
 bool claim_event(struct trap_cpu *c, uint32_t *ret_old)
@@ -333,11 +345,11 @@ bool claim_event(struct trap_cpu *c, uint32_t *ret_old)
 	uint32_t old = state_settled(c);
 
 	do {
-		if (old & CPU_PROBED)
+		if (old & CPU_HELD)
 			old = state_settled(c);
 		if (!(old & CPU_RUNNING))
 			return false;
-	} while ((old & CPU_PROBED) ||
+	} while ((old & CPU_HELD) ||
 		 !__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)(CPU_RUNNING | CPU_KICKED),
 					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	*ret_old = old;
@@ -403,6 +415,7 @@ static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
 		return true;
 	}
 	resume(c); /* a failure shows as a lost stub */
+	let_go(c);
 	switch (wait_report(c, ev)) {
 	case REPORTED_EVENT:
 		break;

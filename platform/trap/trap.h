@@ -36,7 +36,7 @@ struct aspace {
 enum {
 	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
 	CPU_KICKED = 2,  /* somebody wants an event */
-	CPU_PROBED = 8, /* the spinner looks whether there is a call at the door: RUNNING will be back or not at once */
+	CPU_HELD = 8, /* for a moment nobody may claim the event: it is being answered, or the spinner looks at the door */
 	CPU_ATTACHED = 16, /* a worker waits for reports */
 	CPU_SIGNAL =
 	    4, /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
@@ -192,8 +192,13 @@ void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
 bool patch_diverted(struct trap_cpu *c, int signo);
 /* What the resume needs and may have to wait for. The cpu is not RUNNING yet. */
 void prepare_resume(struct trap_cpu *c);
-/* Sets RUNNING and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. */
+/*
+ * Sets RUNNING, HELD and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. HELD stays until the
+ * event is answered, because a guest can report, or have a call at the door, before that.
+ */
 bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need);
+/* The answer is out: the next event may be claimed, and c be gone. */
+void let_go(struct trap_cpu *c);
 /* Takes the event of a running cpu: false if somebody else has it. */
 bool claim_event(struct trap_cpu *c, uint32_t *ret_old);
 bool resume(struct trap_cpu *c);
