@@ -25,6 +25,7 @@
 
 #define WORKER_STACK (256 * 1024)
 #define CANONICAL_END 0x800000000000ul
+#define FIRST_REPORT_NS 10000000000
 #define REPORT_MS 2000 /* what a final list can take, and much more than any other way through the stub */
 
 struct worker {
@@ -105,10 +106,38 @@ static void expect_report(struct trap_cpu *c)
 	}
 }
 
+/* Waits for a report until a time of CLOCK_MONOTONIC; false if there is none. */
+static bool await_report(const struct trap_cpu *c, uint64_t until)
+{
+	struct pollfd p = {.fd = c->listener, .events = POLLIN};
+	uint64_t now;
+	int n;
+
+	do {
+		now = now_ns();
+		n = poll(&p, 1, now < until ? (int)((until - now) / 1000000 + 1) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+/*
+ * The sentry waits for the result of a list, perhaps with a lock held, and the guest can keep it from coming: other threads can write
+ * to the frame of a fault or signal that interrupts it.
+ */
+static void expect_list(const struct trap_cpu *c)
+{
+	if (await_report(c, c->list_until))
+		return;
+	log_debug("stub %d: no end of its memory work: killed", c->cpu.aspace->pid);
+	aspace_kill(c->cpu.aspace);
+}
+
 static bool receive(struct trap_cpu *c, struct seccomp_notif *n)
 {
 	for (;;) {
-		if (c->kicked_inside)
+		if (c->own_list)
+			expect_list(c);
+		else if (c->kicked_inside)
 			expect_report(c);
 		if (poll_first && hung_up(c, true))
 			return false;
@@ -126,7 +155,8 @@ bool first_report(struct trap_cpu *c)
 {
 	struct seccomp_notif n;
 
-	if (!receive(c, &n))
+	/* A guest that says "I am here" in its place can make us take the listener of another thread. */
+	if (!await_report(c, now_ns() + FIRST_REPORT_NS) || !receive(c, &n) || !frame_offset(c, n.data.args[1]))
 		return false;
 	c->notification = n.id;
 	c->tid = (pid_t)n.pid;
@@ -277,6 +307,18 @@ static bool hand_over_report(struct trap_cpu *c, uint64_t id)
 	return true;
 }
 
+/* What comes while list_run() waits. False: the guest plays tricks, and must not be left to go on without an event. */
+static bool own_report(struct trap_cpu *c, const struct seccomp_notif *n)
+{
+	if (n->data.args[5] != REPORT_LIST) {
+		aspace_kill(c->cpu.aspace);
+		return false;
+	}
+	c->notification = n->id;
+	c->list_result = (int64_t)n->data.args[2];
+	return true;
+}
+
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 {
 	struct seccomp_notif n;
@@ -303,8 +345,12 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 				aspace_kill(c->cpu.aspace);
 			continue;
 		}
-		state = 0;
-		if (!c->own_list && !claim_event(c, &state)) { /* two events of one thread: not without tricks */
+		if (c->own_list) {
+			if (own_report(c, &n))
+				return REPORTED_LIST;
+			continue;
+		}
+		if (!claim_event(c, &state)) { /* two events of one thread: not without tricks */
 			aspace_kill(c->cpu.aspace);
 			continue;
 		}
@@ -385,7 +431,7 @@ bool resume(struct trap_cpu *c)
 {
 	uint64_t how = frame_write(c);
 
-	c->answered = __rdtsc();
+	__atomic_store_n(&c->answered, __rdtsc(), __ATOMIC_RELAXED);
 	if (c->queued)
 		return list_send(c, how == ANSWER_RESUME ? ANSWER_LIST : how);
 	return answer(c, (int64_t)how);

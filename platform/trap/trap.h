@@ -74,6 +74,10 @@ struct trap_cpu {
 	bool own_list;       /* list_run() waits for its result: the event stays with it */
 	uint64_t nested;     /* a report from inside the stub's code */
 	int64_t list_result; /* of the last list that was reported */
+	uint64_t list_limit; /* how long the list that is queued may take, in ns; until when, while list_run() waits */
+	uint64_t list_until;
+	uint64_t kicked_at;       /* when the stub's code was first kicked after the answer of the time stamp kicked_answer */
+	uint64_t kicked_answer;
 	_Atomic uint32_t state;
 	struct trap_cpu *next; /* parked, or waiting for a worker */
 };
