@@ -520,7 +520,7 @@ static int op_execute(struct task *t, uint64_t addr, uint32_t encoded)
 		arg = (int32_t)(1u << (arg & 31));
 	if ((err = futex_read(t, addr, &old)))
 		return err;
-	for (;;) {
+	for (int i = 0; i < FUTEX_TRIES; i++) {
 		if ((err = op_apply(op, old, (uint32_t)arg, &desired)))
 			return err;
 		seen = old;
@@ -530,6 +530,7 @@ static int op_execute(struct task *t, uint64_t addr, uint32_t encoded)
 			return op_compare(cmp, (int32_t)old, cmp_arg);
 		old = seen;
 	}
+	return -ERESTARTNOINTR; /* whoever changes it all the time must not keep the task from being killed */
 }
 
 sysret_t futex_wake_op(struct task *t, uint64_t addr, uint64_t addr2, bool private, int count, int count2, uint32_t op)

@@ -7,6 +7,8 @@
 struct pi_lock;
 
 /* A waiting task, on its own stack. */
+#define FUTEX_TRIES 64 /* to change a word that others write to */
+
 struct futex_waiter {
 	struct list link;            /* in its bucket's list; L_FUTEX */
 	struct futex_bucket *bucket; /* changed by a requeue under both buckets' locks; L_FUTEX */

@@ -10,6 +10,9 @@
  * into the word: the waiter finds itself `granted`. When an owner dies, the first waiter is granted too, and writes the word by itself, because
  * only it knows where the lock lies in its address space.
  *
+ * Changing the word is a race with whoever else writes to it. After a number of lost ones the call is started again: another thread could see to
+ * it that we always lose, and every task of the sandbox that ends needs the lock.
+ *
  * We have one scheduler's priority for everybody: the inheritance itself (boosting the owner) is the order of hand-over only.
  */
 #include <linux/futex.h>
@@ -190,9 +193,11 @@ static int pi_acquire(struct task *t, uint64_t addr, const struct futex_key *key
 	uint32_t word;
 	int err = futex_read(t, addr, &word);
 
-	while (!err) {
+	for (int i = 0; !err; i++) {
 		uint32_t seen = word;
 
+		if (i == FUTEX_TRIES)
+			return -ERESTARTNOINTR;
 		if ((word & FUTEX_TID_MASK) == mine)
 			return -EDEADLK;
 		if (!p && !(word & FUTEX_TID_MASK)) {
@@ -222,7 +227,8 @@ static void mark_owner_died(struct task *t, uint64_t addr)
 
 	if (futex_read(t, addr, &word))
 		return;
-	for (seen = word;; word = seen) {
+	seen = word;
+	for (int i = 0; i < FUTEX_TRIES; i++, word = seen) {
 		uint32_t desired = tid_of(t) | FUTEX_OWNER_DIED | FUTEX_WAITERS;
 
 		if (word_cas(t, addr, &seen, desired) || seen == word)
@@ -306,8 +312,8 @@ sysret_t futex_unlock_pi(struct task *t, uint64_t addr, bool private)
 {
 	struct futex_key key;
 	struct pi_bucket *b;
+	int err, tries = FUTEX_TRIES;
 	uint32_t word;
-	int err;
 
 	if ((err = futex_key_of(t, addr, private, &key)))
 		return err;
@@ -319,10 +325,10 @@ sysret_t futex_unlock_pi(struct task *t, uint64_t addr, bool private)
 			err = -EPERM;
 		if (!err)
 			err = pi_release(t, addr, &key, word);
-	} while (err == -EAGAIN);
+	} while (err == -EAGAIN && --tries);
 	mutex_unlock(&b->lock, L_FUTEXPI);
 	futex_key_put(&key);
-	return err;
+	return err == -EAGAIN ? -ERESTARTNOINTR : err;
 }
 
 /* Sleeps while w waits on the first futex and has not been moved to the lock. 0: moved. */

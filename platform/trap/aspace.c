@@ -207,6 +207,7 @@ static void thread_end(struct trap_cpu *c)
 
 	list_add(c, SYS_exit, (uint64_t[6]){0}, 0);
 	c->own_list = true;
+	c->list_until = now_ns() + c->list_limit;
 	if (list_send(c, ANSWER_RESUME))
 		while (wait_report(c, &ev) != REPORTED_LOST)
 			aspace_kill(c->cpu.aspace); /* the guest plays tricks */

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/ucontext.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -24,6 +25,7 @@
 
 #define WORKER_STACK (256 * 1024)
 #define CANONICAL_END 0x800000000000ul
+#define FIRST_REPORT_NS 10000000000
 #define REPORT_MS 2000 /* what a final list can take, and much more than any other way through the stub */
 
 struct worker {
@@ -46,6 +48,14 @@ void run_init(const struct platform_config *config)
 	if (uname(&u) == 0)
 		sscanf(u.release, "%u.%u", &major, &minor);
 	poll_first = major < 6 || (major == 6 && minor < 11);
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 bool answer_report(const struct trap_cpu *c, uint64_t notification, int64_t value)
@@ -96,10 +106,38 @@ static void expect_report(struct trap_cpu *c)
 	}
 }
 
+/* Waits for a report until a time of CLOCK_MONOTONIC; false if there is none. */
+static bool await_report(const struct trap_cpu *c, uint64_t until)
+{
+	struct pollfd p = {.fd = c->listener, .events = POLLIN};
+	uint64_t now;
+	int n;
+
+	do {
+		now = now_ns();
+		n = poll(&p, 1, now < until ? (int)((until - now) / 1000000 + 1) : 0);
+	} while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+/*
+ * The sentry waits for the result of a list, perhaps with a lock held, and the guest can keep it from coming: other threads can write
+ * to the frame of a fault or signal that interrupts it.
+ */
+static void expect_list(const struct trap_cpu *c)
+{
+	if (await_report(c, c->list_until))
+		return;
+	log_debug("stub %d: no end of its memory work: killed", c->cpu.aspace->pid);
+	aspace_kill(c->cpu.aspace);
+}
+
 static bool receive(struct trap_cpu *c, struct seccomp_notif *n)
 {
 	for (;;) {
-		if (c->kicked_inside)
+		if (c->own_list)
+			expect_list(c);
+		else if (c->kicked_inside)
 			expect_report(c);
 		if (poll_first && hung_up(c, true))
 			return false;
@@ -117,7 +155,8 @@ bool first_report(struct trap_cpu *c)
 {
 	struct seccomp_notif n;
 
-	if (!receive(c, &n))
+	/* A guest that says "I am here" in its place can make us take the listener of another thread. */
+	if (!await_report(c, now_ns() + FIRST_REPORT_NS) || !receive(c, &n) || !frame_offset(c, n.data.args[1]))
 		return false;
 	c->notification = n.id;
 	c->tid = (pid_t)n.pid;
@@ -172,6 +211,7 @@ static bool answer_at_once(struct trap_cpu *c)
 	if (!enter_guest(c, CPU_ATTACHED, 0))
 		return false;
 	answer(c, c->fp_live ? ANSWER_IRET : ANSWER_RESUME);
+	let_go(c);
 	return true;
 }
 
@@ -224,12 +264,12 @@ static bool stub_report_ok(struct trap_cpu *c, const struct seccomp_notif *n, ui
 	return false;
 }
 
-/* The state without the spinner's short look. */
+/* The state when nobody holds it. */
 static uint32_t state_settled(const struct trap_cpu *c)
 {
 	uint32_t old;
 
-	while ((old = __atomic_load_n((const uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_PROBED)
+	while ((old = __atomic_load_n((const uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_HELD)
 		__builtin_ia32_pause();
 	return old;
 }
@@ -252,13 +292,31 @@ static enum report lost(struct trap_cpu *c)
 	return REPORTED_DETACHED;
 }
 
-/* The owner of an event at the door has asked for a report: it is answered there. */
-static enum report hand_over_report(struct trap_cpu *c, uint64_t id)
+/* The owner of an event at the door has asked for a report: it is answered there. False: nobody has an event. */
+static bool hand_over_report(struct trap_cpu *c, uint64_t id)
 {
+	uint32_t old = state_settled(c);
+
 	c->notification = id;
-	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_ATTACHED, __ATOMIC_SEQ_CST);
+	do
+		if (old & (CPU_RUNNING | CPU_HELD))
+			return false;
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)CPU_ATTACHED, false, __ATOMIC_SEQ_CST,
+					    __ATOMIC_SEQ_CST));
 	syscall(SYS_futex, &c->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-	return REPORTED_DETACHED;
+	return true;
+}
+
+/* What comes while list_run() waits. False: the guest plays tricks, and must not be left to go on without an event. */
+static bool own_report(struct trap_cpu *c, const struct seccomp_notif *n)
+{
+	if (n->data.args[5] != REPORT_LIST) {
+		aspace_kill(c->cpu.aspace);
+		return false;
+	}
+	c->notification = n->id;
+	c->list_result = (int64_t)n->data.args[2];
+	return true;
 }
 
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
@@ -269,14 +327,14 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 
 	while (receive(c, &n)) {
 		frame = frame_offset(c, n.data.args[1]);
-		if (frame && n.data.args[5] == REPORT_OWN && !c->own_list) {
-			if (!claim_event(c, &state))
-				return hand_over_report(c, n.id);
-			aspace_kill(c->cpu.aspace); /* nobody has asked */
-			return REPORTED_LOST;
-		}
 		if (!frame) {
 			aspace_kill(c->cpu.aspace);
+			continue;
+		}
+		if (n.data.args[5] == REPORT_OWN && !c->own_list) {
+			if (hand_over_report(c, n.id))
+				return REPORTED_DETACHED;
+			aspace_kill(c->cpu.aspace); /* nobody has asked */
 			continue;
 		}
 		rip = frame_reg(c, frame, REG_RIP);
@@ -287,8 +345,12 @@ enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev)
 				aspace_kill(c->cpu.aspace);
 			continue;
 		}
-		state = 0;
-		if (!c->own_list && !claim_event(c, &state)) { /* two events of one thread: not without tricks */
+		if (c->own_list) {
+			if (own_report(c, &n))
+				return REPORTED_LIST;
+			continue;
+		}
+		if (!claim_event(c, &state)) { /* two events of one thread: not without tricks */
 			aspace_kill(c->cpu.aspace);
 			continue;
 		}
@@ -314,9 +376,14 @@ bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need)
 		}
 		if ((old & need) != need)
 			return false;
-	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | also, false,
-					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | CPU_HELD | also,
+					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	return true;
+}
+
+void let_go(struct trap_cpu *c)
+{
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_HELD, __ATOMIC_SEQ_CST);
 }
 
 bool claim_event(struct trap_cpu *c, uint32_t *ret_old)
@@ -324,11 +391,11 @@ bool claim_event(struct trap_cpu *c, uint32_t *ret_old)
 	uint32_t old = state_settled(c);
 
 	do {
-		if (old & CPU_PROBED)
+		if (old & CPU_HELD)
 			old = state_settled(c);
 		if (!(old & CPU_RUNNING))
 			return false;
-	} while ((old & CPU_PROBED) ||
+	} while ((old & CPU_HELD) ||
 		 !__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)(CPU_RUNNING | CPU_KICKED),
 					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	*ret_old = old;
@@ -364,7 +431,7 @@ bool resume(struct trap_cpu *c)
 {
 	uint64_t how = frame_write(c);
 
-	c->answered = __rdtsc();
+	__atomic_store_n(&c->answered, __rdtsc(), __ATOMIC_RELAXED);
 	if (c->queued)
 		return list_send(c, how == ANSWER_RESUME ? ANSWER_LIST : how);
 	return answer(c, (int64_t)how);
@@ -394,6 +461,7 @@ static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
 		return true;
 	}
 	resume(c); /* a failure shows as a lost stub */
+	let_go(c);
 	switch (wait_report(c, ev)) {
 	case REPORTED_EVENT:
 		break;

@@ -15,6 +15,8 @@
 
 #include "platform/trap/trap.h"
 
+#define KICKED_NS 5000000000
+
 void kick_signal(struct trap_cpu *c)
 {
 	uint32_t old = __atomic_fetch_or((uint32_t *)&c->state, CPU_SIGNAL, __ATOMIC_SEQ_CST);
@@ -135,6 +137,19 @@ static uint64_t fixup(uint64_t rip)
 	return 0;
 }
 
+/* Another kick inside is allowed while the thread makes progress, or for a time: else it would report so for ever, and nothing else. */
+static bool kicked_too_long(struct trap_cpu *c)
+{
+	uint64_t answered = __atomic_load_n(&c->answered, __ATOMIC_RELAXED), now = now_ns();
+
+	c->kicked_inside = true;
+	if (c->kicked_at && c->kicked_answer == answered)
+		return now - c->kicked_at > KICKED_NS;
+	c->kicked_at = now;
+	c->kicked_answer = answered;
+	return false;
+}
+
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 {
 	uint32_t state;
@@ -148,8 +163,9 @@ bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 	} else if (signo == KICK_SIGNAL) {
 		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		if ((state & CPU_RUNNING) && (state & CPU_KICKED)) {
+			if (kicked_too_long(c))
+				return false;
 			divert(c, frame, rip);
-			c->kicked_inside = true;
 		}
 	} else {
 		return false;

@@ -18,6 +18,9 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/log.h"
 
+#define LIST_NS 60000000000 /* much more than any list takes but those that read or write files */
+#define LIST_ERRNO_MAX 133  /* of the host; above it are codes of our own */
+
 struct command {
 	int64_t nr;
 	uint64_t args[6];
@@ -31,6 +34,7 @@ void list_reset(struct trap_cpu *c)
 	c->queued = 0;
 	c->queued_lo = ~0ull;
 	c->queued_hi = 0;
+	c->list_limit = LIST_NS;
 	if (c->map_fd >= 0)
 		close(c->map_fd);
 	c->map_fd = -1;
@@ -104,6 +108,14 @@ bool list_send(struct trap_cpu *c, uint64_t final)
 	return (fd >= 0 && send_with(c, fd)) || answer(c, ANSWER_LIST);
 }
 
+/* What a list says at its end, which may be what a guest makes of it. */
+static int list_error(int64_t result)
+{
+	if (result >= 0 || result < -4095)
+		return 0;
+	return result < -LIST_ERRNO_MAX ? -EIO : (int)result;
+}
+
 int list_run(struct trap_cpu *c)
 {
 	struct cpu_event ev;
@@ -115,14 +127,13 @@ int list_run(struct trap_cpu *c)
 	if (c->door)
 		door_own(c);
 	c->own_list = true;
+	c->list_until = now_ns() + c->list_limit;
 	r = list_send(c, ANSWER_RESUME) ? wait_report(c, &ev) : REPORTED_LOST;
 	c->own_list = false;
 	if (r == REPORTED_LIST)
-		return c->list_result < 0 && c->list_result >= -4095 ? (int)c->list_result : 0;
-	/* Anything else is a guest that has made a report of its own from the stub's code: it gets what it asked for. */
-	if (r == REPORTED_LOST)
-		aspace_log_lost(c->cpu.aspace, "in its memory work", 0);
-	return r == REPORTED_LOST ? -ESRCH : -EIO;
+		return list_error(c->list_result);
+	aspace_log_lost(c->cpu.aspace, "in its memory work", 0);
+	return -ESRCH;
 }
 
 /* Makes fd the list's file: 0, or -errno. */

@@ -12,6 +12,8 @@
 
 #include "platform/trap/trap.h"
 
+#define LIST_FILES_NS 600000000000 /* for lists that write files, or fill memory */
+#define LIST_CAS_NS 10000000000    /* the client may hold locks that others need */
 #define BOUNCE (T_SIGSTACK - T_BUFFER) /* bytes of a thread area that results may lie in */
 
 static bool guest_range(uint64_t addr, uint64_t size)
@@ -92,7 +94,10 @@ int trap_advise(struct cpu *cpu, uint64_t addr, size_t size, int advice)
 	if (!guest_range(addr, size))
 		return -EINVAL;
 	err = queue(c, SYS_madvise, (uint64_t[6]){addr, size, (uint64_t)advice}, wait ? 0 : CMD_MAY_FAIL);
-	return err || !wait ? err : list_run(c);
+	if (err || !wait)
+		return err;
+	c->list_limit = LIST_FILES_NS;
+	return list_run(c);
 }
 
 int trap_move(struct cpu *cpu, uint64_t old, size_t old_size, uint64_t new_addr, size_t new_size)
@@ -119,7 +124,10 @@ int trap_sync_range(struct cpu *cpu, uint64_t addr, size_t size, int flags)
 	if (!guest_range(addr, size))
 		return -EINVAL;
 	err = queue(c, SYS_msync, (uint64_t[6]){addr, size, (uint64_t)flags}, 0);
-	return err ? err : list_run(c);
+	if (err)
+		return err;
+	c->list_limit = LIST_FILES_NS;
+	return list_run(c);
 }
 
 int trap_mincore(struct cpu *cpu, uint64_t addr, size_t size, unsigned char *vec)
@@ -223,6 +231,7 @@ int trap_cas32(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desi
 		return err;
 	list_add(c, CMD_CAS, (uint64_t[6]){addr, *expected, desired}, 0);
 	list_touch(c, addr, 4);
+	c->list_limit = LIST_CAS_NS;
 	err = list_run(c);
 	if (err == 0)
 		*expected = (uint32_t)c->list_result;

@@ -23,8 +23,8 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1ul
 #endif
 
-#define HINT_TIMEOUT_NS 10000000 /* look for a dead stub after this */
-#define HINT_TIMEOUTS 1000       /* and give up after so many */
+#define HINT_NAP_NS 10000000      /* look for a dead stub after this */
+#define HINT_LIMIT_NS 10000000000 /* and give up after this */
 
 static pthread_mutex_t mailbox_lock = PTHREAD_MUTEX_INITIALIZER;
 static int mailbox = -1;
@@ -68,6 +68,14 @@ static bool is_dead(const struct aspace *a)
 	return waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid != 0;
 }
 
+/* Sleeps while the hostile word says `seen`, for a short time. A guest can see to it that this returns at once. */
+static void nap(uint32_t *word, uint32_t seen)
+{
+	struct timespec ts = {0, HINT_NAP_NS};
+
+	syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0);
+}
+
 /*
  * Waits until the hostile word says `want`: true, or the stub is dead, or it has taken so long that the guest must have
  * written to the word: false. On a busy machine this may take longer than one would think.
@@ -75,14 +83,12 @@ static bool is_dead(const struct aspace *a)
 static bool wait_hint(const struct aspace *a, char *area, uint32_t want)
 {
 	uint32_t *word = (uint32_t *)(area + T_HINT), now;
-	struct timespec ts = {0, HINT_TIMEOUT_NS};
-	unsigned timeouts = 0;
+	uint64_t until = now_ns() + HINT_LIMIT_NS;
 
 	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != want) {
-		if (syscall(SYS_futex, word, FUTEX_WAIT, now, &ts, NULL, 0) == 0 || errno != ETIMEDOUT)
-			continue;
-		if (is_dead(a) || ++timeouts > HINT_TIMEOUTS)
+		if (is_dead(a) || now_ns() > until)
 			return false;
+		nap(word, now);
 	}
 	return true;
 }
@@ -94,17 +100,21 @@ static pid_t read_answer(uint32_t seq)
 	return o >> 32 == seq ? (pid_t)(o & 0x7fffffff) : 0;
 }
 
+/* The word is no more than a reason to look: all forks of the sandbox wait for this one, whatever its guest writes there. */
 static pid_t fork_answer(struct aspace *from, uint32_t seq)
 {
-	const struct timespec nap = {0, 1000000};
-	bool told = wait_hint(from, from->thr, seq);
-	pid_t pid = read_answer(seq);
+	uint32_t *word = (uint32_t *)(from->thr + T_HINT), seen;
+	uint64_t until = now_ns() + HINT_LIMIT_NS;
+	bool last;
+	pid_t pid;
 
-	/* Told too early: the guest writes to the word. Not told: perhaps the guest has overwritten it. */
-	for (unsigned tries = 0; told && pid == 0 && tries < 1000 && !is_dead(from); tries++) {
-		nanosleep(&nap, NULL);
+	do {
+		seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+		last = is_dead(from) || now_ns() > until;
 		pid = read_answer(seq);
-	}
+		if (!pid && !last)
+			nap(word, seen);
+	} while (!pid && !last);
 	return pid;
 }
 

@@ -57,14 +57,6 @@ static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static bool tsc_usable(void)
 {
 	uint32_t a, b, c, d;
@@ -231,31 +223,30 @@ static uint32_t *door_of(const struct trap_cpu *c)
 	return (uint32_t *)(cpu_thr(c) + T_DOOR);
 }
 
-static void door_set(struct trap_cpu *c, uint32_t value)
-{
-	uint32_t *door = door_of(c);
-
-	if (__atomic_exchange_n(door, value, __ATOMIC_SEQ_CST) == DOOR_WAITING)
-		syscall(SYS_futex, door, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
-
 void door_answer(struct trap_cpu *c, int64_t value)
 {
+	uint32_t *door = door_of(c);
+	bool asleep;
+
 	c->door = false; /* the next event may come from now on */
 	if (spinning)    /* and be quicker than our next look */
 		beat_now(__rdtsc());
 	__atomic_store_n((int64_t *)(cpu_thr(c) + T_ANSWER), value, __ATOMIC_RELAXED);
-	door_set(c, DOOR_ANSWERED);
+	asleep = __atomic_exchange_n(door, DOOR_ANSWERED, __ATOMIC_SEQ_CST) == DOOR_WAITING;
+	let_go(c); /* before the host runs the thread instead of us */
+	if (asleep)
+		syscall(SYS_futex, door, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 void door_own(struct trap_cpu *c)
 {
 	const struct timespec ts = {OWN_TIMEOUT_S, 0};
-	uint32_t now;
+	uint32_t *door = door_of(c), now;
 
 	if (spinning)
 		give_up_role();
-	door_set(c, DOOR_REPORT);
+	if (__atomic_exchange_n(door, DOOR_REPORT, __ATOMIC_SEQ_CST) == DOOR_WAITING)
+		syscall(SYS_futex, door, FUTEX_WAKE, 1, NULL, NULL, 0);
 	while ((now = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_ATTACHED)
 		if (syscall(SYS_futex, &c->state, FUTEX_WAIT_PRIVATE, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT)
 			aspace_kill(c->cpu.aspace); /* the guest has played with the word */
@@ -267,7 +258,7 @@ static void unclaim(struct trap_cpu *c)
 {
 	uint32_t old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
 
-	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_PROBED) | CPU_RUNNING,
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_HELD) | CPU_RUNNING,
 					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		;
 	if (old & CPU_KICKED)
@@ -283,15 +274,15 @@ static bool door_take(struct trap_cpu *c)
 		return false;
 	old = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
 	do
-		if ((old & (CPU_RUNNING | CPU_PROBED)) != CPU_RUNNING)
+		if ((old & (CPU_RUNNING | CPU_HELD)) != CPU_RUNNING)
 			return false;
-	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_RUNNING) | CPU_PROBED,
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, (old & ~(uint32_t)CPU_RUNNING) | CPU_HELD,
 					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	if (!__atomic_compare_exchange_n(door, &request, DOOR_TAKEN, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		unclaim(c);
 		return false;
 	}
-	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_PROBED | CPU_KICKED), __ATOMIC_SEQ_CST);
+	__atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)(CPU_HELD | CPU_KICKED), __ATOMIC_SEQ_CST);
 	return true;
 }
 

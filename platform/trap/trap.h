@@ -36,7 +36,7 @@ struct aspace {
 enum {
 	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
 	CPU_KICKED = 2,  /* somebody wants an event */
-	CPU_PROBED = 8, /* the spinner looks whether there is a call at the door: RUNNING will be back or not at once */
+	CPU_HELD = 8, /* for a moment nobody may claim the event: it is being answered, or the spinner looks at the door */
 	CPU_ATTACHED = 16, /* a worker waits for reports */
 	CPU_SIGNAL =
 	    4, /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
@@ -74,6 +74,10 @@ struct trap_cpu {
 	bool own_list;       /* list_run() waits for its result: the event stays with it */
 	uint64_t nested;     /* a report from inside the stub's code */
 	int64_t list_result; /* of the last list that was reported */
+	uint64_t list_limit; /* how long the list that is queued may take, in ns; until when, while list_run() waits */
+	uint64_t list_until;
+	uint64_t kicked_at;       /* when the stub's code was first kicked after the answer of the time stamp kicked_answer */
+	uint64_t kicked_answer;
 	_Atomic uint32_t state;
 	struct trap_cpu *next; /* parked, or waiting for a worker */
 };
@@ -177,6 +181,8 @@ int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid);
 const struct platform_vdso *trap_vdso(void);
 
 /* cpu.c */
+/* CLOCK_MONOTONIC. */
+uint64_t now_ns(void);
 /* The next report; nested ones are sorted out. */
 enum report wait_report(struct trap_cpu *c, struct cpu_event *ret_ev);
 /* Answers the event's report, or the call at the door; false if the thread is gone. */
@@ -190,8 +196,13 @@ void make_event(struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
 bool patch_diverted(struct trap_cpu *c, int signo);
 /* What the resume needs and may have to wait for. The cpu is not RUNNING yet. */
 void prepare_resume(struct trap_cpu *c);
-/* Sets RUNNING and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. */
+/*
+ * Sets RUNNING, HELD and `also`, unless there is a kick to be told, which is taken, or a bit of `need` is missing. HELD stays until the
+ * event is answered, because a guest can report, or have a call at the door, before that.
+ */
 bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need);
+/* The answer is out: the next event may be claimed, and c be gone. */
+void let_go(struct trap_cpu *c);
 /* Takes the event of a running cpu: false if somebody else has it. */
 bool claim_event(struct trap_cpu *c, uint32_t *ret_old);
 bool resume(struct trap_cpu *c);

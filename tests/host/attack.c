@@ -240,6 +240,252 @@ static void scribble(uint64_t round)
 	stop = 1;
 }
 
+/* Runs fn in a child, which is not waited for. */
+static pid_t begin(void (*fn)(void))
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		catch_faults();
+		fn();
+		_exit(0);
+	}
+	return pid;
+}
+
+static double seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Kills a process that tries not to be, and waits for it. */
+static void must_die(pid_t pid, const char *what)
+{
+	double start = seconds();
+	int status;
+
+	kill(pid, SIGKILL);
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (seconds() - start > 20) {
+			printf("accepted: %s lives on after it was killed\n", what);
+			return;
+		}
+		usleep(10000);
+	}
+}
+
+static void *overwrite_hint(void *arg)
+{
+	for (uint32_t i = 0; !stop; i++)
+		__atomic_store_n((uint32_t *)(STUB_THR + T_HINT), i | 0x80000000, __ATOMIC_SEQ_CST);
+	return arg;
+}
+
+static void fork_unheard(void)
+{
+	pthread_t t;
+
+	pthread_create(&t, NULL, overwrite_hint, NULL);
+	for (;;)
+		if (fork() == 0)
+			_exit(0);
+		else
+			wait(NULL);
+}
+
+/* A process sees to it that the sentry does not hear of its forks: those of others go on. */
+static void hint(void)
+{
+	pid_t pid = begin(fork_unheard);
+	double start;
+
+	usleep(500000);
+	start = seconds();
+	for (int i = 0; i < 5; i++)
+		if (fork() == 0)
+			_exit(0);
+		else
+			wait(NULL);
+	if (seconds() - start > 8)
+		printf("accepted: forks take %.0f s\n", seconds() - start);
+	must_die(pid, "a process that hides its forks");
+}
+
+static uint32_t word __attribute__((aligned(64)));
+
+static void *change_word(void *arg)
+{
+	for (uint32_t i = 1; !stop; i++)
+		__atomic_store_n(&word, i << 8 & 0x1fffff00, __ATOMIC_SEQ_CST);
+	return arg;
+}
+
+/* Asks for locks whose word another thread changes all the time: FUTEX_LOCK_PI or FUTEX_WAKE_OP. */
+static void lose_races(int op)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&t, NULL, change_word, NULL);
+	for (;;)
+		syscall(SYS_futex, &word, op, 1, NULL, &word, 1 << 28 | 1 << 12);
+}
+
+static void lose_pi(void)
+{
+	static uint32_t held;
+
+	/* Waits for a lock that its parent holds by its word: exits look at locks from now on. */
+	if (fork() == 0) {
+		__atomic_store_n(&held, (uint32_t)getppid(), __ATOMIC_SEQ_CST);
+		syscall(SYS_futex, &held, 6, 0, NULL);
+	}
+	lose_races(6);
+}
+
+static void lose_op(void)
+{
+	lose_races(5);
+}
+
+/* Changes of futex words that never succeed: others can end meanwhile. */
+static void race(void)
+{
+	pid_t pi = begin(lose_pi), wake = begin(lose_op), other;
+	int status;
+
+	usleep(500000);
+	for (int i = 0; i < 20; i++) {
+		other = fork();
+		if (other == 0)
+			_exit(0);
+		must_die(other, "a neighbour of one that locks");
+	}
+	must_die(pi, "a process that asks for a lock");
+	must_die(wake, "a process that changes a word");
+	while (waitpid(-1, &status, WNOHANG) > 0)
+		;
+}
+
+static void spin(void)
+{
+	for (;;)
+		;
+}
+
+/* Leads the first thread out of the stub, when the sentry has told it how to go on after a fault there. */
+static void *lead_away(void *arg)
+{
+	static uint64_t first[SLOT_SIZE / 8];
+	volatile uint64_t *area = (void *)(STUB_THR + SLOT_SIZE);
+
+	for (;;)
+		for (size_t i = T_SIGSTACK / 8; i < SLOT_SIZE / 8; i++) {
+			uint64_t v = area[i];
+
+			if (v - STUB_CODE >= STUB_CODE_SIZE || v == first[i])
+				continue;
+			if (first[i])
+				area[i] = (uint64_t)spin;
+			else
+				first[i] = v;
+		}
+	return arg;
+}
+
+/* A futex operation that the sentry waits for, and that never ends. */
+static void unfinished(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_t t;
+
+	pthread_create(&t, NULL, lead_away, NULL);
+	for (;;)
+		syscall(SYS_futex, &word, 5, 1, NULL, p, 1 << 28 | 1 << 12);
+}
+
+/* Reports for ever that a signal has come to the stub's code. */
+static void report_forever(void)
+{
+	static const unsigned char bytes[] = {0xf3, 0x49, 0x0f, 0xae, 0xc8, 0x0f, 0x05}; /* rdgsbase %r8; syscall */
+	uint64_t frame = STUB_THR + SLOT_SIZE + T_SIGSTACK + 0x4000, at = STUB_CODE;
+	uint64_t *reg = (uint64_t *)(frame + 40);
+
+	while (memcmp((void *)at, bytes, sizeof(bytes)))
+		at++;
+	at += 5;
+	*(uint64_t *)(frame + 224) = STUB_CONST + K_FPINIT;
+	reg[1] = REPORT_SIGNAL;
+	reg[5] = frame;       /* r13 */
+	reg[8] = KICK_SIGNAL; /* rdi */
+	reg[9] = frame;       /* rsi */
+	reg[13] = NR_REPORT;  /* rax */
+	reg[15] = (uint64_t)malloc(65536) + 32768;
+	reg[16] = at;
+	reg[17] = 0x202;
+	__asm__ volatile("mov %0, %%r13; xor %%r9d, %%r9d; mov %%r13, %%rsi; jmp *%%rbx"
+			 :
+			 : "r"(frame), "b"(at), "a"(NR_REPORT), "D"(KICK_SIGNAL)
+			 : "memory", "r9", "r13", "rsi");
+}
+
+/* Threads that the sentry waits for, or cannot stop. */
+static void linger(void)
+{
+	pid_t a = begin(unfinished), b = begin(report_forever);
+
+	sleep(2);
+	must_die(a, "a process with unfinished memory work");
+	must_die(b, "a process that reports for ever");
+}
+
+static uint64_t victim_slot;
+static int file_fd;
+
+/* Says that another thread has a call at its door, or that it waits there. */
+static void *knock(void *arg)
+{
+	uint64_t area = STUB_THR + victim_slot * SLOT_SIZE;
+
+	while (!stop) {
+		*(volatile uint64_t *)(area + T_SIGNO) = SIGSYS;
+		*(volatile uint64_t *)(area + T_FRAME) = area + T_FAST;
+		*(volatile uint32_t *)(area + T_DOOR) = DOOR_REQUEST;
+		for (volatile int i = 0; i < 300; i++)
+			;
+	}
+	return arg;
+}
+
+static void knocked_at(uint64_t round)
+{
+	pthread_t t;
+
+	victim_slot = 1;
+	file_fd = open("/proc/self/exe", O_RDONLY);
+	for (int i = 0; i < 2000; i++)
+		getppid();
+	pthread_create(&t, NULL, knock, NULL);
+	for (uint64_t i = 0; i < 4000; i++) {
+		for (int k = 0; k < 20; k++)
+			getppid();
+		void *p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file_fd, 0);
+
+		if (i % 2 == round % 2)
+			munmap(p, 4096);
+	}
+	stop = 1;
+}
+
+static void door(void)
+{
+	for (uint64_t i = 0; i < 64; i++)
+		in_child(knocked_at, i);
+}
+
 static void odd_state(uint64_t which)
 {
 	switch (which) {
@@ -290,6 +536,14 @@ int main(int argc, char **argv)
 			in_child(scribble, i);
 			reap();
 		}
+	else if (strcmp(what, "hint") == 0)
+		hint();
+	else if (strcmp(what, "race") == 0)
+		race();
+	else if (strcmp(what, "linger") == 0)
+		linger();
+	else if (strcmp(what, "door") == 0)
+		door();
 	else if (strcmp(what, "state") == 0)
 		for (uint64_t i = 0; i < 10; i++)
 			in_child(odd_state, i);

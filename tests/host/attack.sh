@@ -8,7 +8,7 @@ box -- sh -c 'i=0; while [ $i -lt 50 ]; do sleep 0.2; i=$((i + 1)); done; echo n
 neighbour=$!
 sleep 1
 others=$(sandboxes)
-for what in state remap code scribble; do
+for what in state remap code scribble hint race linger door; do
 	box --timeout 120 -- ./attack $what "$PWD/target/planted" >out 2>err
 	got=$?
 	case $got in

@@ -1,5 +1,6 @@
 /* The system call layer on the platform for tests: results, hostile arguments, and every allocation failing in its turn. */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -294,9 +295,38 @@ START_TEST(each_allocation_fails)
 }
 END_TEST
 
+/* Another thread always changes the word first; to one of a running owner, if it is a lock that is asked for. */
+static int cas32_lost(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desired __unused)
+{
+	uint32_t new = *expected ^ FUTEX_OWNER_DIED;
+
+	kernel_poke(cpu, addr, &new, sizeof(new));
+	*expected = new;
+	return 0;
+}
+
+START_TEST(a_word_that_always_changes)
+{
+	static struct platform_ops hostile;
+	const uint32_t other = 77, mine = 1;
+	const uint64_t add_one = (uint64_t)FUTEX_OP_ADD << 28 | 1 << 12;
+
+	setup();
+	hostile = *platform;
+	hostile.cpu_cas32 = cas32_lost;
+	platform = &hostile;
+	/* Started again, as far as the caller is concerned: the number is back in rax. */
+	kernel_poke(init, DATA, &other, sizeof(other));
+	ck_assert_int_eq(KCALL(init, SYS_futex, DATA, FUTEX_LOCK_PI, 0, 0), SYS_futex);
+	kernel_poke(init, DATA, &mine, sizeof(mine));
+	ck_assert_int_eq(KCALL(init, SYS_futex, DATA, FUTEX_UNLOCK_PI), SYS_futex);
+	ck_assert_int_eq(KCALL(init, SYS_futex, DATA, FUTEX_WAKE_OP, 1, 1, DATA + 4, add_one), SYS_futex);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const single[] = {files, processes, a_sleep_ends_by_a_signal, hostile_arguments, NULL};
+	const TTest *const single[] = {files, processes, a_sleep_ends_by_a_signal, hostile_arguments, a_word_that_always_changes, NULL};
 	int status = unit_run(__FILE__, single);
 
 	return unit_run_loop(__FILE__, each_allocation_fails, ARRAY_SIZE(makers)) | status;
