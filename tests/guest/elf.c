@@ -119,7 +119,7 @@ static void segments(void)
 					     UINT64_MAX, UINT64_MAX - 4095, 1ull << 63};
 	static const uint64_t offsets[] = {1, 1ull << 40, UINT64_MAX, UINT64_MAX - 4095, 1ull << 63};
 	static const uint64_t sizes[] = {1ull << 47, UINT64_MAX, 1ull << 63};
-	static const uint64_t aligns[] = {0, 1, 3, 4096, 1ull << 21, 1ull << 63};
+	static const uint64_t aligns[] = {0, 1, 3, 4096, 1ull << 21}; /* more leads to where only root may map */
 	const Elf64_Ehdr *h = (const Elf64_Ehdr *)image;
 	const Elf64_Phdr *ph = (const Elf64_Phdr *)(image + h->e_phoff);
 

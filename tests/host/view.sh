@@ -17,9 +17,9 @@ box --bind "$PWD/dir:/mnt" -- sh -c 'echo written >/mnt/g'; check "--bind writes
 box --bind "$PWD/dir:/mnt:ro" -- sh -c 'echo no >/mnt/h' 2>/dev/null; check "--bind :ro does not" no "$(test -e dir/h && echo yes || echo no)"
 touch -d @15000000000 far; check "a file from after 2262" 0 "$(box -- stat far >/dev/null 2>&1; echo $?)"
 check "--overlay none" 1 "$(box --overlay none --workdir / -- sh -c 'touch /etc/x 2>/dev/null; echo $?')"
-mkdir upper; box --overlay "dir=$PWD/upper" --workdir / -- sh -c 'echo kept >/etc/kept-here'
-check "--overlay dir keeps" kept "$(box --overlay "dir=$PWD/upper" --workdir / -- cat /etc/kept-here)"
-check "and the host is as before" no "$(test -e /etc/kept-here && echo yes || echo no)"
+mkdir upper; box --overlay "dir=$PWD/upper" -- sh -c 'echo kept >kept-here'
+check "--overlay dir keeps" kept "$(box --overlay "dir=$PWD/upper" -- cat kept-here)"
+check "and the host is as before" no "$(test -e kept-here && echo yes || echo no)"
 mkdir -p root/bin; cp "$BUILD/guest/hello" root/bin/ 2>/dev/null && check "--root" "hello" "$(box --root "$PWD/root" --workdir / -- /bin/hello)"
 check "--hostname" box1 "$(box --hostname box1 -- hostname)"
 check "--env" "a b" "$(X=b box --env Y=a --env X -- sh -c 'echo $Y $X')"
