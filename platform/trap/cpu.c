@@ -301,8 +301,8 @@ static bool hand_over_report(struct trap_cpu *c, uint64_t id)
 	do
 		if (old & (CPU_RUNNING | CPU_HELD))
 			return false;
-	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)CPU_ATTACHED, false, __ATOMIC_SEQ_CST,
-					    __ATOMIC_SEQ_CST));
+	while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old & ~(uint32_t)CPU_ATTACHED, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	syscall(SYS_futex, &c->state, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 	return true;
 }
@@ -376,8 +376,8 @@ bool enter_guest(struct trap_cpu *c, uint32_t also, uint32_t need)
 		}
 		if ((old & need) != need)
 			return false;
-	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | CPU_HELD | also,
-					      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	} while (!__atomic_compare_exchange_n((uint32_t *)&c->state, &old, old | CPU_RUNNING | CPU_HELD | also, false,
+					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	return true;
 }
 

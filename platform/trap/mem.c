@@ -12,8 +12,8 @@
 
 #include "platform/trap/trap.h"
 
-#define LIST_FILES_NS 600000000000 /* for lists that write files, or fill memory */
-#define LIST_CAS_NS 10000000000    /* the client may hold locks that others need */
+#define LIST_FILES_NS 600000000000     /* for lists that write files, or fill memory */
+#define LIST_CAS_NS 10000000000        /* the client may hold locks that others need */
 #define BOUNCE (T_SIGSTACK - T_BUFFER) /* bytes of a thread area that results may lie in */
 
 static bool guest_range(uint64_t addr, uint64_t size)

@@ -36,7 +36,8 @@ struct aspace {
 enum {
 	CPU_RUNNING = 1, /* guest code may be running: a kick needs a signal */
 	CPU_KICKED = 2,  /* somebody wants an event */
-	CPU_HELD = 8, /* for a moment nobody may claim the event: it is being answered, or the spinner looks at the door */
+	CPU_HELD =
+	    8, /* for a moment nobody may claim the event: it is being answered, or the spinner looks at the door */
 	CPU_ATTACHED = 16, /* a worker waits for reports */
 	CPU_SIGNAL =
 	    4, /* a signal has been sent and has not been reported yet: never two, their frames would pile up */
@@ -76,7 +77,7 @@ struct trap_cpu {
 	int64_t list_result; /* of the last list that was reported */
 	uint64_t list_limit; /* how long the list that is queued may take, in ns; until when, while list_run() waits */
 	uint64_t list_until;
-	uint64_t kicked_at;       /* when the stub's code was first kicked after the answer of the time stamp kicked_answer */
+	uint64_t kicked_at; /* when the stub's code was first kicked after the answer of the time stamp kicked_answer */
 	uint64_t kicked_answer;
 	_Atomic uint32_t state;
 	struct trap_cpu *next; /* parked, or waiting for a worker */

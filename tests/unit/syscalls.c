@@ -326,7 +326,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const single[] = {files, processes, a_sleep_ends_by_a_signal, hostile_arguments, a_word_that_always_changes, NULL};
+	const TTest *const single[] = {
+	    files, processes, a_sleep_ends_by_a_signal, hostile_arguments, a_word_that_always_changes, NULL};
 	int status = unit_run(__FILE__, single);
 
 	return unit_run_loop(__FILE__, each_allocation_fails, ARRAY_SIZE(makers)) | status;
