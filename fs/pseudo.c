@@ -154,6 +154,8 @@ static int pseudo_permission(struct ctx *c, struct inode *i, int mask)
 	const struct pseudo_inode *p = pseudo_of(i);
 	uint32_t uid = 0, gid = 0;
 
+	if ((mask & MAY_WRITE) && p->ref.node->immutable)
+		return -EPERM;
 	if (p->owner)
 		p->owner(c, &p->ref, &uid, &gid);
 	return inode_permission_generic(c->cred, i->mode, uid, gid, mask);

@@ -35,6 +35,7 @@ struct pseudo_node {
 	uint32_t mode; /* permission bits; the type follows from the members */
 	const struct pseudo_node *children;
 	const struct pseudo_dir *dir;
+	bool immutable; /* writing is EPERM whatever the mode says */
 	int (*show)(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 	/* The whole write(2), NUL-terminated; 0 or -errno. */
 	int (*store)(struct ctx *c, const struct pseudo_ref *r, char *text, size_t size);

@@ -258,7 +258,7 @@ static const struct pseudo_node ns_nodes[] = {
 
 /* task: the threads. */
 
-static const struct pseudo_node tid_node = {.name = "TID", .mode = 0555, .children = proc_tid_nodes};
+static const struct pseudo_node tid_node = {.name = "TID", .mode = 0555, .immutable = true, .children = proc_tid_nodes};
 
 static int task_lookup(struct ctx *c __unused, const struct pseudo_ref *dir, const char *name, struct pseudo_ref *ret)
 {
@@ -321,7 +321,7 @@ const struct pseudo_dir proc_task_dir = {.lookup = task_lookup, .next = task_nex
 	    {.name = "cwd", .mode = 0777, .readlink = link_text, .follow = link_path},                                 \
 	    {.name = "environ", .mode = 0400, .show = proc_pid_environ_show, .access = may_read_access},               \
 	    {.name = "exe", .mode = 0777, .readlink = link_text, .follow = link_path},                                 \
-	    {.name = "fd", .mode = 0500, .dir = &proc_fd_dir, .access = may_read_access},                              \
+	    {.name = "fd", .mode = 0500, .immutable = true, .dir = &proc_fd_dir, .access = may_read_access},           \
 	    {.name = "fdinfo", .mode = 0555, .dir = &proc_fdinfo_dir, .access = may_read_access},                      \
 	    {.name = "gid_map", .mode = 0644, .show = id_map_show},                                                    \
 	    {.name = "limits", .mode = 0444, .show = proc_pid_limits_show},                                            \

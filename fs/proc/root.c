@@ -139,6 +139,7 @@ static void pid_owner(struct ctx *c __unused, const struct pseudo_ref *r, uint32
 static const struct pseudo_node pid_node = {
     .name = "PID",
     .mode = 0555,
+    .immutable = true,
     .children = proc_pid_nodes,
     .valid = pid_valid,
     .owner = pid_owner,
