@@ -19,6 +19,11 @@ try:
     while True: os.open("/dev/null", os.O_RDONLY)
 except OSError as e:
     print("yes" if e.errno == errno.EMFILE else e)')"
+check "shared memory beyond --memory" no "$(box --memory 64M -- python3 -c '
+import mmap
+m = mmap.mmap(-1, 400 << 20)
+for i in range(0, 400 << 20, 4096): m[i] = 1
+print("yes")' 2>/dev/null | grep -c . | sed 's/0/no/')"
 check "a full tmpfs or memory file" yes "$(box --memory 128M -- sh -c 'head -c 500000000 /dev/zero >/tmp/big 2>/dev/null || echo yes')"
 check "a file in memory, mapped" 135 "$(status_of box --memory 64M -- python3 -c '
 import mmap
