@@ -613,6 +613,7 @@ static const struct inode_ops host_inode_ops = {
     .getattr = host_getattr,
     .setattr = host_setattr,
     .open = host_open,
+    .open_fifo = host_open,
 };
 
 static void host_evict(struct inode *i)

@@ -83,7 +83,7 @@ static int open_by_type(struct ctx *c, struct inode *i, struct file *f)
 {
 	switch (i->mode & S_IFMT) {
 	case S_IFIFO:
-		return fifo_open(c, i, f);
+		return i->ops->open_fifo ? i->ops->open_fifo(c, i, f) : fifo_open(c, i, f);
 	case S_IFCHR:
 		return i->ops->open ? i->ops->open(c, i, f) : chrdev_open(c, i, f);
 	case S_IFBLK:

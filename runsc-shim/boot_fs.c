@@ -189,7 +189,7 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	if (!c->mnt_ns)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
 	top = (struct path){c->mnt_ns->root, c->mnt_ns->root->root};
-	c->fs = fs_struct_create(&top, &top, 022);
+	c->fs = fs_struct_create(&top, &top, s->umask);
 	if (!c->fs)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
 	mount_standard_all(c, s);

@@ -368,6 +368,8 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	int groups = getgroups(0, NULL);
 
 	*s = (struct spec){.root = "/", .root_fd = -1, .overlay_fd = -1, .strace_fd = -1, .log_fd = -1, .cwd_fd = -1};
+	s->umask = umask(0);
+	umask(s->umask);
 	for (int i = 0; i < 3; i++)
 		s->stream_fd[i] = -1;
 	inherit_signals(s);

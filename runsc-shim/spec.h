@@ -54,7 +54,7 @@ struct spec {
 	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
 	int stream_fd[3]; /* standard streams to hand over, the launcher's own duplicates; -1: closed */
 	uint64_t sig_ignored, sig_blocked; /* of the caller, for the program to inherit; bit n-1: signal n */
-	uint32_t uid, gid;                 /* the caller's */
+	uint32_t uid, gid, umask;          /* the caller's */
 	uint32_t *groups;
 	size_t group_count;
 };
