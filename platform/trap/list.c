@@ -102,7 +102,7 @@ bool list_send(struct trap_cpu *c, uint64_t final)
 		list_add(c, SYS_close, (uint64_t[6]){FD_MAP + c->slot}, CMD_MAY_FAIL);
 	*(volatile uint64_t *)(ctl + C_COUNT) = c->queued;
 	*(volatile uint64_t *)(ctl + C_FINAL) = final;
-	/* Once it is answered, the next event may come, and be the spinner's: nothing of c is touched after that. */
+	/* The queue is empty before the answer: what the stub does next is queued anew, perhaps by the spinner. */
 	c->map_fd = -1;
 	list_reset(c);
 	return (fd >= 0 && send_with(c, fd)) || answer(c, ANSWER_LIST);

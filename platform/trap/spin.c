@@ -27,9 +27,8 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/wait.h"
 
-#define SPIN_NS 10000 /* without a call, until a burst has paid */
-#define PAID_NS                                                                                                        \
-	20000 /* from then on: calling the spinner again costs more than waiting for a thread that was interrupted */
+#define SPIN_NS 10000   /* without a call, until a burst has paid */
+#define PAID_NS 20000   /* from then on: a thread that was interrupted may go on */
 #define FIRST_NS 50000  /* for the first call: its thread does not know of us yet */
 #define ANSWER_NS 20000 /* what a thread waits for an answer before it sleeps, which costs more */
 #define BEAT_NS 5000
