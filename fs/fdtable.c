@@ -110,6 +110,8 @@ struct fdtable *fdtable_clone(struct fdtable *t, unsigned max)
 		return NULL;
 	mutex_lock(&t->lock, L_FDTABLE);
 	max = MIN(max, t->size);
+	while (max && !t->used[(max - 1) / WORD])
+		max = (max - 1) / WORD * WORD;
 	if (max && grow(copy, max - 1)) {
 		mutex_unlock(&t->lock, L_FDTABLE);
 		fdtable_put(copy);
@@ -124,6 +126,17 @@ struct fdtable *fdtable_get(struct fdtable *t)
 {
 	ref_get(&t->ref);
 	return t;
+}
+
+unsigned fd_slots(struct ctx *c)
+{
+	struct fdtable *t = c->fdt;
+	unsigned slots;
+
+	mutex_lock(&t->lock, L_FDTABLE);
+	slots = t->size;
+	mutex_unlock(&t->lock, L_FDTABLE);
+	return slots;
 }
 
 bool fdtable_is_shared(const struct fdtable *t)

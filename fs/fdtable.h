@@ -29,6 +29,8 @@ int fd_close(struct ctx *c, int fd);
 int fd_close_range(struct ctx *c, unsigned first, unsigned last, bool cloexec_only);
 int fd_get_cloexec(struct ctx *c, int fd);
 int fd_set_cloexec(struct ctx *c, int fd, bool on);
+/* Descriptors that the caller's table has room for: 64, doubled as needed, and as many as needed after a fork. select() ignores those above. */
+unsigned fd_slots(struct ctx *c);
 /* Somebody else uses t too. */
 bool fdtable_is_shared(const struct fdtable *t);
 /* execve: closes those with FD_CLOEXEC. */

@@ -159,7 +159,7 @@ static long do_select(struct ctx *c, int n, const uaddr_t user[3], int64_t deadl
 
 	if (n < 0)
 		return -EINVAL;
-	n = (int)MIN((uint64_t)n, PAGE_UP(c->rlimit_nofile)); /* Linux cuts at the size of the descriptor table */
+	n = (int)MIN((unsigned)n, fd_slots(c)); /* as Linux: fs/select.c, core_sys_select() */
 	size = 3 * SELECT_WORDS(n) * 8;
 	if (size > sizeof(few)) {
 		mem = kalloc(size);

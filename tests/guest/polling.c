@@ -8,6 +8,35 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
+/* Bits above the room of the descriptor table are ignored. It has as much as a fork needs, 64 at least, and doubles. */
+static void select_beyond(void)
+{
+	CHILD
+	{
+		struct timeval tv = {0, 0};
+		fd_set r;
+
+		FD_ZERO(&r);
+		FD_SET(50, &r);
+		T(select(201, &r, NULL, NULL, &tv));
+		FD_ZERO(&r);
+		FD_SET(100, &r);
+		FD_SET(200, &r);
+		T(select(201, &r, NULL, NULL, &tv));
+		SAY("%d %d", FD_ISSET(100, &r) != 0, FD_ISSET(200, &r) != 0);
+		MUST(dup2(0, 99));
+		T(select(201, &r, NULL, NULL, &tv));
+		FD_CLR(100, &r);
+		T(select(201, &r, NULL, NULL, &tv));
+		close(99);
+		CHILD
+		{
+			FD_SET(100, &r);
+			T(select(201, &r, NULL, NULL, &tv));
+		}
+	}
+}
+
 static void polls(void)
 {
 	struct pollfd p[3];
@@ -39,8 +68,7 @@ static void polls(void)
 	FD_SET(fds[0], &r);
 	T(select(fds[0] + 1, &r, NULL, NULL, NULL));
 	SAY("%d", FD_ISSET(fds[0], &r) != 0);
-	FD_SET(200, &r);
-	T(select(201, &r, NULL, NULL, &tv));
+	select_beyond();
 	T(select(-1, NULL, NULL, NULL, &tv));
 	T(select(0, NULL, NULL, NULL, &tv));
 	SAY("left %ld", (long)tv.tv_usec);
