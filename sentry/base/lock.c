@@ -6,7 +6,10 @@
  */
 #include "sentry/base/lock.h"
 
+#include <linux/futex.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define LOCK_CLASS_DEFINE(cls, r) struct lock_class lock_class_##cls = {#cls, r};
 LOCK_CLASSES(LOCK_CLASS_DEFINE)
@@ -43,21 +46,47 @@ void lock_debug_release(const struct lock_class *cls)
 }
 #endif
 
+__thread struct lock_wakes lock_wakes;
+
+static void wake(uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void lock_wake(uint32_t *word)
+{
+	struct lock_wakes *w = &lock_wakes;
+
+	if (w->locks && w->count < ARRAY_SIZE(w->words))
+		w->words[w->count++] = word;
+	else
+		wake(word);
+}
+
+void lock_wakes_flush(void)
+{
+	struct lock_wakes *w = &lock_wakes;
+
+	for (unsigned i = 0; i < w->count; i++)
+		wake(w->words[i]);
+	w->count = 0;
+}
+
 void mutex_lock_two(struct mutex *a, struct mutex *b, struct lock_class *cls) NO_TSA
 {
 	struct mutex *first = a < b ? a : b;
 	struct mutex *second = a < b ? b : a;
 
 	lock_debug_acquire(cls, false);
-	pthread_mutex_lock(&first->m);
+	lock_take(first);
 	if (second != first)
-		pthread_mutex_lock(&second->m);
+		lock_take(second);
 }
 
 void mutex_unlock_two(struct mutex *a, struct mutex *b, struct lock_class *cls) NO_TSA
 {
 	lock_debug_release(cls);
-	pthread_mutex_unlock(&a->m);
+	lock_give_back(a);
 	if (b != a)
-		pthread_mutex_unlock(&b->m);
+		lock_give_back(b);
 }

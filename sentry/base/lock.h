@@ -137,11 +137,40 @@ static inline void lock_debug_release(const struct lock_class *cls __unused)
 }
 #endif
 
+/*
+ * Wake-ups that a thread owes while it holds locks. Made at once, the host may run the woken thread in its place, only to have it wait for
+ * one of these locks; so they are made when the last one is given back. (Linux has wake_q for this.)
+ */
+struct lock_wakes {
+	unsigned locks; /* held by this thread */
+	unsigned count;
+	uint32_t *words[8];
+};
+extern __thread struct lock_wakes lock_wakes;
+
+/* Wakes one thread that sleeps on the futex word, later if need be. The word may be gone by then: sleepers bear being woken for nothing. */
+void lock_wake(uint32_t *word);
+/* Now, for a thread that is about to sleep with a lock. */
+void lock_wakes_flush(void);
+
+static inline void lock_take(struct mutex *m)
+{
+	pthread_mutex_lock(&m->m);
+	lock_wakes.locks++;
+}
+
+static inline void lock_give_back(struct mutex *m)
+{
+	pthread_mutex_unlock(&m->m);
+	if (--lock_wakes.locks == 0 && unlikely(lock_wakes.count))
+		lock_wakes_flush();
+}
+
 static inline void mutex_lock(struct mutex *m, struct lock_class *cls) ACQUIRE(cls) NO_TSA;
 static inline void mutex_lock(struct mutex *m, struct lock_class *cls)
 {
 	lock_debug_acquire(cls, false);
-	pthread_mutex_lock(&m->m);
+	lock_take(m);
 }
 
 /* A second lock of a class that is held, where the objects form a tree (nested epoll instances): the caller knows the order. */
@@ -149,14 +178,14 @@ static inline void mutex_lock_nested(struct mutex *m, struct lock_class *cls) NO
 static inline void mutex_lock_nested(struct mutex *m, struct lock_class *cls)
 {
 	lock_debug_acquire(cls, true);
-	pthread_mutex_lock(&m->m);
+	lock_take(m);
 }
 
 static inline void mutex_unlock_nested(struct mutex *m, struct lock_class *cls) NO_TSA;
 static inline void mutex_unlock_nested(struct mutex *m, struct lock_class *cls)
 {
 	lock_debug_release(cls);
-	pthread_mutex_unlock(&m->m);
+	lock_give_back(m);
 }
 
 static inline bool mutex_trylock(struct mutex *m, struct lock_class *cls) TRY_ACQUIRE(true, cls) NO_TSA;
@@ -164,6 +193,7 @@ static inline bool mutex_trylock(struct mutex *m, struct lock_class *cls)
 {
 	if (pthread_mutex_trylock(&m->m) != 0)
 		return false;
+	lock_wakes.locks++;
 	lock_debug_acquire(cls, true);
 	return true;
 }
@@ -172,7 +202,7 @@ static inline void mutex_unlock(struct mutex *m, struct lock_class *cls) RELEASE
 static inline void mutex_unlock(struct mutex *m, struct lock_class *cls)
 {
 	lock_debug_release(cls);
-	pthread_mutex_unlock(&m->m);
+	lock_give_back(m);
 }
 
 /* Two of one class, in the order of their addresses; a == b locks once. */

@@ -27,7 +27,7 @@ void parker_init(struct parker *p)
 void unpark(struct parker *p)
 {
 	if (__atomic_exchange_n((uint32_t *)&p->token, TOKEN_SET, __ATOMIC_SEQ_CST) == TOKEN_SLEEPING)
-		syscall(SYS_futex, &p->token, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		lock_wake((uint32_t *)&p->token);
 }
 
 bool parker_sleeping(const struct parker *p)
@@ -47,6 +47,7 @@ static int parker_sleep(struct parker *p, int64_t deadline)
 	uint32_t none = TOKEN_NONE;
 	long r;
 
+	lock_wakes_flush();
 	if (!__atomic_compare_exchange_n((uint32_t *)&p->token, &none, TOKEN_SLEEPING, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return 0;
