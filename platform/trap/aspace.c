@@ -69,6 +69,7 @@ static struct aspace *aspace_alloc(void)
 	aspace_place(a);
 	a->pid = 0;
 	a->pidfd = -1;
+	a->mother_at = NOWHERE;
 	a->cpus = 0;
 	a->top_slot = 0;
 	a->parked = NULL;
@@ -273,12 +274,11 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	}
 	frame_create(c, fp, fp_bytes);
 	cpu_prepare(c);
-	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
-	mother_post(a, M_OP_THREAD, c->slot, NULL);
-	err = mother_fork(from, a);
-	if (err)
+	err = mother_fork(from, c);
+	if (err && !a->pid)
 		goto out_cpu;
-	err = like && !patch_fork(from, a) ? -ENOMEM : mother_thread(c, true);
+	if (!err && like && !patch_fork(from, a))
+		err = -ENOMEM;
 	if (!err && !first_report(c))
 		err = -ESRCH;
 	if (err)
@@ -376,6 +376,7 @@ int trap_aspace_fork(struct cpu *parent, struct cpu **ret_cpu)
 
 	if (err)
 		return err;
+	spin_stop();
 	err = aspace_spawn(parent->aspace, to_trap(parent), &c);
 	if (err)
 		return err;
@@ -418,7 +419,7 @@ int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 	frame_create(c, fp, fp_bytes);
 	if (fresh) {
 		cpu_prepare(c);
-		err = mother_thread(c, false);
+		err = mother_thread(c);
 		if (!err && !first_report(c))
 			err = -ESRCH;
 		if (err) {
@@ -493,6 +494,7 @@ int aspaces_init(const struct platform_config *config)
 	spin_init(config, ctl_base + BEAT_OFFSET);
 	t = &aspaces[0];
 	aspace_place(t);
+	t->mother_at = NOWHERE;
 	mutex_init(&t->lock);
 	err = template_init(ctl_fd, thr_fd, &t->pid);
 	if (err)

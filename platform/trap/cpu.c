@@ -162,6 +162,7 @@ bool first_report(struct trap_cpu *c)
 	c->tid = (pid_t)n.pid;
 	c->fs_base = n.data.args[3];
 	c->gs_base = n.data.args[4];
+	affinity_free(c->tid); /* it was made by a mother, who is bound */
 	return true;
 }
 
@@ -437,31 +438,53 @@ bool resume(struct trap_cpu *c)
 	return answer(c, (int64_t)how);
 }
 
+/*
+ * Resumes an attached cpu and lets go of it; a failure shows as a lost stub. The host may run the thread at once instead of us, so
+ * that calls by the door would find the cpu held: let go before, if nobody else can write to the door.
+ */
+static void go(struct trap_cpu *c)
+{
+	bool alone = !c->door && __atomic_load_n(&c->cpu.aspace->cpus, __ATOMIC_RELAXED) == 1;
+
+	if (alone) {
+		door_clear(c);
+		let_go(c);
+	}
+	resume(c);
+	if (!alone)
+		let_go(c);
+}
+
 static void fatal(struct cpu_event *ev, int signo)
 {
 	*ev = (struct cpu_event){.kind = CPU_FAULT, .signo = signo, .code = SI_KERNEL};
 }
 
-/* False: the cpu is not ours any more. */
-static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
+/* Resumes c. False: it cannot be; *ev says why. */
+static bool set_off(struct trap_cpu *c, struct cpu_event *ev)
 {
 	memset(ev, 0, sizeof(*ev));
 	if (c->regs.rip + CANONICAL_END >= 2 * CANONICAL_END) { /* the stub's iretq would fault instead of the guest */
 		fatal(ev, SIGSEGV);
-		return true;
+		return false;
 	}
 	prepare_resume(c);
 	if (c->list_failed) {
 		c->list_failed = false;
 		fatal(ev, SIGKILL);
-		return true;
+		return false;
 	}
 	if (!enter_guest(c, CPU_ATTACHED, 0)) {
 		ev->kind = CPU_KICK;
-		return true;
+		return false;
 	}
-	resume(c); /* a failure shows as a lost stub */
-	let_go(c);
+	go(c);
+	return true;
+}
+
+/* The event of a cpu that has been resumed. False: the cpu is not ours any more. */
+static bool await_event(struct trap_cpu *c, struct cpu_event *ev)
+{
 	switch (wait_report(c, ev)) {
 	case REPORTED_EVENT:
 		break;
@@ -481,6 +504,11 @@ static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
 	return true;
 }
 
+static bool next_event(struct trap_cpu *c, struct cpu_event *ev)
+{
+	return !set_off(c, ev) || await_event(c, ev);
+}
+
 void run_event(struct trap_cpu *c, struct cpu_event *ev)
 {
 	while (client->event(&c->cpu, ev) == CPU_RESUME)
@@ -497,13 +525,22 @@ void run(struct trap_cpu *c)
 		run_event(c, &ev);
 }
 
+/* What a worker does that has been given c: it may have been resumed already, or have an event instead. */
+static void take_over(struct trap_cpu *c)
+{
+	struct cpu_event ev = c->start_event;
+
+	if (!c->set_off || await_event(c, &ev))
+		run_event(c, &ev);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker self = {.job = arg};
 
 	for (;;) {
 		if (self.job)
-			run(self.job);
+			take_over(self.job);
 		else
 			spin_main();
 		pthread_mutex_lock(&workers_lock);
@@ -564,6 +601,7 @@ void trap_cpu_start(struct cpu *cpu)
 
 	if (c->door)
 		door_own(c);
+	c->set_off = set_off(c, &c->start_event); /* here, because a worker that sleeps wakes up slowly */
 	err = worker_give(c);
 	if (err) {
 		/* Without a thread the cpu cannot even be told so: its aspace ends, and a later start will say it. */

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@ int mother_init(int ctl_fd)
 
 #define WORD(a, off) ((uint32_t *)((a)->ctl + (off)))
 
-uint32_t mother_post(struct aspace *a, uint32_t op, unsigned slot, const struct aspace *child)
+static uint32_t post(struct aspace *a, uint32_t op, unsigned slot, const struct aspace *child)
 {
 	uint32_t seq;
 
@@ -100,83 +101,124 @@ static pid_t read_answer(uint32_t seq)
 	return o >> 32 == seq ? (pid_t)(o & 0x7fffffff) : 0;
 }
 
+/*
+ * She is bound to the processor of the thread that waits for her, and so is what she makes. Callers hold the aspace's lock; what she has
+ * made is set free by its first report (first_report()).
+ */
+static void work_begin(struct aspace *a)
+{
+	unsigned here = (unsigned)sched_getcpu();
+
+	if (a->mother_at != here && affinity_bind(a->pid, here))
+		a->mother_at = here;
+	affinity_bind(0, here);
+}
+
+static void work_end(void)
+{
+	affinity_free(0);
+}
+
+/* A child's first thread says that it is there long after the mother has answered, unless there is no child. */
+static void await_child(const struct aspace *from, const struct trap_cpu *c, uint32_t seq, uint64_t until)
+{
+	uint32_t *word = (uint32_t *)(cpu_thr(c) + T_HINT);
+
+	do
+		nap(word, 0);
+	while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0 && !read_answer(seq) && !is_dead(from) && now_ns() < until);
+}
+
 /* The word is no more than a reason to look: all forks of the sandbox wait for this one, whatever its guest writes there. */
-static pid_t fork_answer(struct aspace *from, uint32_t seq)
+static pid_t fork_answer(struct aspace *from, const struct trap_cpu *c, uint32_t seq)
 {
 	uint32_t *word = (uint32_t *)(from->thr + T_HINT), seen;
 	uint64_t until = now_ns() + HINT_LIMIT_NS;
-	bool last;
+	bool last = false;
 	pid_t pid;
 
-	do {
+	await_child(from, c, seq, until);
+	for (;;) {
 		seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-		last = is_dead(from) || now_ns() > until;
 		pid = read_answer(seq);
-		if (!pid && !last)
+		if (pid)
+			return pid;
+		if (last)
+			return 0;
+		last = is_dead(from) || now_ns() > until;
+		if (!last)
 			nap(word, seen);
-	} while (!pid && !last);
-	return pid;
+	}
 }
 
-int mother_fork(struct aspace *from, struct aspace *to)
+static int adopt(struct aspace *a, pid_t pid)
 {
 	siginfo_t si = {0};
-	uint32_t seq;
-	pid_t pid;
 
-	mutex_lock(&from->lock, L_ASPACE);
-	pthread_mutex_lock(&mailbox_lock);
-	seq = mother_post(from, M_OP_FORK, 0, to);
-	mother_wake(from);
-	pid = fork_answer(from, seq);
-	pthread_mutex_unlock(&mailbox_lock);
-	mutex_unlock(&from->lock, L_ASPACE);
 	if (pid == 0)
 		return -ESRCH;
 	if (pid == 0x7fffffff)
 		return -EAGAIN;
-	to->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (to->pidfd < 0)
+	a->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (a->pidfd < 0)
 		return -errno;
-	if (waitid(P_PIDFD, (id_t)to->pidfd, &si, WEXITED | WNOHANG | WNOWAIT)) { /* not a child of ours */
-		close(to->pidfd);
-		to->pidfd = -1;
+	if (waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT)) { /* not a child of ours */
+		close(a->pidfd);
+		a->pidfd = -1;
 		return -ESRCH;
 	}
-	to->pid = pid;
+	a->pid = pid;
 	return 0;
 }
 
-static int fetch_listener(const struct aspace *a, char *area)
+static int fetch_listener(struct trap_cpu *c)
 {
+	const struct aspace *a = c->cpu.aspace;
 	uint64_t flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
-	int fd;
 
 	/* Not before the thread says so: until then the number may still be the previous thread's listener. */
-	if (!wait_hint(a, area, 1))
+	if (!wait_hint(a, cpu_thr(c), 1))
 		return -ESRCH;
-	fd = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
-	if (fd < 0)
+	c->listener = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
+	if (c->listener < 0)
 		return -errno;
-	ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags); /* before Linux 6.6: slower, not wrong */
-	return fd;
+	ioctl(c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags); /* before Linux 6.6: slower, not wrong */
+	return 0;
 }
 
-int mother_thread(struct trap_cpu *c, bool posted)
+int mother_fork(struct aspace *from, struct trap_cpu *c)
+{
+	struct aspace *to = c->cpu.aspace;
+	uint32_t seq;
+	int err;
+
+	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
+	post(to, M_OP_THREAD, c->slot, NULL);
+	mutex_lock(&from->lock, L_ASPACE);
+	pthread_mutex_lock(&mailbox_lock);
+	work_begin(from);
+	to->mother_at = from->mother_at;
+	seq = post(from, M_OP_FORK, 0, to);
+	mother_wake(from);
+	err = adopt(to, fork_answer(from, c, seq));
+	work_end();
+	pthread_mutex_unlock(&mailbox_lock);
+	mutex_unlock(&from->lock, L_ASPACE);
+	return err ? err : fetch_listener(c);
+}
+
+int mother_thread(struct trap_cpu *c)
 {
 	struct aspace *a = c->cpu.aspace;
-	int fd;
+	int err;
 
 	mutex_lock(&a->lock, L_ASPACE);
-	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = posted ? *(volatile uint32_t *)(cpu_thr(c) + T_HINT) : 0;
-	if (!posted) {
-		mother_post(a, M_OP_THREAD, c->slot, NULL);
-		mother_wake(a);
-	}
-	fd = fetch_listener(a, cpu_thr(c));
+	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
+	work_begin(a);
+	post(a, M_OP_THREAD, c->slot, NULL);
+	mother_wake(a);
+	err = fetch_listener(c);
+	work_end();
 	mutex_unlock(&a->lock, L_ASPACE);
-	if (fd < 0)
-		return fd;
-	c->listener = fd;
-	return 0;
+	return err;
 }

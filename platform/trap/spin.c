@@ -43,7 +43,6 @@
 static const struct platform_client *client;
 static bool enabled;
 static char *beat;
-static cpu_set_t all_cpus;
 static uint64_t tsc_start, ns_start;
 static uint64_t ticks_per_us; /* 0: not known yet */
 
@@ -94,12 +93,8 @@ static bool calibrate(void)
  */
 static void pin(struct trap_cpu *c)
 {
-	cpu_set_t one;
-
 	guest_processor = (unsigned)sched_getcpu();
-	CPU_ZERO(&one);
-	CPU_SET(guest_processor, &one);
-	if (sched_setaffinity(c->tid, sizeof(one), &one) == 0)
+	if (affinity_bind(c->tid, guest_processor))
 		__atomic_store_n(&pinned, c, __ATOMIC_SEQ_CST);
 }
 
@@ -109,34 +104,29 @@ static void unpin(void)
 
 	__atomic_store_n(&looking_at, c, __ATOMIC_SEQ_CST);
 	if (c && __atomic_exchange_n(&pinned, NULL, __ATOMIC_SEQ_CST) == c)
-		sched_setaffinity(c->tid, sizeof(cpu_set_t), c->has_affinity ? &c->affinity : &all_cpus);
+		affinity_restore(c);
 	__atomic_store_n(&looking_at, NULL, __ATOMIC_SEQ_CST);
 }
 
-static void give_up_role(void)
+void spin_stop(void)
 {
+	if (!spinning)
+		return;
 	spinning = false;
 	unpin();
 	__atomic_store_n(beat_word(BEAT_TIME), 0, __ATOMIC_SEQ_CST);
-	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+	affinity_free(0);
 	__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
-}
-
-static void before_park(void)
-{
-	if (spinning)
-		give_up_role();
 }
 
 void spin_init(const struct platform_config *config, char *beat_page)
 {
 	client = config->client;
 	beat = beat_page;
-	sched_getaffinity(0, sizeof(all_cpus), &all_cpus);
-	enabled = !config->no_spin && CPU_COUNT(&all_cpus) > 1 && tsc_usable();
+	enabled = affinity_init() > 1 && !config->no_spin && tsc_usable();
 	tsc_start = __rdtsc();
 	ns_start = now_ns();
-	park_hook = before_park;
+	park_hook = spin_stop;
 }
 
 /* Calling the spinner. */
@@ -196,23 +186,10 @@ void spin_forget(struct trap_cpu *c)
 	}
 	if (__atomic_compare_exchange_n(&pinned, &promoter, NULL, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
 	    c->has_affinity)
-		sched_setaffinity(c->tid, sizeof(cpu_set_t), &all_cpus);
+		affinity_free(c->tid);
 	c->has_affinity = false;
 	while (__atomic_load_n(&looking_at, __ATOMIC_SEQ_CST) == c)
 		__builtin_ia32_pause();
-}
-
-int spin_affinity(struct trap_cpu *c, const void *mask, size_t size)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	memcpy(&set, mask, MIN(size, sizeof(set)));
-	if (sched_setaffinity(c->tid, sizeof(set), &set))
-		return -errno;
-	c->affinity = set;
-	c->has_affinity = true;
-	return 0;
 }
 
 /* The door. */
@@ -220,6 +197,11 @@ int spin_affinity(struct trap_cpu *c, const void *mask, size_t size)
 static uint32_t *door_of(const struct trap_cpu *c)
 {
 	return (uint32_t *)(cpu_thr(c) + T_DOOR);
+}
+
+void door_clear(struct trap_cpu *c)
+{
+	__atomic_store_n(door_of(c), DOOR_IDLE, __ATOMIC_SEQ_CST);
 }
 
 void door_answer(struct trap_cpu *c, int64_t value)
@@ -242,8 +224,7 @@ void door_own(struct trap_cpu *c)
 	const struct timespec ts = {OWN_TIMEOUT_S, 0};
 	uint32_t *door = door_of(c), now;
 
-	if (spinning)
-		give_up_role();
+	spin_stop();
 	if (__atomic_exchange_n(door, DOOR_REPORT, __ATOMIC_SEQ_CST) == DOOR_WAITING)
 		syscall(SYS_futex, door, FUTEX_WAKE, 1, NULL, NULL, 0);
 	while ((now = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST)) & CPU_ATTACHED)
@@ -326,8 +307,7 @@ static void door_event(struct trap_cpu *c)
 			return;
 		}
 		if (!(__atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST) & CPU_ATTACHED)) { /* the stub is gone */
-			if (spinning)
-				give_up_role();
+			spin_stop();
 			c->door = false;
 			run(c);
 			return;
@@ -359,15 +339,6 @@ static unsigned scan(void)
 	return handled;
 }
 
-static void keep_off(unsigned processor)
-{
-	cpu_set_t set = all_cpus;
-
-	CPU_CLR(processor, &set);
-	if (CPU_COUNT(&set))
-		sched_setaffinity(0, sizeof(set), &set);
-}
-
 /* How long to look without a call, in ns. */
 static uint64_t patience(unsigned calls)
 {
@@ -380,7 +351,7 @@ void spin_main(void)
 	unsigned calls = 0, n;
 
 	spinning = true;
-	keep_off(guest_processor);
+	affinity_avoid(0, guest_processor);
 	for (last = now = __rdtsc(); spinning && now - last < patience(calls) * per_us / 1000; now = __rdtsc()) {
 		beat_now(now);
 		n = scan();
@@ -398,6 +369,5 @@ void spin_main(void)
 	else
 		pause_ns = pause_ns ? MIN(pause_ns * 2, PAUSE_MAX_NS) : PAUSE_MIN_NS;
 	__atomic_store_n(&pause_until, now_ns() + pause_ns, __ATOMIC_RELAXED);
-	if (spinning)
-		give_up_role();
+	spin_stop();
 }

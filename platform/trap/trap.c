@@ -95,11 +95,6 @@ static int trap_account(struct cpu *any, const char *name)
 	return hostproc_open(any->aspace->pid, name);
 }
 
-static int trap_affinity(struct cpu *cpu, const void *mask, size_t size)
-{
-	return spin_affinity(to_trap(cpu), mask, size);
-}
-
 const struct platform_ops platform_trap = {
     .name = "trap",
     .init = trap_init,

@@ -15,13 +15,15 @@
 #include "platform/trap/layout.h"
 #include "sentry/base/lock.h"
 
+#define NOWHERE ~0u
 #define PARKED_MAX 8 /* threads that an aspace keeps for reuse */
 
 struct aspace {
 	unsigned index; /* constant; place in the two files */
-	pid_t pid;      /* constant until the aspace is destroyed; not reaped before */
+	pid_t pid;      /* constant until the aspace is destroyed; not reaped before. Also the mother's tid */
 	int pidfd;
-	char *ctl, *thr; /* our views of its control pages and thread areas */
+	unsigned mother_at; /* lock of the parent or its own: the processor that she is bound to, or NOWHERE */
+	char *ctl, *thr;    /* our views of its control pages and thread areas */
 	struct mutex lock;
 	unsigned cpus;                  /* L_ASPACE: not parked */
 	unsigned top_slot;              /* L_ASPACE: highest slot ever used */
@@ -80,7 +82,9 @@ struct trap_cpu {
 	uint64_t kicked_at; /* when the stub's code was first kicked after the answer of the time stamp kicked_answer */
 	uint64_t kicked_answer;
 	_Atomic uint32_t state;
-	struct trap_cpu *next; /* parked, or waiting for a worker */
+	bool set_off;                 /* on its way to a worker: resumed already, or */
+	struct cpu_event start_event; /* with an event that prevented that */
+	struct trap_cpu *next;        /* parked, or in the pool */
 };
 
 /* What wait_report() brings. */
@@ -170,12 +174,10 @@ void trap_aspace_kill(struct cpu *any);
 
 /* mother.c: what a stub's mother thread does. */
 int mother_init(int ctl_fd);
-/* Posts a command without waking her: for a child that is about to be forked. */
-uint32_t mother_post(struct aspace *a, uint32_t op, unsigned slot, const struct aspace *child);
-/* Forks `from` into `to`, whose first command has been posted: sets pid and pidfd. Takes from's lock. */
-int mother_fork(struct aspace *from, struct aspace *to);
-/* Starts a thread in c's slot (posted: that was done already) and fetches its listener. Takes the aspace's lock. */
-int mother_thread(struct trap_cpu *c, bool posted);
+/* Forks `from` into c's aspace, with c as its first thread: sets pid, pidfd and c's listener. Takes from's lock. */
+int mother_fork(struct aspace *from, struct trap_cpu *c);
+/* Starts a thread in c's slot and fetches its listener. Takes the aspace's lock. */
+int mother_thread(struct trap_cpu *c);
 
 /* template.c: the process that all stubs come from. */
 int template_init(int ctl_fd, int thr_fd, pid_t *ret_pid);
@@ -225,12 +227,25 @@ void spin_note(struct trap_cpu *c);
 void spin_main(void);
 /* The spinner must not look at c any more when this returns; the thread may run anywhere. */
 void spin_forget(struct trap_cpu *c);
-/* The guest's choice of processors for c: sched_setaffinity(2). The spinner may narrow it for a while. */
-int spin_affinity(struct trap_cpu *c, const void *mask, size_t size);
+/* The calling thread gives up the role of the spinner, if it has it. */
+void spin_stop(void);
+/* There is no call at the door, whatever the guest has left there: for a cpu that nobody else can write to. */
+void door_clear(struct trap_cpu *c);
 /* Answers a call at the door. */
 void door_answer(struct trap_cpu *c, int64_t value);
 /* Makes an event at the door an ordinary one, with a report to answer; the former worker leaves. */
 void door_own(struct trap_cpu *c);
+
+/* affinity.c: which processors host threads may use; a tid of 0 is the caller. */
+/* Returns how many the sandbox has. */
+unsigned affinity_init(void);
+bool affinity_bind(pid_t tid, unsigned processor);
+void affinity_avoid(pid_t tid, unsigned processor);
+/* All that the sandbox has. */
+void affinity_free(pid_t tid);
+/* What the guest has chosen, or all. */
+void affinity_restore(const struct trap_cpu *c);
+int trap_affinity(struct cpu *cpu, const void *mask, size_t size);
 
 /* kick.c */
 /* Sends the signal for a kick, unless one is in flight. */
