@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "platform/hostproc.h"
@@ -177,6 +178,7 @@ static void cpu_prepare(struct trap_cpu *c)
 	*(uint64_t *)(cpu_ctl(c) + C_UC) = slot_address(c->slot) + c->frame;
 	*(uint64_t *)(cpu_ctl(c) + C_FAST_OFF) = 1;
 	*(uint64_t *)(cpu_ctl(c) + C_SELF) = slot_address(c->slot);
+	memset(cpu_thr(c) + T_BASE, 0, sizeof(struct timespec));
 }
 
 /* Waits for the process to end; it has been killed. */
@@ -231,8 +233,6 @@ void trap_cpu_put(struct cpu *cpu)
 	last = --a->cpus == 0;
 	park = last || a->parked_count < PARKED_MAX;
 	if (park) {
-		if (!last)
-			hostproc_thread_time(a->pid, c->tid, &c->time_base);
 		__atomic_fetch_and((uint32_t *)&c->state, (uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
 		c->cpu.client = NULL;
 		*(volatile uint64_t *)(cpu_ctl(c) + C_FAST_OFF) = 1;
@@ -417,7 +417,11 @@ int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 	c->raw_rip = c->shown_rip = c->trapped = 0;
 	c->regs = f->regs;
 	frame_create(c, fp, fp_bytes);
-	if (fresh) {
+	if (!fresh) {
+		const uint64_t args[6] = {CLOCK_THREAD_CPUTIME_ID, slot_address(c->slot) + T_BASE};
+
+		list_add(c, SYS_clock_gettime, args, CMD_MAY_FAIL);
+	} else {
 		cpu_prepare(c);
 		err = mother_thread(c);
 		if (!err && !first_report(c))

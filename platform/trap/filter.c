@@ -18,6 +18,7 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "platform/trap/trap.h"
 
@@ -274,6 +275,11 @@ static void check_lseek(struct prog *p)
 	need(p, 2, SEEK_SET);
 }
 
+static void check_clock(struct prog *p)
+{
+	need(p, 0, CLOCK_THREAD_CPUTIME_ID);
+}
+
 static void check_close(struct prog *p)
 {
 	load(p, LO(0));
@@ -295,6 +301,7 @@ static void allow_memory(struct prog *p)
 	allow(p, SYS_mincore, NULL);
 	allow(p, SYS_futex, check_futex);
 	allow(p, SYS_membarrier, check_membarrier);
+	allow(p, SYS_clock_gettime, check_clock);
 	allow(p, SYS_exit, NULL);
 	allow(p, SYS_exit_group, NULL);
 }

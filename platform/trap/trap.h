@@ -26,7 +26,7 @@ struct aspace {
 	char *ctl, *thr;    /* our views of its control pages and thread areas */
 	struct mutex lock;
 	unsigned cpus;                  /* L_ASPACE: not parked */
-	unsigned top_slot;              /* L_ASPACE: highest slot ever used */
+	unsigned top_slot;              /* L_ASPACE: highest slot ever used; 1: there has been one guest thread only */
 	uint64_t slots[MAX_SLOTS / 64]; /* L_ASPACE: in use, parked ones included */
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
@@ -50,7 +50,6 @@ struct trap_cpu {
 	unsigned slot;
 	int listener;
 	pid_t tid;             /* as the sentry sees it; 0 before its first report */
-	uint64_t time_base;    /* CPU time in ns that the thread had used when it was parked */
 	uint64_t notification; /* the report that has not been answered */
 	struct k_user_regs regs;
 	uint64_t fs_base, gs_base;     /* what the host thread has */
