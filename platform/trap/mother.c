@@ -168,8 +168,8 @@ int mother_thread(struct trap_cpu *c, bool posted)
 	int fd;
 
 	mutex_lock(&a->lock, L_ASPACE);
-	*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = posted ? *(volatile uint32_t *)(cpu_thr(c) + T_HINT) : 0;
-	if (!posted) {
+	if (!posted) { /* else the thread may be on its way, and have set the word */
+		*(volatile uint32_t *)(cpu_thr(c) + T_HINT) = 0;
 		mother_post(a, M_OP_THREAD, c->slot, NULL);
 		mother_wake(a);
 	}
