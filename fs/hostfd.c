@@ -7,7 +7,7 @@
  *
  * All others: one try that cannot block, then a wait on our own queue. A thread, made when somebody waits for the first time, sleeps in epoll_wait() over those host
  * descriptors that somebody waits for (EPOLLONESHOT: it hears of each once, then it must be armed again), and wakes the queue. An idle sandbox has no wake-ups from it. A try
- * that cannot block is, in this order: recvmsg and sendmsg with MSG_DONTWAIT; a plain call if the description has O_NONBLOCK (hostfd_reopen()
+ * that cannot block is, in this order: a plain call if the description has O_NONBLOCK (hostfd_reopen()
  * gives us one of our own); RWF_NOWAIT; else poll and a call of a size that cannot block unless somebody outside is quicker. O_NONBLOCK is never set on a shared
  * description; the guest's F_SETFL stays inside.
  *
@@ -24,7 +24,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <termios.h>
@@ -42,13 +41,11 @@
 #define BOUNCE_MAX (64ul << 10)
 #define SURE_WRITE 512 /* what a writable pipe or terminal takes without blocking */
 
-enum host_kind { HOST_REGULAR, HOST_SOCKET, HOST_STREAM };
-
 struct hostfd {
 	struct anon_priv anon; /* must be first: inode->priv */
 	struct ref ref;
 	int fd;
-	enum host_kind kind;
+	bool regular;
 	int access;             /* O_ACCMODE of the host */
 	_Atomic bool no_nowait; /* RWF_NOWAIT is not supported */
 	struct wait_queue wq;
@@ -213,13 +210,6 @@ static bool host_nonblock(const struct hostfd *h)
 	return flags >= 0 && (flags & O_NONBLOCK);
 }
 
-static ssize_t socket_once(struct hostfd *h, struct iovec *iov, bool write)
-{
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 1};
-
-	return write ? sendmsg(h->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) : recvmsg(h->fd, &m, MSG_DONTWAIT);
-}
-
 static ssize_t nowait_once(struct hostfd *h, struct iovec *iov, bool write)
 {
 	ssize_t n;
@@ -234,30 +224,20 @@ static ssize_t nowait_once(struct hostfd *h, struct iovec *iov, bool write)
 	return h->no_nowait ? -EOPNOTSUPP : -errno;
 }
 
-static ssize_t stream_once(struct hostfd *h, struct iovec *iov, bool write)
+static ssize_t once(struct hostfd *h, void *buf, size_t size, bool write)
 {
+	struct iovec iov = {buf, size};
 	uint32_t event = write ? POLLOUT : POLLIN;
 	bool safe = host_nonblock(h);
-	ssize_t n = safe ? -EOPNOTSUPP : nowait_once(h, iov, write);
+	ssize_t n = safe ? -EOPNOTSUPP : nowait_once(h, &iov, write);
 
 	if (n != -EOPNOTSUPP)
 		return n;
 	if (!safe && !h->always_ready && !(host_ready(h, event) & (event | POLLHUP | POLLERR)))
 		return -EAGAIN;
 	if (!safe && write)
-		iov->iov_len = MIN(iov->iov_len, (size_t)SURE_WRITE);
-	n = write ? writev(h->fd, iov, 1) : readv(h->fd, iov, 1);
-	return n < 0 ? -errno : n;
-}
-
-static ssize_t once(struct hostfd *h, void *buf, size_t size, bool write)
-{
-	struct iovec iov = {buf, size};
-	ssize_t n;
-
-	if (h->kind != HOST_SOCKET)
-		return stream_once(h, &iov, write);
-	n = socket_once(h, &iov, write);
+		iov.iov_len = MIN(iov.iov_len, (size_t)SURE_WRITE);
+	n = write ? writev(h->fd, &iov, 1) : readv(h->fd, &iov, 1);
 	return n < 0 ? -errno : n;
 }
 
@@ -600,11 +580,9 @@ static int host_open(struct ctx *c __unused, struct inode *i, struct file *f)
 {
 	struct hostfd *h = i->priv;
 
-	if (h->kind == HOST_SOCKET)
-		return -ENXIO;
 	if (!mode_allowed(h, f->flags))
 		return -EACCES;
-	f->ops = h->kind == HOST_REGULAR ? &reopened_ops : &stream_ops;
+	f->ops = h->regular ? &reopened_ops : &stream_ops;
 	f->priv = hostfd_get(h);
 	return 0;
 }
@@ -638,11 +616,6 @@ static struct inode *host_inode(struct ctx *c, struct hostfd *h, const struct st
 
 /* ---- life ---- */
 
-static enum host_kind kind_of(uint32_t mode)
-{
-	return S_ISREG(mode) ? HOST_REGULAR : S_ISSOCK(mode) ? HOST_SOCKET : HOST_STREAM;
-}
-
 struct hostfd *hostfd_create(int fd)
 {
 	struct hostfd *h = slab_alloc(&hostfd_slab);
@@ -653,7 +626,7 @@ struct hostfd *hostfd_create(int fd)
 	ref_init(&h->ref);
 	h->anon.evict = host_evict;
 	h->fd = fd;
-	h->kind = fstat(fd, &st) == 0 ? kind_of(st.st_mode) : HOST_STREAM;
+	h->regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	h->access = fcntl(fd, F_GETFL) & O_ACCMODE;
 	wait_queue_init(&h->wq);
 	mutex_lock(&watch.lock, L_HOSTFD);
@@ -695,9 +668,7 @@ int hostfd_fd(const struct hostfd *h)
 
 static void host_name(const struct stat *st, char *buf, size_t size)
 {
-	const char *kind = S_ISFIFO(st->st_mode) ? "pipe" : S_ISSOCK(st->st_mode) ? "socket" : "host";
-
-	snprintf(buf, size, "%s:[%lu]", kind, (unsigned long)st->st_ino);
+	snprintf(buf, size, "%s:[%lu]", S_ISFIFO(st->st_mode) ? "pipe" : "host", (unsigned long)st->st_ino);
 }
 
 static int open_plain(struct ctx *c, int host_fd, const struct stat *st, int flags, struct file **ret)
@@ -714,13 +685,6 @@ static int open_plain(struct ctx *c, int host_fd, const struct stat *st, int fla
 	if (err && h)
 		hostfd_forget(h);
 	return err;
-}
-
-/* What the host sends for a write that fails is told to the guest by the sentry itself. */
-static void ignore_signals(void)
-{
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
 }
 
 /* The memory devices are the guest's own: null is null. -ENOENT: it is none of them. */
@@ -749,7 +713,6 @@ int hostfd_open(struct ctx *c, int host_fd, struct file **ret)
 		return -EBADF;
 	if ((flags & O_PATH) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode))
 		return -EINVAL;
-	ignore_signals();
 	/* O_NONBLOCK may be ours alone (hostfd_reopen()), so the guest's starts without it. */
 	flags &= O_ACCMODE | O_APPEND;
 	if (hostfd_open_tty && S_ISCHR(st.st_mode) && tcgetattr(host_fd, &tio) == 0)

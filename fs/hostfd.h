@@ -1,5 +1,5 @@
 /*
- * Files over descriptors of the host that the launcher handed over: standard streams. Regular files keep the host's own, shared position; pipes, sockets, terminals
+ * Files over descriptors of the host that the launcher handed over: standard streams. Regular files keep the host's own, shared position; pipes, terminals
  * and devices are read and written without ever blocking a thread in the host, so that signals and kills end every wait.
  */
 #pragma once
@@ -21,7 +21,7 @@ int __must_check hostfd_open(struct ctx *c, int host_fd, struct file **ret);
 /* How terminals are opened: set by fs/dev. NULL: as other devices. */
 extern int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
 
-/* ---- for fs/dev/hosttty.c ---- */
+/* ---- for fs/dev/hosttty.c and net/hostsock.c ---- */
 
 /* A host descriptor and who waits for it. */
 struct hostfd;

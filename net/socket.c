@@ -108,7 +108,9 @@ struct socket *socket_of(struct file *f)
 
 int socket_take_error(struct socket *s)
 {
-	return s->err ? -__atomic_exchange_n((int *)&s->err, 0, __ATOMIC_ACQ_REL) : 0;
+	int err = s->err ? -__atomic_exchange_n((int *)&s->err, 0, __ATOMIC_ACQ_REL) : 0;
+
+	return err || !s->ops->take_error ? err : s->ops->take_error(s);
 }
 
 void socket_set_error(struct socket *s, int err)

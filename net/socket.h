@@ -55,6 +55,8 @@ struct proto_ops {
 	/* Levels other than SOL_SOCKET, and SOL_SOCKET options that socket.c does not know. -ENOPROTOOPT. */
 	int (*setsockopt)(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size);
 	int (*getsockopt)(struct ctx *c, struct socket *s, int level, int name, void *value, size_t *size);
+	/* Where errors are kept elsewhere than in socket.err: the pending one as -errno, cleared; 0. */
+	int (*take_error)(struct socket *s);
 	/* Fills in what the family knows (net/sockinfo.h). False: it is closed. No lock held. */
 	bool (*info)(struct socket *s, struct sock_info *i);
 	/* The description is closed. */

@@ -47,6 +47,11 @@ static const struct proto_ops *ops_of(int type)
 	return type == SOCK_DGRAM ? &dgram_ops : &seqpacket_ops;
 }
 
+bool unix_is(const struct socket *s)
+{
+	return s->ops == ops_of(s->type);
+}
+
 void unix_sock_init(struct unix_sock *u, const struct proto_ops *ops, int family, int type)
 {
 	socket_init(&u->s, ops, family, type, 0);

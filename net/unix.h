@@ -130,6 +130,8 @@ static inline bool unix_writable(struct unix_sock *u)
 }
 
 /* unix.c. What the loopback family (loop.c) is made of, too: connections are pairs of sockets there as well. */
+/* A socket of this family that is ours: the host's (hostsock.c) may be of it, too. */
+bool unix_is(const struct socket *s);
 void unix_sock_init(struct unix_sock *u, const struct proto_ops *ops, int family, int type);
 /* By ops->destroy, before the memory is freed. */
 void unix_sock_fini(struct unix_sock *u);

@@ -34,7 +34,7 @@ static struct unix_sock *unix_of_file(struct file *f)
 {
 	struct socket *s = socket_of(f);
 
-	return s && s->family == AF_UNIX ? unix_of(s) : NULL;
+	return s && unix_is(s) ? unix_of(s) : NULL;
 }
 
 static void unix_gc_sent(void);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
+#include "net/hostsock.h"
 #include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
@@ -75,16 +77,45 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	return 0;
 }
 
+/* A socket has one description, by however many numbers it is handed over: the earlier stream that is the same, or NULL. */
+static struct file *same_socket(struct ctx *c, const struct spec *s, int fd, const struct stat *st)
+{
+	struct stat other;
+
+	for (int i = 0; i < fd; i++)
+		if (s->stream_fd[i] >= 0 && fstat(s->stream_fd[i], &other) == 0 && other.st_ino == st->st_ino &&
+		    other.st_dev == st->st_dev)
+			return fd_get(c, i);
+	return NULL;
+}
+
+static int open_stream(struct ctx *c, const struct spec *s, int fd, struct file **ret)
+{
+	int host_fd = s->stream_fd[fd];
+	struct stat st;
+
+	if (fstat(host_fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return hostfd_open(c, host_fd, ret);
+	*ret = same_socket(c, s, fd, &st);
+	if (!*ret)
+		return hostsock_open(c, host_fd, ret);
+	close(host_fd);
+	return 0;
+}
+
 /* Descriptors 0, 1 and 2; those that are closed outside stay closed inside. */
 static int boot_streams(struct ctx *c, const struct spec *s, struct error *e)
 {
+	/* What the host sends for a write that fails is told to the guest by the sentry itself. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	for (int fd = 0; fd <= 2; fd++) {
 		struct file *f;
 		int err;
 
 		if (s->stream_fd[fd] < 0)
 			continue;
-		err = hostfd_open(c, s->stream_fd[fd], &f);
+		err = open_stream(c, s, fd, &f);
 		if (!err)
 			err = fd_replace(c, fd, f, 0);
 		if (err < 0)

@@ -8,8 +8,8 @@
  * nearest subreaper or init, and tells the parent. A leader that dies before its threads stays in the pid table,
  * dead, because the process bears its id.
  *
- * Only the address space outlives that: the cpu is given back as the very last thing, so that a waiting parent does
- * not wait for the host's tear-down.
+ * Only the pages outlive that: the cpu is given back as the very last thing, so that a waiting parent does not wait for
+ * the host's tear-down. What others could find mapped has gone before (mm_exit()).
  *
  * When init ends the sandbox ends: everybody else is killed.
  */

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "fs/tmp/tmpfs.h"
+
 static struct slab mm_slab = SLAB_INIT(struct mm);
 static struct slab vma_slab = SLAB_INIT(struct vma);
 
@@ -91,6 +93,32 @@ void mm_put(struct mm *mm)
 {
 	if (mm && ref_put(&mm->ref))
 		mm_destroy(mm);
+}
+
+/*
+ * The pages of a dead process go when the host gets round to it, and nobody can tell, but by F_SEAL_WRITE: the host refuses it
+ * as long as the file is mapped anywhere for writing.
+ */
+static bool prevents_seal(const struct vma *v)
+{
+	return v->file && (v->flags & MAP_SHARED) && (v->max_prot & PROT_WRITE) && tmpfs_may_seal(v->file);
+}
+
+void mm_exit(struct mm *mm, struct cpu *cpu)
+{
+	bool sync = false;
+
+	mm_lock(mm);
+	for (const struct vma *v = mm->vmas.first; v; v = v->next) {
+		if (!prevents_seal(v))
+			continue;
+		sync = true;
+		if (platform->aspace_unmap(cpu, v->start, v->end - v->start))
+			break; /* the process is gone from the host */
+	}
+	if (sync)
+		platform->cpu_sync(cpu);
+	mm_unlock(mm);
 }
 
 void mm_lock(struct mm *mm)

@@ -71,6 +71,8 @@ struct mm *mm_create(void);
 int mm_fork(struct task *parent, struct cpu *child, struct mm **ret);
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm);
+/* The last task that used mm gives it up; cpu is its stopped cpu: nobody finds a file mapped there any more. */
+void mm_exit(struct mm *mm, struct cpu *cpu);
 
 /* mmap(2) for handlers and the ELF loader: cpu is a stopped cpu of mm's aspace. The address or -errno. file may be NULL; off in bytes. */
 sysret_t mm_map(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t addr, size_t size, int prot, int flags,

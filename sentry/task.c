@@ -172,8 +172,8 @@ void task_set_mm(struct task *t, struct mm *mm)
 	mutex_lock(&t->tg->lock, L_TASK);
 	t->mm = mm;
 	mutex_unlock(&t->tg->lock, L_TASK);
-	if (old)
-		old->users--;
+	if (old && --old->users == 0)
+		mm_exit(old, t->cpu);
 	mm_put(old);
 }
 

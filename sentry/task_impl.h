@@ -31,7 +31,7 @@ struct thread_group *tg_alloc(void);
 int task_publish_locked(struct task *t, struct thread_group *parent, int32_t parent_tid) REQUIRES(L_PIDTREE);
 /* A task that was never published: gives up the only reference. NULL is fine. */
 void task_discard(struct task *t);
-/* Replaces what t uses as memory (NULL: nothing); takes over the reference. */
+/* Replaces what t, whose cpu is still the old memory's, uses as memory (NULL: nothing); takes over the reference. */
 void task_set_mm(struct task *t, struct mm *mm);
 
 /* Ends the calling task: sentry/exit.c. Its cpu is given back: the upcall returns CPU_STOP and touches t no more. */

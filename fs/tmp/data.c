@@ -593,6 +593,11 @@ int tmpfs_get_seals(struct file *f)
 	return f->ops == &tmp_file_ops ? (int)data_of(f->inode)->seals : -EINVAL;
 }
 
+bool tmpfs_may_seal(struct file *f)
+{
+	return f->ops == &tmp_file_ops && !(__atomic_load_n(&data_of(f->inode)->seals, __ATOMIC_RELAXED) & F_SEAL_SEAL);
+}
+
 int tmpfs_add_seals(struct file *f, unsigned seals)
 {
 	const unsigned all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;

@@ -5,6 +5,9 @@
  * sigcontext (qemu's user mode and garbage collectors look at the "write" bit). The number follows from signal and code;
  * the error code of a page fault is rebuilt: "present" from SEGV_ACCERR, "write" and "fetch" from the instruction.
  *
+ * A call of the vsyscall page is made by the host's kernel when it finds the thread's rip there; PTRACE_SYSEMU does not see it.
+ * The stubs' filter turns it into a SIGSYS, with rip already behind the guest's call.
+ *
  * A 32-bit system call (int 0x80, or a call from a compatibility code segment) is a general protection fault here, as
  * on a kernel without IA-32 emulation.
  */
@@ -126,6 +129,12 @@ bool fault_event(struct pcpu *c, struct cpu_event *ev)
 	/* Sent by somebody on the host: not the guest's doing. */
 	if (si.si_code <= 0)
 		return false;
+	if (si.si_signo == SIGSYS) {
+		ev->kind = CPU_SYSCALL;
+		c->regs.orig_rax = (uint64_t)si.si_syscall;
+		c->regs.rax = (uint64_t)-ENOSYS;
+		return true;
+	}
 	if (si.si_signo != SIGSEGV && si.si_signo != SIGBUS && si.si_signo != SIGFPE && si.si_signo != SIGILL &&
 	    si.si_signo != SIGTRAP)
 		return false;

@@ -212,6 +212,66 @@ static void sharing(void)
 	T(memfd_create(BAD, 0));
 }
 
+/*
+ * A child that has a file mapped; *ret_end is at its end when the child has left its memory. It touches no page: Linux waits for
+ * references to pages only for a while.
+ */
+static pid_t mapped_in_child(int *ret_fd, int *ret_end, void (*then)(void))
+{
+	int end[2];
+	pid_t pid;
+
+	*ret_fd = MUST(memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	MUST(ftruncate(*ret_fd, 1 << 20));
+	MUST(pipe2(end, O_CLOEXEC));
+	pid = MUST(fork());
+	if (pid == 0) {
+		mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, *ret_fd, 0);
+		then();
+	}
+	close(end[1]);
+	*ret_end = end[0];
+	return pid;
+}
+
+static void leave(void)
+{
+	_exit(0);
+}
+
+static void be_killed(void)
+{
+	raise(SIGKILL);
+}
+
+static void exec_true(void)
+{
+	execl("/bin/true", "true", NULL);
+	_exit(1);
+}
+
+/* Nothing of a process is mapped any more when it can be waited for, or when another program runs in it. */
+static void seals_after(const char *what, void (*end)(void))
+{
+	int fd, closed, sealed = 0;
+	pid_t pid;
+	char c;
+
+	for (int i = 0; i < 100; i++) {
+		pid = mapped_in_child(&fd, &closed, end);
+		if (end == exec_true)
+			read(closed, &c, 1);
+		else
+			MUST(waitpid(pid, NULL, 0));
+		sealed += fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0;
+		if (end == exec_true)
+			MUST(waitpid(pid, NULL, 0));
+		close(closed);
+		close(fd);
+	}
+	SAY("sealed after %s: %d of 100", what, sealed);
+}
+
 static void heap(void)
 {
 	char *start = sbrk(0), *p;
@@ -305,6 +365,9 @@ int main(void)
 	remapping();
 	files();
 	sharing();
+	seals_after("exit", leave);
+	seals_after("kill", be_killed);
+	seals_after("exec", exec_true);
 	heap();
 	limits();
 	residence();

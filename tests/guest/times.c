@@ -172,6 +172,35 @@ static void usage(void)
 	T(syscall(SYS_getcpu, NULL, NULL, NULL));
 }
 
+/* The page that programs of 2003 call for the time, where it still works. */
+static void vsyscalls(void)
+{
+	int (*gettimeofday_at)(struct timeval *, struct timezone *) = (void *)0xffffffffff600000;
+	time_t (*time_at)(time_t *) = (void *)0xffffffffff600400;
+	int (*getcpu_at)(unsigned *, unsigned *, void *) = (void *)0xffffffffff600800;
+	struct timeval tv = {0, 0};
+	unsigned cpu = 9999;
+	time_t t = 0;
+
+	CHILD
+	{
+		T(gettimeofday_at(&tv, NULL));
+		HOLDS(labs(tv.tv_sec - time(NULL)) <= 1);
+		HOLDS(time_at(&t) == t && labs(t - time(NULL)) <= 1);
+		HOLDS(time_at(NULL) >= t);
+		T(getcpu_at(&cpu, NULL, NULL));
+		HOLDS(cpu < 9999);
+	}
+	CHILD
+	{
+		T(((int (*)(void))0xffffffffff600100)());
+	}
+	CHILD
+	{
+		T(((int (*)(void))0xffffffffff601000)());
+	}
+}
+
 int main(void)
 {
 	clocks();
@@ -179,5 +208,6 @@ int main(void)
 	interval_timers();
 	posix_timers();
 	usage();
+	vsyscalls();
 	return 0;
 }

@@ -54,6 +54,148 @@ def sockets():
     p.wait(20)
 
 
+# What a server of inetd does with its socket: this runs natively, too, and must say the same.
+SERVER = """
+import errno, os, select, socket, sys
+s = socket.socket(fileno=0)
+
+def say(*what):
+    print(*what, file=sys.stderr, flush=True)
+
+def t(name, call, *args):
+    try:
+        say(name, call(*args))
+    except OSError as e:
+        say(name, errno.errorcode.get(e.errno, e))
+
+say(s.family, s.type, s.proto, s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+t("names", lambda: (s.getsockname()[0], s.getpeername()[0]) if s.family == socket.AF_INET else (s.getsockname(), s.getpeername()))
+p = select.poll()
+p.register(0, select.POLLIN | select.POLLOUT | select.POLLRDHUP)
+t("nothing", s.recv, 10, socket.MSG_DONTWAIT)
+s.settimeout(0.05)
+t("in time", s.recv, 10)
+s.settimeout(None)
+say("poll", [e for _, e in p.poll(0)])
+s.send(b"ready")
+t("peek", s.recv, 3, socket.MSG_PEEK)
+t("recv", s.recv_into, b := bytearray(10), 10, 0 if s.type == socket.SOCK_STREAM else socket.MSG_TRUNC)
+say(b)
+t("recvmsg", lambda: s.recvmsg(4)[:3:2] if s.type == socket.SOCK_STREAM else s.recvmsg(4)[0])
+if s.type == socket.SOCK_STREAM:
+    t("all of it", lambda: len(s.recv(99000, socket.MSG_WAITALL)))
+    t("much", lambda: s.sendall(b"x" * 1000000))
+t("sendmsg", s.sendmsg, [b"one ", b"two"])
+t("empty", s.send, b"")
+t("write", os.write, 1, b"by write")
+t("too long", s.send, b"x" * 300000) if s.type != socket.SOCK_STREAM else None
+t("shutdown", s.shutdown, socket.SHUT_WR)
+t("after it", s.send, b"x")
+say("end", s.recv(10))
+p.modify(0, select.POLLRDHUP)
+say("hang-up", [e & select.POLLRDHUP for _, e in p.poll(5000)]) if s.type == socket.SOCK_STREAM else None
+t("end", s.shutdown, socket.SHUT_RD) if s.family == socket.AF_UNIX else None
+t("/dev/stdin", os.open, "/dev/stdin", os.O_RDWR)
+s.setblocking(False)
+say("shared", os.get_blocking(1))
+"""
+
+# What it may not do here.
+CLIMBER = """
+import array, errno, os, socket, sys
+s = socket.socket(fileno=0)
+to = sys.argv[1]
+
+def t(name, call, *args):
+    try:
+        print(name, call(*args), file=sys.stderr)
+    except OSError as e:
+        print(name, errno.errorcode[e.errno], file=sys.stderr)
+
+t("connect", s.connect, to)
+t("bind", s.bind, to)
+t("listen", s.listen)
+t("accept", s.accept)
+t("sendto", s.sendto, b"x", to)
+t("rights", s.sendmsg, [b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [2]))])
+t("received", lambda: s.recvmsg(10, 1000)[:2])
+print(os.listdir("/proc/self/fd"), file=sys.stderr)
+"""
+
+
+def tcp_pair():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        a = socket.create_connection(listener.getsockname())
+        return a, listener.accept()[0]
+
+
+def serve(prefix, a, b):
+    """What the server says, line by line, and what its client gets."""
+    p = subprocess.Popen(prefix + ["python3", "-c", SERVER], stdin=b, stdout=b, stderr=subprocess.PIPE)
+    b.close()
+    stream = a.type == socket.SOCK_STREAM
+    got = [a.recv(100)]
+    if stream:
+        a.sendall(b"request and")
+        time.sleep(0.1)
+        for piece in (b"more", b"y" * 50000, b"z" * 50000):
+            time.sleep(0.05)
+            a.sendall(piece)
+        a.shutdown(socket.SHUT_WR)
+        data = b""
+        while piece := a.recv(65536):
+            data += piece
+        got.append(data)
+    else:
+        for piece in (b"much more than ten", b"cut off"):
+            a.sendall(piece)
+        got += [a.recv(100) for _ in range(3)]
+        a.send(b"end")
+    return p.communicate(timeout=60)[1].decode().splitlines(), got
+
+
+def host_sockets():
+    pairs = {
+        "unix stream": socket.socketpair,
+        "unix seqpacket": lambda: socket.socketpair(type=socket.SOCK_SEQPACKET),
+        "unix dgram": lambda: socket.socketpair(type=socket.SOCK_DGRAM),
+        "tcp": tcp_pair,
+    }
+    for name, pair in pairs.items():
+        native, box = [serve(prefix, *pair()) for prefix in ([], BOX + ["--"])]
+        differ = [(n, b) for n, b in zip(native[0], box[0]) if n != b]
+        check(f"a {name} socket is one", native == box and len(native[0]) > 10, differ)
+
+
+def no_way_out():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind("other")
+        path = os.path.abspath("other")
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            a, b = socket.socketpair(type=kind)
+            with open("/dev/null") as null:
+                socket.send_fds(a, [b"hello"], [null.fileno()])
+            p = subprocess.run(BOX + ["--", "python3", "-c", CLIMBER, path], stdin=b, stderr=subprocess.PIPE, timeout=60)
+            said = dict(line.split(" ", 1) for line in p.stderr.decode().splitlines()[:-1])
+            want = dict.fromkeys(("connect", "bind", "listen", "accept", "sendto", "rights"), "EPERM")
+            if kind == socket.SOCK_STREAM:
+                want["sendto"] = "EISCONN"
+            want["received"] = "(b'hello', [])"
+            check("a socket leads nowhere else", said == want, p.stderr)
+            check("no descriptor comes by it", p.stderr.splitlines()[-1] == b"['0', '1', '2', '3']", p.stderr)
+            other.setblocking(False)
+            try:
+                check("nothing is sent elsewhere", not other.recv(10))
+            except BlockingIOError:
+                pass
+            a.close()
+            b.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        p = subprocess.run(BOX + ["--", "python3", "-c", "import socket; s = socket.socket(fileno=0); print(s.getsockopt(1, 30), s.getsockname()[0])"],
+                           stdin=listener, stdout=subprocess.PIPE, timeout=60)
+        check("a listening socket says what it is", p.stdout == b"1 127.0.0.1\n", repr(p.stdout))
+
+
 def extra_descriptors():
     r, w = os.pipe()
     os.set_inheritable(r, True)
@@ -102,10 +244,17 @@ def family(pid):
     return found
 
 
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return "Z" not in f.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def gone(pids):
     for _ in range(100):
-        left = [p for p in pids if os.path.exists(f"/proc/{p}") and "Z" not in open(f"/proc/{p}/stat").read().rpartition(")")[2].split()[0]]
-        if not left:
+        if not any(map(lives, pids)):
             return True
         time.sleep(0.05)
     return False
@@ -134,6 +283,6 @@ def neighbours():
     check("six sandboxes at once", [p.wait(60) for p in ps] == list(range(6)))
 
 
-for test in (files, pipes, sockets, extra_descriptors, signals, killed, neighbours):
+for test in (files, pipes, sockets, host_sockets, no_way_out, extra_descriptors, signals, killed, neighbours):
     test()
 sys.exit(1 if failed else 0)

@@ -37,6 +37,7 @@
 #define TRAPPED 4000
 #define NOBODY 65534
 #define ROUNDS 50
+#define SO_PEERPIDFD_ 77 /* gives a descriptor */
 
 static long launcher_pid;
 
@@ -242,6 +243,15 @@ static void attack_network(void)
 	REFUSED(RAW4(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, 0));
 	REFUSED(RAW3(SYS_connect, 0, 0, 0));
 	REFUSED(RAW3(SYS_bind, 0, 0, 0));
+	REFUSED(RAW2(SYS_listen, 0, 1));
+	REFUSED(RAW4(SYS_accept4, 0, 0, 0, 0));
+	REFUSED(RAW3(SYS_sendmsg, 0, &(struct msghdr){0}, 0));
+	REFUSED(RAW3(SYS_recvmsg, 0, &(struct msghdr){0}, 0));
+	REFUSED(RAW4(SYS_sendmmsg, 0, 0, 0, 0));
+	REFUSED(RAW4(SYS_recvmmsg, 0, 0, 0, 0));
+	REFUSED(raw(SYS_sendto, 0, (long)"x", 1, 0, (long)&(struct sockaddr){AF_UNIX, ""}, 16));
+	REFUSED(raw(SYS_setsockopt, 0, SOL_SOCKET, SO_RCVBUF, (long)&(int){1}, 4, 0));
+	REFUSED(raw(SYS_getsockopt, 0, SOL_SOCKET, SO_PEERPIDFD_, (long)&(int){1}, (long)&(socklen_t){4}, 0));
 	REFUSED(RAW3(SYS_ioctl, 0, 0x5412 /* TIOCSTI */, "x"));
 	REFUSED(RAW3(SYS_ioctl, 0, 0x541c /* TIOCLINUX */, "x"));
 	REFUSED(RAW3(SYS_ioctl, 0, 0x540e /* TIOCSCTTY */, 1));
