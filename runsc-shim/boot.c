@@ -61,8 +61,11 @@ static int boot_kernel(const struct spec *s, struct error *e)
 		hostio_self_dir = openat(isolate_proc_fd(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = platform->init(&config);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",
-				 platform->name);
+		return error_set(e, EXIT_SANDBOX, -err,
+				 err == -EPERM
+				     ? "may a process reach its children's memory? sysctl kernel.yama.ptrace_scope=1"
+				     : "see sandbox doctor",
+				 "cannot start the %s platform", platform->name);
 	log_crashes();
 	/* For those who look for what hostcalls.def lacks: the host's kernel logs it. */
 	if (getenv("SANDBOX_SECCOMP_LOG"))
