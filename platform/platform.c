@@ -4,6 +4,7 @@
  */
 #include "platform/platform.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "platform/cpu.h"
@@ -18,18 +19,24 @@ static const struct platform_ops *const known[] = {
 
 int platform_select(const char *name, const char **ret_why)
 {
+	static char text[400];
 	bool any = strcmp(name, "auto") == 0;
+	size_t n = 0;
 	int err = -EINVAL;
 
 	*ret_why = "unknown platform";
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		const char *why;
+
 		if (!any && strcmp(name, known[i]->name) != 0)
 			continue;
-		err = known[i]->probe(ret_why);
+		err = known[i]->probe(&why);
 		if (err == 0) {
 			platform = known[i];
 			return 0;
 		}
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s: %s", n ? "; " : "", known[i]->name, why);
+		*ret_why = text;
 	}
 	return err;
 }

@@ -207,5 +207,8 @@ extern const struct platform_ops platform_trap, platform_ptrace, platform_fake;
 /* The one in use: set once at start by platform_select() and constant from then on. */
 extern const struct platform_ops *platform;
 
-/* name: "auto", "trap" or "ptrace". 0, -EINVAL for an unknown name, or the probe's error with *ret_why. */
+/*
+ * name: "auto", "trap" or "ptrace". 0, -EINVAL for an unknown name, or the last probe's error with *ret_why: what each said, valid until the next
+ * call.
+ */
 int platform_select(const char *name, const char **ret_why);

@@ -63,8 +63,11 @@ static int boot_kernel(const struct spec *s, struct error *e)
 		hostio_self_dir = openat(isolate_proc_fd(), "self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = platform->init(&config);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot start the %s platform",
-				 platform->name);
+		return error_set(e, EXIT_SANDBOX, -err,
+				 err == -EPERM
+				     ? "may a process reach its children's memory? sysctl kernel.yama.ptrace_scope=1"
+				     : "see sandbox doctor",
+				 "cannot start the %s platform", platform->name);
 	log_crashes();
 	/* For those who look for what hostcalls.def lacks: the host's kernel logs it. */
 	if (getenv("SANDBOX_SECCOMP_LOG"))
@@ -167,39 +170,50 @@ static const char *env_get(char **envp, const char *name)
 	return NULL;
 }
 
-static int program_error(const struct spec *s, int err, const char *path, struct error *e)
+/* path: what was found for s->program, or NULL; interp: its interpreter, if that is to blame, or "". */
+static int program_error(const struct spec *s, int err, const char *path, const char *interp, struct error *e)
 {
 	bool missing = err == -ENOENT || err == -ENOTDIR;
 	const char *advice = NULL;
 
-	if (!path)
+	if (err == -EFAULT || err == -EINVAL || err == -EIO) {
+		err = -ENOEXEC;
+		advice = "the file is cut off or damaged";
+	} else if (!path) {
 		advice = missing ? "no directory of PATH has it inside the sandbox"
 				 : "it is not executable for this user";
-	else if (missing)
-		advice = "it, or the interpreter that it names, does not exist inside the sandbox";
-	else if (err == -ENOEXEC || err == -ELIBBAD)
+	} else if (missing && strchr(interp, '\r')) {
+		advice = "the script's lines end in CR LF";
+	} else if (missing) {
+		advice = "it does not exist inside the sandbox";
+	} else if (err == -ENOEXEC || err == -ELIBBAD) {
 		advice = "neither an x86-64 ELF program nor a script that begins with #!";
-	else if (err == -EACCES)
-		advice = "it must be an executable file on a mount without noexec";
-	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, -err, advice, "cannot run %s", s->program);
+	} else if (err == -EACCES) {
+		advice = "it must be an executable file that this user can reach, on a mount without noexec";
+	} else if (err == -ELOOP) {
+		advice = "its links or interpreters lead in a circle";
+	}
+	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, -err, advice, "cannot run %s%s%s", s->program,
+			 *interp ? ": bad interpreter " : "", interp);
 }
 
 static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
 {
 	const char *search = env_get(s->envp, "PATH");
 	struct init_spec init = {.argv = s->argv, .envp = s->envp, .cred = c->cred, .fs = c->fs, .fdt = c->fdt};
-	char *path;
+	char interp[PATH_MAX] = "", *path;
 	int err = find_program(c, s->program, search ? search : "/usr/local/bin:/usr/bin:/bin", &path);
 
 	if (err)
-		return program_error(s, err, NULL, e);
+		return program_error(s, err, NULL, "", e);
 	init.mnt_ns = c->mnt_ns;
 	init.ignored = s->sig_ignored;
 	init.blocked = s->sig_blocked;
 	init.path = path;
+	init.ret_interp = interp;
 	err = task_create_init(&init, ret);
 	if (err)
-		program_error(s, err, path, e);
+		program_error(s, err, path, interp, e);
 	kfree_string(path);
 	return err ? -1 : 0;
 }

@@ -17,6 +17,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
 #include "platform/platform.h"
 #include "runsc-shim/isolate.h"
 
@@ -106,20 +107,33 @@ static void show_cgroups(void)
 		line("ok", "cgroup v2", "mounted; --memory and --pids are enforced by the sandbox itself all the same");
 }
 
-static void show_yama(void)
+static bool show_yama(void)
 {
 	char scope[16];
+	bool ok = true;
 
-	if (!read_word("/proc/sys/kernel/yama/ptrace_scope", scope, sizeof(scope)))
+	if (!read_word("/proc/sys/kernel/yama/ptrace_scope", scope, sizeof(scope))) {
 		line("ok", "Yama", "not in this kernel: a process may look at its children");
-	else if (strcmp(scope, "3") == 0)
-		line("absent", "Yama", "ptrace_scope is 3: no process may look at another, sandboxes cannot run");
-	else
-		line("ok", "Yama",
-		     strcmp(scope, "0") == 0 ? "ptrace_scope is 0" : "ptrace_scope allows it for children");
+	} else {
+		ok = strcmp(scope, "0") == 0 || strcmp(scope, "1") == 0;
+		line(
+		    ok ? "ok" : "missing", "Yama",
+		    ok ? "ptrace_scope lets a process look at its children"
+		       : "ptrace_scope lets no unprivileged process look at another: sysctl kernel.yama.ptrace_scope=1");
+	}
+	return ok;
 }
 
-static bool show_platforms(void)
+static bool show_calls(void)
+{
+	const char *why = "those that a sandbox needs are there";
+	int err = hostneed_check(NULL, &why);
+
+	line(err ? "missing" : "ok", "system calls", why);
+	return !err;
+}
+
+static bool show_platforms(bool ok)
 {
 	const struct platform_ops *const all[] = {&platform_trap, &platform_ptrace};
 	const char *chosen = NULL;
@@ -135,7 +149,9 @@ static bool show_platforms(void)
 		if (!err && !chosen)
 			chosen = all[i]->name;
 	}
-	if (chosen)
+	if (chosen && !ok)
+		printf("\n`sandbox exec` will fail here, because of what is missing above.\n");
+	else if (chosen)
 		printf("\n`sandbox exec` uses the %s platform here: the first of the usable ones, fastest first.\n",
 		       chosen);
 	else
@@ -164,13 +180,14 @@ int doctor_main(void)
 
 	printf("This machine:\n");
 	show_kernel();
-	ok = show_isolation();
+	ok = show_calls();
+	ok = show_isolation() && ok;
 	show_seccomp();
 	show_kvm();
 	show_cgroups();
-	show_yama();
+	ok = show_yama() && ok;
 	printf("\nPlatforms:\n");
-	ok = show_platforms() && ok;
+	ok = show_platforms(ok) && ok;
 	show_defences();
 	return ok ? 0 : 1;
 }

@@ -20,6 +20,10 @@ int error_set(struct error *e, int status, int err, const char *advice, const ch
 	n = strlen(e->text);
 	if (advice)
 		snprintf(e->text + n, sizeof(e->text) - n, " (%s)", advice);
+	/* Names come from anywhere: one line, and no commands for a terminal. */
+	for (char *c = e->text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
 	return -1;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
 #include "platform/platform.h"
 #include "runsc-shim/boot.h"
 #include "runsc-shim/isolate.h"
@@ -231,12 +232,16 @@ static int result_status(struct launcher *l, struct error *e)
 static int select_platform(const struct spec *s, struct error *e)
 {
 	const char *why;
-	int err = platform_select(s->platform, &why);
+	int err = hostneed_check(NULL, &why);
 
 	if (!err)
+		err = platform_select(s->platform, &why);
+	if (!err)
 		return 0;
-	return error_set(e, EXIT_SANDBOX, -err, "sandbox doctor says what this machine offers",
-			 "cannot use the platform %s: %s", s->platform, why);
+	return error_set(e, EXIT_SANDBOX, -err,
+			 hostneed_filtered() ? "in a container: docker run --security-opt seccomp=unconfined"
+					     : "sandbox doctor says what this machine offers",
+			 "cannot run programs here: %s", why);
 }
 
 int exec_main(int argc, char **argv, char **environment)

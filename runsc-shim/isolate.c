@@ -40,6 +40,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
+
 #define NAMESPACES (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 #define FDS_MAX 256
 #define DIRS_MAX 80
@@ -458,18 +460,19 @@ static int write_id_maps(pid_t pid)
 	return map_self(pid);
 }
 
-/* Why user namespaces are refused, as far as the host's settings tell. */
-static const char *userns_advice(int err)
+/* What to do about a refusal, as far as the host's settings tell why. */
+static const char *advice(int err)
 {
 	static const struct {
 		const char *path, *bad, *advice;
+		bool for_root;
 	} known[] = {
 	    {"/proc/sys/kernel/unprivileged_userns_clone", "0",
 	     "unprivileged user namespaces are off: sysctl kernel.unprivileged_userns_clone=1, or run as root"},
 	    {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
 	     "AppArmor restricts user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root"},
 	    {"/proc/sys/user/max_user_namespaces", "0",
-	     "user namespaces are off: sysctl user.max_user_namespaces=10000"},
+	     "user namespaces are off: sysctl user.max_user_namespaces=10000", true},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -480,15 +483,17 @@ static const char *userns_advice(int err)
 			value[strcspn(value, "\n")] = '\0';
 		if (f)
 			fclose(f);
-		if (strcmp(value, known[i].bad) == 0)
+		if (strcmp(value, known[i].bad) == 0 && (known[i].for_root || geteuid() != 0))
 			return known[i].advice;
 	}
 	if (err == ENOSPC || err == EUSERS)
 		return "too many namespaces exist or they are nested too deeply: see /proc/sys/user";
+	if (err == EACCES)
+		return "a security module refuses it, such as AppArmor; in a container: docker run --security-opt apparmor=unconfined";
+	if ((err == EPERM || err == ENOSYS) && hostneed_filtered())
+		return "a seccomp filter may refuse it; in a container: docker run --security-opt seccomp=unconfined";
 	if (err == EPERM)
 		return "in a container, its runtime must allow user namespaces; in a chroot they are never allowed";
-	if (err == EINVAL)
-		return "this kernel lacks one of user, pid, mount, net, ipc, uts and cgroup namespaces";
 	return NULL;
 }
 
@@ -531,8 +536,7 @@ static int start_failed(struct isolated *i, const struct report *r, struct error
 	if (!r)
 		return error_set(e, EXIT_SANDBOX, 0, NULL, "the sandbox's kernel has ended at its start (status %#x)",
 				 (unsigned)status);
-	return error_set(e, EXIT_SANDBOX, r->err, r->err == EPERM || r->err == EACCES ? userns_advice(r->err) : NULL,
-			 "the sandbox's kernel cannot %s", step_text[r->step]);
+	return error_set(e, EXIT_SANDBOX, r->err, advice(r->err), "the sandbox's kernel cannot %s", step_text[r->step]);
 }
 
 /* Lets the child go on and waits until it is in its cage. */
@@ -543,7 +547,7 @@ static int release_child(struct isolated *i, int go_fd, struct error *e)
 
 	if (err) {
 		isolate_finish(i);
-		return error_set(e, EXIT_SANDBOX, -err, userns_advice(-err),
+		return error_set(e, EXIT_SANDBOX, -err, advice(-err),
 				 "cannot write the id maps of the sandbox's user namespace");
 	}
 	if (write(go_fd, "g", 1) != 1 || read(i->status_fd, &r, sizeof(r)) != sizeof(r))
@@ -599,7 +603,11 @@ int isolate_start(const struct isolate_spec *spec, int (*sentry_main)(void *arg)
 	i.userns = c.userns;
 	if (pid < 0) {
 		close(status[0]);
-		error_set(e, EXIT_SANDBOX, err, userns_advice(err), "cannot make the sandbox's namespaces");
+		error_set(e, EXIT_SANDBOX, err,
+			  err == EINVAL
+			      ? "this kernel lacks one of user, pid, mount, net, ipc, uts and cgroup namespaces"
+			      : advice(err),
+			  "cannot make the sandbox's namespaces");
 	} else if (release_child(&i, go[1], e) == 0) {
 		*ret = i;
 		err = 0;

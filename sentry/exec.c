@@ -10,6 +10,7 @@
  * The registers of the new cpu are final: the run loop starts it and forgets the old one.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/auxvec.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -105,6 +106,14 @@ static int parse_script(char *head, char **ret_interp, char **ret_arg)
 	return 0;
 }
 
+/* For who has to be told. */
+static int interp_failed(const struct exec_image *im, const char *name, int err)
+{
+	if (err && im->ret_interp)
+		strncpy(im->ret_interp, name, PATH_MAX - 1);
+	return err;
+}
+
 /* Replaces a script by its interpreter. script: its name; *ret_name: the interpreter's, in head. */
 static int enter_script(struct exec_image *im, char *head, const char *script, char **ret_name)
 {
@@ -118,7 +127,7 @@ static int enter_script(struct exec_image *im, char *head, const char *script, c
 	if (!err)
 		err = exec_args_script(&im->args, *ret_name, arg, script);
 	if (!err)
-		err = exec_open(&im->task->ctx, AT_FDCWD, *ret_name, LOOKUP_FOLLOW, &f);
+		err = interp_failed(im, *ret_name, exec_open(&im->task->ctx, AT_FDCWD, *ret_name, LOOKUP_FOLLOW, &f));
 	if (err)
 		return err;
 	file_put(im->file);
@@ -154,10 +163,9 @@ static int open_interp(struct exec_image *im)
 	struct ctx *c = &im->task->ctx;
 	int err = exec_open(c, AT_FDCWD, im->program.interp, LOOKUP_FOLLOW, &im->interp_file);
 
-	if (err)
-		return err;
-	err = elf_open(c, im->interp_file, true, &im->interp);
-	return err == -ENOEXEC ? -ELIBBAD : err;
+	if (!err)
+		err = elf_open(c, im->interp_file, true, &im->interp);
+	return interp_failed(im, im->program.interp, err == -ENOEXEC ? -ELIBBAD : err);
 }
 
 static bool is_randomized(const struct exec_image *im)
@@ -187,7 +195,8 @@ static int map_programs(struct exec_image *im)
 	int err = elf_map(c, im->mm, im->cpu, &im->program, pie_base(im), &im->at);
 
 	if (!err && im->program.interp)
-		err = elf_map(c, im->mm, im->cpu, &im->interp, 0, &im->interp_at);
+		err =
+		    interp_failed(im, im->program.interp, elf_map(c, im->mm, im->cpu, &im->interp, 0, &im->interp_at));
 	if (err)
 		return err;
 	im->mm->start_code = im->at.start_code;
@@ -505,18 +514,19 @@ sysret_t task_exec(struct task *t, struct file *exe, const char *filename, bool 
 	return err;
 }
 
-int task_exec_kernel(struct task *t, const char *path, char *const *argv, char *const *envp)
+int task_exec_kernel(struct task *t, const struct init_spec *spec)
 {
 	FILE_REF exe = NULL;
 	struct exec_image *im;
-	int err = exec_open(&t->ctx, AT_FDCWD, path, LOOKUP_FOLLOW, &exe);
+	int err = exec_open(&t->ctx, AT_FDCWD, spec->path, LOOKUP_FOLLOW, &exe);
 
 	if (err)
 		return err;
-	im = exec_begin(t, exe, path);
+	im = exec_begin(t, exe, spec->path);
 	if (!im)
 		return -ENOMEM;
-	err = exec_args_set(&im->args, argv, envp);
+	im->ret_interp = spec->ret_interp;
+	err = exec_args_set(&im->args, spec->argv, spec->envp);
 	if (!err)
 		err = exec_run(im);
 	exec_finish(im);

@@ -36,6 +36,7 @@ struct exec_image {
 	struct cred *cred; /* the new ones, unpublished; owned */
 	bool secure;       /* AT_SECURE */
 	bool id_changed, unreadable;
+	char *ret_interp; /* see init_spec; NULL for a guest's execve */
 	/* Being built. */
 	struct mm *mm;
 	struct cpu *cpu;

@@ -83,7 +83,7 @@ int task_create_init(const struct init_spec *spec, struct task **ret)
 	if (err)
 		goto out;
 	init_context(t, spec);
-	err = task_exec_kernel(t, spec->path, spec->argv, spec->envp);
+	err = task_exec_kernel(t, spec);
 	if (err)
 		goto out;
 	t->tg->did_exec = false;

@@ -57,4 +57,4 @@ int task_unshare_files(struct task *t);
 int task_unshare_fs(struct task *t);
 
 /* Loads the first program into t, which has no cpu and no memory yet: sentry/exec.c. argv and envp are ours. */
-int task_exec_kernel(struct task *t, const char *path, char *const *argv, char *const *envp);
+int task_exec_kernel(struct task *t, const struct init_spec *spec);

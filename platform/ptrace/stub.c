@@ -27,6 +27,7 @@
 #include <linux/filter.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
 #include "platform/hostvdso.h"
 #include "platform/ptrace/internal.h"
 
@@ -277,7 +278,7 @@ int stub_init(const struct platform_config *config __unused)
 	if (pid == 0)
 		template_main(&filter, &vdso);
 	stub.template_pid = (pid_t)pid;
-	return 0;
+	return hostneed_reach(stub.template_pid);
 }
 
 void stub_discard(pid_t pid)
@@ -289,10 +290,13 @@ void stub_discard(pid_t pid)
 
 int stub_probe(const char **ret_why)
 {
-	int status, err = 0;
-	pid_t pid = fork();
+	int status, err = hostneed_check("ptrace", ret_why);
+	pid_t pid;
 
+	if (err)
+		return err;
 	*ret_why = "ptrace works";
+	pid = fork();
 	if (pid < 0) {
 		*ret_why = "no process can be made";
 		return -errno;

@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
 #include "platform/hostproc.h"
 #include "platform/trap/trap.h"
 #include "sentry/base/log.h"
@@ -504,5 +505,5 @@ int aspaces_init(const struct platform_config *config)
 	if (err)
 		return err;
 	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-	return t->pidfd < 0 ? -errno : 0;
+	return t->pidfd < 0 ? -errno : hostneed_reach(t->pid);
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "platform/hostneed.h"
 #include "platform/hostproc.h"
 #include "platform/trap/trap.h"
 
@@ -27,7 +28,10 @@ static int trap_probe(const char **ret_why)
 {
 	struct seccomp_notif_sizes sizes;
 	uint32_t action = SECCOMP_RET_USER_NOTIF;
+	int err = hostneed_check("trap", ret_why);
 
+	if (err)
+		return err;
 	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_)) {
 		*ret_why = "the processor or kernel has no FSGSBASE";
 		return -EOPNOTSUPP;
@@ -39,8 +43,10 @@ static int trap_probe(const char **ret_why)
 	}
 	/* A flag unknown to the kernel gives EINVAL, a known one EFAULT for the missing program. */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, LISTENER_FLAGS, NULL) && errno != EFAULT) {
-		*ret_why = "the kernel is older than Linux 5.19 (no WAIT_KILLABLE_RECV)";
-		return -EOPNOTSUPP;
+		err = errno == EINVAL ? -EOPNOTSUPP : -errno;
+		*ret_why = errno == EINVAL ? "the kernel is older than Linux 5.19 (no WAIT_KILLABLE_RECV)"
+					   : "seccomp user notification is denied";
+		return err;
 	}
 	*ret_why = "";
 	return 0;
