@@ -78,7 +78,7 @@
 #define CMD_MAY_FAIL 1 /* flag: go on after an error */
 
 /* A thread's area. */
-#define T_HINT 0x00   /* says "I am here" to the sentry; a hint, no more */
+#define T_HINT 0x00   /* HINT_*, or in the mother's the last command that was done; a hint, no more */
 #define T_DOOR 0x40   /* DOOR_*: an event handed to the spinner instead of reported */
 #define T_ANSWER 0x48 /* its answer */
 #define T_STAGED 0x50 /* address of what is staged in T_BUFFER, and its size */
@@ -110,6 +110,10 @@
 #define ANSWER_LIST 1   /* as the end of a list: resume as by ANSWER_RESUME */
 #define ANSWER_IRET 2   /* the registers; FP state is still loaded */
 #define ANSWER_FAST 3   /* the registers, rcx = rip, r11 = flags: return as from a system call */
+
+/* T_HINT of a new thread */
+#define HINT_HERE 1
+#define HINT_FAILED 2 /* the host has no room for it */
 
 /* T_DOOR */
 #define DOOR_IDLE 0

@@ -55,6 +55,7 @@ static unsigned guest_processor;       /* where that is */
 static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */
+static __thread bool extra;    /* and the reservation of a spinner, perhaps longer */
 
 static bool tsc_usable(void)
 {
@@ -166,7 +167,9 @@ static void promote(struct trap_cpu *c)
 	if (!__atomic_compare_exchange_n(&role, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return;
 	pin(c);
-	if (worker_give(NULL)) {
+	if (worker_reserve() == 0) {
+		worker_give(NULL);
+	} else {
 		unpin();
 		__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
 	}
@@ -217,6 +220,14 @@ int spin_affinity(struct trap_cpu *c, const void *mask, size_t size)
 
 /* The door. */
 
+/* There is one thread less beside the cpus' own. */
+static void settle(void)
+{
+	if (extra)
+		worker_release();
+	extra = false;
+}
+
 static uint32_t *door_of(const struct trap_cpu *c)
 {
 	return (uint32_t *)(cpu_thr(c) + T_DOOR);
@@ -250,6 +261,7 @@ void door_own(struct trap_cpu *c)
 		if (syscall(SYS_futex, &c->state, FUTEX_WAIT_PRIVATE, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT)
 			aspace_kill(c->cpu.aspace); /* the guest has played with the word */
 	c->door = false;
+	settle();
 }
 
 /* Puts back a cpu that had no call: a kick may have come meanwhile. */
@@ -379,7 +391,7 @@ void spin_main(void)
 	uint64_t per_us = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED), last, now;
 	unsigned calls = 0, n;
 
-	spinning = true;
+	spinning = extra = true;
 	keep_off(guest_processor);
 	for (last = now = __rdtsc(); spinning && now - last < patience(calls) * per_us / 1000; now = __rdtsc()) {
 		beat_now(now);
@@ -400,4 +412,5 @@ void spin_main(void)
 	__atomic_store_n(&pause_until, now_ns() + pause_ns, __ATOMIC_RELAXED);
 	if (spinning)
 		give_up_role();
+	settle();
 }
