@@ -5,8 +5,8 @@
  * redirected us, and `(echo one; sandbox exec echo two; echo three) > f` keeps three lines. pread and pwrite pass their position on. A description
  * that the guest opens anew (/dev/stdin, /proc/self/fd) has a position of its own.
  *
- * All others: one try that cannot block, then a wait on our own queue. A thread, made when somebody waits for the first time, sleeps in epoll_wait() over those host
- * descriptors that somebody waits for (EPOLLONESHOT: it hears of each once, then it must be armed again), and wakes the queue. An idle sandbox has no wake-ups from it. A try
+ * All others: one try that cannot block, then a wait on our own queue. A thread sleeps in epoll_wait() over those host descriptors that somebody waits for
+ * (EPOLLONESHOT: it hears of each once, then it must be armed again), and wakes the queue; it also serves the sandbox's own (hostfd_call()). An idle sandbox has no wake-ups from it. A try
  * that cannot block is, in this order: a plain call if the description has O_NONBLOCK (hostfd_reopen()
  * gives us one of our own); RWF_NOWAIT; else poll and a call of a size that cannot block unless somebody outside is quicker. O_NONBLOCK is never set on a shared
  * description; the guest's F_SETFL stays inside.
@@ -60,12 +60,22 @@ struct hostfd {
 static struct slab hostfd_slab = SLAB_INIT(struct hostfd);
 int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
 
+/* See hostfd_call(). */
+struct call {
+	int fd;
+	bool (*fn)(int fd);
+};
+
+#define CALL_ID (1ull << 63) /* epoll reports this plus the place in watch.calls */
+
 static struct {
 	struct mutex lock; /* L_HOSTFD */
 	struct list all;
 	uint64_t last_id;
 	int epoll_fd;
 	bool started;
+	struct call calls[4]; /* filled before there are tasks */
+	unsigned call_count;
 } watch = {.lock = MUTEX_INIT, .all = LIST_INIT(watch.all), .epoll_fd = -1};
 
 /* ---- the watcher ---- */
@@ -85,6 +95,12 @@ static void watch_report(uint64_t id)
 	mutex_unlock(&watch.lock, L_HOSTFD);
 }
 
+static void watch_call(const struct call *c)
+{
+	if (!c->fn(c->fd))
+		epoll_ctl(watch.epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+}
+
 static void *watch_main(void *arg)
 {
 	struct epoll_event events[8];
@@ -92,8 +108,14 @@ static void *watch_main(void *arg)
 	for (;;) {
 		int n = epoll_wait(watch.epoll_fd, events, ARRAY_SIZE(events), -1);
 
-		for (int i = 0; i < n; i++)
-			watch_report(events[i].data.u64);
+		for (int i = 0; i < n; i++) {
+			uint64_t id = events[i].data.u64;
+
+			if (id & CALL_ID)
+				watch_call(&watch.calls[id - CALL_ID]);
+			else
+				watch_report(id);
+		}
 	}
 	return arg;
 }
@@ -122,6 +144,21 @@ static int watch_start(void)
 	pthread_attr_destroy(&attr);
 	watch.started = err == 0;
 	return -err;
+}
+
+int hostfd_call(int fd, bool (*fn)(int fd))
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = CALL_ID + watch.call_count};
+	int err;
+
+	BUG_ON(watch.call_count == ARRAY_SIZE(watch.calls));
+	mutex_lock(&watch.lock, L_HOSTFD);
+	err = watch_start();
+	mutex_unlock(&watch.lock, L_HOSTFD);
+	if (err)
+		return err;
+	watch.calls[watch.call_count++] = (struct call){fd, fn};
+	return epoll_ctl(watch.epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
 /* POLLIN and POLLOUT are EPOLLIN and EPOLLOUT. */

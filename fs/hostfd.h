@@ -21,6 +21,12 @@ int __must_check hostfd_open(struct ctx *c, int host_fd, struct file **ret);
 /* How terminals are opened: set by fs/dev. NULL: as other devices. */
 extern int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
 
+/*
+ * Has the thread that watches host descriptors call fn(fd) whenever fd can be read, until that returns false. fn must not block, and holds up everybody who waits
+ * for the host. For the sandbox's own few descriptors, which stay open. 0 or -errno.
+ */
+int __must_check hostfd_call(int fd, bool (*fn)(int fd));
+
 /* ---- for fs/dev/hosttty.c and net/hostsock.c ---- */
 
 /* A host descriptor and who waits for it. */

@@ -10,8 +10,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -248,15 +246,15 @@ out:
 	tg_put(init);
 }
 
-/* Signals that the launcher forwards. Ends with the socket. */
-static void *control_main(void *arg)
+/* Signals that the launcher forwards. */
+static bool on_control(int fd)
 {
-	int fd = (int)(intptr_t)arg;
 	struct boot_request r;
 
-	while (read(fd, &r, sizeof(r)) == sizeof(r))
-		on_request(&r);
-	return NULL;
+	if (read(fd, &r, sizeof(r)) != sizeof(r))
+		return false;
+	on_request(&r);
+	return true;
 }
 
 static int stop_fd; /* the control socket */
@@ -272,18 +270,11 @@ static void tell_stop(int code, int signo)
 
 static int boot_control(int control_fd, struct error *e)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	int err;
+	int err = hostfd_call(control_fd, on_control);
 
 	stop_fd = control_fd;
 	signal_init_hook = tell_stop;
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 128 << 10);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	err = pthread_create(&thread, &attr, control_main, (void *)(intptr_t)control_fd);
-	pthread_attr_destroy(&attr);
-	return err ? error_set(e, EXIT_SANDBOX, err, NULL, "cannot start a thread") : 0;
+	return err ? error_set(e, EXIT_SANDBOX, -err, NULL, "cannot listen to the launcher") : 0;
 }
 
 /* Everything up to the first process, which is made but not started. */

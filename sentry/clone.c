@@ -175,15 +175,16 @@ static int clone_memory(struct task *t, struct task *child, uint64_t flags)
 	if (flags & CLONE_VM) {
 		err = platform->cpu_create(t->cpu, &child->cpu);
 		if (err)
-			return err;
+			return task_host_error(err);
 		child->mm = mm_get(t->mm);
 		child->mm->users++;
 		if (!(flags & CLONE_THREAD))
 			usage_share(child);
 	} else {
 		err = platform->aspace_fork(t->cpu, &child->cpu);
-		if (err == 0)
-			err = mm_fork(t, child->cpu, &child->mm);
+		if (err)
+			return task_host_error(err);
+		err = mm_fork(t, child->cpu, &child->mm);
 		if (err)
 			return err;
 		child->rseq = t->rseq;

@@ -350,8 +350,8 @@ static int make_stack(struct exec_image *im)
 	return 0;
 }
 
-/* The new address space, complete. */
-static int build_memory(struct exec_image *im)
+/* An empty address space. Without one the caller lives on. */
+static int get_memory(struct exec_image *im)
 {
 	int err;
 
@@ -359,8 +359,14 @@ static int build_memory(struct exec_image *im)
 	if (!im->mm)
 		return -ENOMEM;
 	err = platform->aspace_create(&im->cpu);
-	if (err)
-		return err;
+	return err ? task_host_error(err) : 0;
+}
+
+/* Fills it. */
+static int build_memory(struct exec_image *im)
+{
+	int err;
+
 	mm_layout(im->mm, task_rlimit(im->task, RLIMIT_STACK));
 	err = map_programs(im);
 	if (!err)
@@ -457,6 +463,8 @@ static int exec_run(struct exec_image *im)
 		err = open_interp(im);
 	if (!err)
 		err = exec_cred_prepare(im);
+	if (!err)
+		err = get_memory(im);
 	if (err)
 		return err;
 	im->unreadable = inode_permission(&t->ctx, im->file->inode, MAY_READ) != 0;

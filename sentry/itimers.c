@@ -45,7 +45,7 @@ static void real_fire(struct timer *timer)
 
 static struct itimer *itimer_create(struct thread_group *tg)
 {
-	struct itimer *it = slab_alloc(&itimer_slab);
+	struct itimer *it = timers_start() ? NULL : slab_alloc(&itimer_slab);
 
 	if (!it)
 		return NULL;

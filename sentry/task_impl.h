@@ -5,6 +5,12 @@
 
 struct file;
 
+/* What a guest is told when the host has no process or thread for it. */
+static inline int task_host_error(int err)
+{
+	return err == -ENOMEM ? err : -EAGAIN;
+}
+
 /* Somebody waits in vfork(2) until the task has a new address space or none. */
 struct vfork_done {
 	struct ref ref;

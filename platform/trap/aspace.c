@@ -7,7 +7,8 @@
  * seen by the next.
  *
  * A fresh aspace is a fork of the template. A few are kept ready, with their first thread waiting in its first report; a
- * thread of our own refills that pool, because exec should not wait for a fork. A cpu that is given back while others
+ * thread of our own refills that pool, because exec should not wait for a fork, nor fail where the host limits processes: then a fork
+ * fails, as programs expect, while there is no spare, and an exec waits until an exec before it has made room. A cpu that is given back while others
  * of its aspace live is parked: its thread stays in its report and serves the next cpu_create().
  */
 #include <fcntl.h>
@@ -30,6 +31,7 @@
 #include "sentry/base/slab.h"
 
 #define POOL_TARGET 2
+#define SPARE_WAIT_S 1 /* for a spare, where the host has no room for another process */
 #define ASPACES_MAX 16384
 
 #define FD_HIGH 64
@@ -42,11 +44,13 @@ static int thr_fd = -1;
 static char *ctl_base, *thr_base;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t refill_wanted = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t refilled = PTHREAD_COND_INITIALIZER;
 static struct aspace *free_aspaces; /* lock */
 static unsigned next_aspace = 1;    /* lock: never used so far */
 static struct trap_cpu *pool;       /* lock */
 static unsigned pool_count;         /* lock */
 static bool refiller_runs;          /* lock */
+static bool starved;                /* lock: the host had no room for the last spare */
 
 static void aspace_place(struct aspace *a)
 {
@@ -97,6 +101,8 @@ static void aspace_free(struct aspace *a)
 	pthread_mutex_lock(&lock);
 	a->next = free_aspaces;
 	free_aspaces = a;
+	if (starved)
+		pthread_cond_signal(&refill_wanted);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -246,6 +252,7 @@ void trap_cpu_put(struct cpu *cpu)
 		aspace_destroy(a);
 	else if (!park)
 		thread_end(c);
+	worker_release();
 }
 
 void aspace_log_lost(const struct aspace *a, const char *when, int err)
@@ -256,17 +263,23 @@ void aspace_log_lost(const struct aspace *a, const char *when, int err)
 	log_warn("stub %d: lost %s: error %d, code %d, status %d", a->pid, when, -err, si.si_code, si.si_status);
 }
 
-/* Forks `from` into a new aspace with one cpu whose registers are *regs. */
+/* Forks `from` into a new aspace with one cpu whose registers are like `like`'s. A worker is reserved for it. */
 static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct trap_cpu **ret_cpu)
 {
-	struct aspace *a = aspace_alloc();
-	struct trap_cpu *c = a ? cpu_alloc(a) : NULL;
+	struct trap_cpu *c;
+	struct aspace *a;
 	size_t fp_bytes = 0;
 	const void *fp = NULL;
-	int err = -ENOMEM;
+	int err = worker_reserve();
 
+	if (err)
+		return err;
+	err = -EAGAIN;
+	a = aspace_alloc();
 	if (!a)
-		return -EAGAIN;
+		goto out_worker;
+	err = -ENOMEM;
+	c = cpu_alloc(a);
 	if (!c)
 		goto out_aspace;
 	if (like) {
@@ -292,35 +305,40 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 	*ret_cpu = c;
 	return 0;
 out_process:
-	aspace_log_lost(a, "at its start", err);
+	if (err == -ESRCH)
+		aspace_log_lost(a, "at its start", err);
 	aspace_kill(a);
 	aspace_reap(a);
 out_cpu:
 	cpu_free(c);
 out_aspace:
 	aspace_free(a);
+out_worker:
+	worker_release();
 	return err;
 }
 
 static void *refiller_main(void *arg __unused)
 {
 	struct trap_cpu *c;
+	int err;
 
 	pthread_mutex_lock(&lock);
 	for (;;) {
 		while (pool_count >= POOL_TARGET)
 			pthread_cond_wait(&refill_wanted, &lock);
 		pthread_mutex_unlock(&lock);
-		if (aspace_spawn(&aspaces[0], NULL, &c))
-			c = NULL;
+		err = aspace_spawn(&aspaces[0], NULL, &c);
 		pthread_mutex_lock(&lock);
-		if (c) {
-			c->next = pool;
-			pool = c;
-			pool_count++;
-		} else {
+		starved = err != 0;
+		if (err) {
 			pthread_cond_wait(&refill_wanted, &lock);
+			continue;
 		}
+		c->next = pool;
+		pool = c;
+		pool_count++;
+		pthread_cond_signal(&refilled);
 	}
 	return NULL;
 }
@@ -344,27 +362,53 @@ static void start_refiller(void)
 	pthread_mutex_unlock(&lock);
 }
 
-int trap_aspace_create(struct cpu **ret_cpu)
+/* One of the pool, NULL if there is none. Waits for it if the host has no room for another process. */
+static struct trap_cpu *spare_take(bool wait)
 {
+	struct timespec until;
 	struct trap_cpu *c;
-	int err;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += SPARE_WAIT_S;
 	pthread_mutex_lock(&lock);
+	if (refiller_runs)
+		pthread_cond_signal(&refill_wanted);
+	while (wait && refiller_runs && !pool)
+		if (pthread_cond_clockwait(&refilled, &lock, CLOCK_MONOTONIC, &until))
+			break;
 	c = pool;
 	if (c) {
 		pool = c->next;
 		pool_count--;
 	}
-	if (refiller_runs)
+	pthread_mutex_unlock(&lock);
+	return c;
+}
+
+/* Whether a process that is made now could exec. */
+static bool spare_left(void)
+{
+	bool left;
+
+	pthread_mutex_lock(&lock);
+	left = !starved || pool;
+	if (starved)
 		pthread_cond_signal(&refill_wanted);
 	pthread_mutex_unlock(&lock);
-	for (int tries = 0; !c; tries++) {
+	return left;
+}
+
+int trap_aspace_create(struct cpu **ret_cpu)
+{
+	struct trap_cpu *c = spare_take(false);
+	int err = 0;
+
+	for (int tries = 0; !c && (!err || (err == -ESRCH && tries < 4)); tries++)
 		err = aspace_spawn(&aspaces[0], NULL, &c);
-		if (err && (err != -ESRCH || tries == 3))
-			return err;
-		if (err)
-			c = NULL;
-	}
+	if (err == -EAGAIN)
+		c = spare_take(true);
+	if (!c)
+		return err;
 	c->next = NULL;
 	*ret_cpu = &c->cpu;
 	return 0;
@@ -378,7 +422,7 @@ int trap_aspace_fork(struct cpu *parent, struct cpu **ret_cpu)
 	if (err)
 		return err;
 	spin_stop();
-	err = aspace_spawn(parent->aspace, to_trap(parent), &c);
+	err = spare_left() ? aspace_spawn(parent->aspace, to_trap(parent), &c) : -EAGAIN;
 	if (err)
 		return err;
 	if (!__atomic_load_n(&refiller_runs, __ATOMIC_RELAXED))
@@ -402,41 +446,59 @@ static struct trap_cpu *unpark(struct aspace *a)
 	return c;
 }
 
-int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
+/* A thread of its own for c: it has none yet. */
+static int thread_create(struct trap_cpu *c)
 {
-	struct trap_cpu *f = to_trap(from), *c = unpark(from->aspace);
-	bool fresh = c == NULL;
-	size_t fp_bytes;
-	const void *fp = trap_fpstate(from, &fp_bytes);
+	struct aspace *a = c->cpu.aspace;
 	int err;
 
+	cpu_prepare(c);
+	err = mother_thread(c);
+	if (!err && !first_report(c))
+		err = -ESRCH;
+	if (!err)
+		return 0;
+	mutex_lock(&a->lock, L_ASPACE);
+	a->cpus--;
+	mutex_unlock(&a->lock, L_ASPACE);
+	cpu_free(c);
+	return err;
+}
+
+int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
+{
+	struct trap_cpu *c = NULL;
+	int err = worker_reserve();
+	size_t fp_bytes;
+	const void *fp;
+	bool fresh;
+
+	if (err)
+		return err;
+	c = unpark(from->aspace);
+	fresh = c == NULL;
 	if (fresh)
 		c = cpu_alloc(from->aspace);
-	if (!c)
+	if (!c) {
+		worker_release();
 		return -EAGAIN;
+	}
 	c->next = NULL;
 	c->raw_rip = c->shown_rip = c->trapped = 0;
-	c->regs = f->regs;
+	c->regs = to_trap(from)->regs;
+	fp = trap_fpstate(from, &fp_bytes);
 	frame_create(c, fp, fp_bytes);
 	if (!fresh) {
 		const uint64_t args[6] = {CLOCK_THREAD_CPUTIME_ID, slot_address(c->slot) + T_BASE};
 
 		list_add(c, SYS_clock_gettime, args, CMD_MAY_FAIL);
-	} else {
-		cpu_prepare(c);
-		err = mother_thread(c);
-		if (!err && !first_report(c))
-			err = -ESRCH;
-		if (err) {
-			mutex_lock(&from->aspace->lock, L_ASPACE);
-			from->aspace->cpus--;
-			mutex_unlock(&from->aspace->lock, L_ASPACE);
-			cpu_free(c);
-			return err;
-		}
 	}
-	*ret_cpu = &c->cpu;
-	return 0;
+	err = fresh ? thread_create(c) : 0;
+	if (err)
+		worker_release();
+	else
+		*ret_cpu = &c->cpu;
+	return err;
 }
 
 /* A memfd out of the way of the numbers that standard streams and the stub's own files have. */

@@ -1,18 +1,15 @@
 /*
  * Running a cpu: answer its report so that it resumes, wait for the next one, make an event of it, call the client.
  *
- * Each running cpu has a worker thread in this loop. Hand-offs are cheap only so (SYNC_WAKE_UP, one listener and one
- * waiter for each guest thread). A worker whose cpu has stopped waits for another one; workers never end. Their stacks are
- * small, and only what an upcall touches of them is resident.
+ * Each running cpu has a worker thread (worker.c) in this loop. Hand-offs are cheap only so (SYNC_WAKE_UP, one listener and one
+ * waiter for each guest thread).
  */
 #include <linux/futex.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/ucontext.h>
 #include <sys/utsname.h>
@@ -23,19 +20,10 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/log.h"
 
-#define WORKER_STACK (256 * 1024)
 #define CANONICAL_END 0x800000000000ul
 #define FIRST_REPORT_NS 10000000000
 #define REPORT_MS 2000 /* what a final list can take, and much more than any other way through the stub */
 
-struct worker {
-	uint32_t wake; /* futex: set when job is */
-	struct trap_cpu *job;
-	struct worker *next;
-};
-
-static pthread_mutex_t workers_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct worker *idle; /* workers_lock */
 static const struct platform_client *client;
 static bool poll_first; /* RECV does not notice that a stub is gone: before Linux 6.11 */
 
@@ -525,8 +513,7 @@ void run(struct trap_cpu *c)
 		run_event(c, &ev);
 }
 
-/* What a worker does that has been given c: it may have been resumed already, or have an event instead. */
-static void take_over(struct trap_cpu *c)
+void take_over(struct trap_cpu *c)
 {
 	struct cpu_event ev = c->start_event;
 
@@ -534,78 +521,12 @@ static void take_over(struct trap_cpu *c)
 		run_event(c, &ev);
 }
 
-static void *worker_main(void *arg)
-{
-	struct worker self = {.job = arg};
-
-	for (;;) {
-		if (self.job)
-			take_over(self.job);
-		else
-			spin_main();
-		pthread_mutex_lock(&workers_lock);
-		self.wake = 0;
-		self.next = idle;
-		idle = &self;
-		pthread_mutex_unlock(&workers_lock);
-		while (!__atomic_load_n(&self.wake, __ATOMIC_ACQUIRE))
-			syscall(SYS_futex, &self.wake, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-	}
-	return NULL;
-}
-
-static int worker_create(struct trap_cpu *c)
-{
-	size_t size = WORKER_STACK + PAGE_SIZE;
-	pthread_attr_t attr;
-	pthread_t t;
-	char *stack;
-	int err;
-
-	stack =
-	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-	if (stack == MAP_FAILED)
-		return -errno;
-	mprotect(stack, PAGE_SIZE, PROT_NONE);
-	pthread_attr_init(&attr);
-	pthread_attr_setstack(&attr, stack + PAGE_SIZE, WORKER_STACK);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	err = pthread_create(&t, &attr, worker_main, c);
-	pthread_attr_destroy(&attr);
-	if (err)
-		munmap(stack, size);
-	return -err;
-}
-
-int worker_give(struct trap_cpu *c)
-{
-	struct worker *w;
-
-	pthread_mutex_lock(&workers_lock);
-	w = idle;
-	if (w)
-		idle = w->next;
-	pthread_mutex_unlock(&workers_lock);
-	if (!w)
-		return worker_create(c);
-	w->job = c;
-	__atomic_store_n(&w->wake, 1, __ATOMIC_RELEASE);
-	syscall(SYS_futex, &w->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	return 0;
-}
-
 void trap_cpu_start(struct cpu *cpu)
 {
 	struct trap_cpu *c = to_trap(cpu);
-	int err;
 
 	if (c->door)
 		door_own(c);
 	c->set_off = set_off(c, &c->start_event); /* here, because a worker that sleeps wakes up slowly */
-	err = worker_give(c);
-	if (err) {
-		/* Without a thread the cpu cannot even be told so: its aspace ends, and a later start will say it. */
-		log_error("no thread for a guest thread: %s", strerror(-err));
-		aspace_kill(cpu->aspace);
-	}
+	worker_give(c);
 }

@@ -78,7 +78,7 @@
 #define CMD_MAY_FAIL 1 /* flag: go on after an error */
 
 /* A thread's area. */
-#define T_HINT 0x00   /* says "I am here" to the sentry; a hint, no more */
+#define T_HINT 0x00   /* HINT_*, or in the mother's the last command that was done; a hint, no more */
 #define T_DOOR 0x40   /* DOOR_*: an event handed to the spinner instead of reported */
 #define T_ANSWER 0x48 /* its answer */
 #define T_STAGED 0x50 /* address of what is staged in T_BUFFER, and its size */
@@ -87,7 +87,8 @@
 #define T_FRAME 0x68
 #define T_FSBASE 0x70
 #define T_GSBASE 0x78
-#define T_BASE 0x80     /* struct timespec: CPU time of the host thread when it was given to its guest thread; 0 from the first */
+#define T_BASE                                                                                                         \
+	0x80 /* struct timespec: CPU time of the host thread when it was given to its guest thread; 0 from the first */
 #define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000
@@ -111,6 +112,10 @@
 #define ANSWER_LIST 1   /* as the end of a list: resume as by ANSWER_RESUME */
 #define ANSWER_IRET 2   /* the registers; FP state is still loaded */
 #define ANSWER_FAST 3   /* the registers, rcx = rip, r11 = flags: return as from a system call */
+
+/* T_HINT of a new thread */
+#define HINT_HERE 1
+#define HINT_FAILED 2 /* the host has no room for it */
 
 /* T_DOOR */
 #define DOOR_IDLE 0

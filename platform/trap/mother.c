@@ -78,20 +78,23 @@ static void nap(uint32_t *word, uint32_t seen)
 }
 
 /*
- * Waits until the hostile word says `want`: true, or the stub is dead, or it has taken so long that the guest must have
- * written to the word: false. On a busy machine this may take longer than one would think.
+ * Waits for what the mother or the new thread says: 0 if the thread is there, -EAGAIN if it could not be made, -ESRCH if the stub is dead, or
+ * it has taken so long that the guest must have written to the hostile word. On a busy machine this may take longer than one would think.
+ * Who says that it failed, and lies, has a thread whose reports nobody takes.
  */
-static bool wait_hint(const struct aspace *a, char *area, uint32_t want)
+static int wait_hint(const struct aspace *a, char *area)
 {
 	uint32_t *word = (uint32_t *)(area + T_HINT), now;
 	uint64_t until = now_ns() + HINT_LIMIT_NS;
 
-	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != want) {
+	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != HINT_HERE) {
+		if (now == HINT_FAILED)
+			return -EAGAIN;
 		if (is_dead(a) || now_ns() > until)
-			return false;
+			return -ESRCH;
 		nap(word, now);
 	}
-	return true;
+	return 0;
 }
 
 static pid_t read_answer(uint32_t seq)
@@ -151,23 +154,26 @@ static pid_t fork_answer(struct aspace *from, const struct trap_cpu *c, uint32_t
 	}
 }
 
-static int adopt(struct aspace *a, pid_t pid)
+/* The process that the answer names, if it is a child of ours. */
+static int adopt(struct aspace *to, pid_t pid)
 {
 	siginfo_t si = {0};
+	int err;
 
 	if (pid == 0)
 		return -ESRCH;
 	if (pid == 0x7fffffff)
 		return -EAGAIN;
-	a->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (a->pidfd < 0)
-		return -errno;
-	if (waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT)) { /* not a child of ours */
-		close(a->pidfd);
-		a->pidfd = -1;
+	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT))
 		return -ESRCH;
+	to->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (to->pidfd < 0) {
+		err = -errno;
+		kill(pid, SIGKILL);
+		waitid(P_PID, (id_t)pid, &si, WEXITED);
+		return err;
 	}
-	a->pid = pid;
+	to->pid = pid;
 	return 0;
 }
 
@@ -175,10 +181,11 @@ static int fetch_listener(struct trap_cpu *c)
 {
 	const struct aspace *a = c->cpu.aspace;
 	uint64_t flags = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
-
 	/* Not before the thread says so: until then the number may still be the previous thread's listener. */
-	if (!wait_hint(a, cpu_thr(c), 1))
-		return -ESRCH;
+	int err = wait_hint(a, cpu_thr(c));
+
+	if (err)
+		return err;
 	c->listener = (int)syscall(SYS_pidfd_getfd, a->pidfd, FD_LSN, 0);
 	if (c->listener < 0)
 		return -errno;

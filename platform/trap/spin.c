@@ -54,6 +54,7 @@ static unsigned guest_processor;       /* where that is */
 static uint64_t pause_until, pause_ns; /* the spinner's; read by promoters */
 
 static __thread bool spinning; /* this thread has the role */
+static __thread bool extra;    /* and the reservation of a spinner, perhaps longer */
 
 static bool tsc_usable(void)
 {
@@ -156,7 +157,9 @@ static void promote(struct trap_cpu *c)
 	if (!__atomic_compare_exchange_n(&role, &none, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return;
 	pin(c);
-	if (worker_give(NULL)) {
+	if (worker_reserve() == 0) {
+		worker_give(NULL);
+	} else {
 		unpin();
 		__atomic_store_n(&role, 0, __ATOMIC_SEQ_CST);
 	}
@@ -193,6 +196,14 @@ void spin_forget(struct trap_cpu *c)
 }
 
 /* The door. */
+
+/* There is one thread less beside the cpus' own. */
+static void settle(void)
+{
+	if (extra)
+		worker_release();
+	extra = false;
+}
 
 static uint32_t *door_of(const struct trap_cpu *c)
 {
@@ -231,6 +242,7 @@ void door_own(struct trap_cpu *c)
 		if (syscall(SYS_futex, &c->state, FUTEX_WAIT_PRIVATE, now, &ts, NULL, 0) < 0 && errno == ETIMEDOUT)
 			aspace_kill(c->cpu.aspace); /* the guest has played with the word */
 	c->door = false;
+	settle();
 }
 
 /* Puts back a cpu that had no call: a kick may have come meanwhile. */
@@ -350,7 +362,7 @@ void spin_main(void)
 	uint64_t per_us = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED), last, now;
 	unsigned calls = 0, n;
 
-	spinning = true;
+	spinning = extra = true;
 	affinity_avoid(0, guest_processor);
 	for (last = now = __rdtsc(); spinning && now - last < patience(calls) * per_us / 1000; now = __rdtsc()) {
 		beat_now(now);
@@ -370,4 +382,5 @@ void spin_main(void)
 		pause_ns = pause_ns ? MIN(pause_ns * 2, PAUSE_MAX_NS) : PAUSE_MIN_NS;
 	__atomic_store_n(&pause_until, now_ns() + pause_ns, __ATOMIC_RELAXED);
 	spin_stop();
+	settle();
 }

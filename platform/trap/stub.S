@@ -97,7 +97,12 @@ mother:
 	syscall
 	test %rax, %rax
 	jz start
-	jmp mother_hint
+	jns mother
+	shl $16, %r13d
+	movabs $STUB_THR, %rdi
+	add %r13, %rdi
+	movl $HINT_FAILED, T_HINT(%rdi)
+	jmp mother_wake
 
 mother_fork:
 	mov $SYS_clone, %eax
@@ -148,9 +153,9 @@ mother_answer:
 	mov $FD_CTL, %edi
 	xor %edx, %edx
 	syscall
-mother_hint:
 	movabs $STUB_THR, %rdi
 	mov %r15d, T_HINT(%rdi)
+mother_wake:
 	mov $SYS_futex, %eax
 	mov $1, %esi /* FUTEX_WAKE */
 	mov $1, %edx
@@ -186,7 +191,7 @@ start:
 	shl $16, %r13d
 	movabs $STUB_THR, %rdi
 	add %r13, %rdi
-	movl $1, T_HINT(%rdi)
+	movl $HINT_HERE, T_HINT(%rdi)
 	mov $SYS_futex, %eax
 	mov $1, %esi
 	mov $1, %edx

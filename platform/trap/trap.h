@@ -83,7 +83,7 @@ struct trap_cpu {
 	_Atomic uint32_t state;
 	bool set_off;                 /* on its way to a worker: resumed already, or */
 	struct cpu_event start_event; /* with an event that prevented that */
-	struct trap_cpu *next;        /* parked, or in the pool */
+	struct trap_cpu *next;        /* parked, in the pool, or started and waiting for a worker */
 };
 
 /* What wait_report() brings. */
@@ -210,13 +210,20 @@ bool claim_event(struct trap_cpu *c, uint32_t *ret_old);
 bool resume(struct trap_cpu *c);
 /* Runs c until it stops, on the calling thread. */
 void run(struct trap_cpu *c);
+/* The same for a cpu that was started: it may have been resumed already, or have an event instead. */
+void take_over(struct trap_cpu *c);
 /* An event of c is to be handled first. */
 void run_event(struct trap_cpu *c, struct cpu_event *ev);
-/* Gives c to a worker, or NULL: the role of the spinner. -errno if there is no thread. */
-int worker_give(struct trap_cpu *c);
 void trap_cpu_start(struct cpu *cpu);
 void trap_cpu_kick(struct cpu *cpu);
 void run_init(const struct platform_config *config);
+
+/* worker.c: the threads that run cpus. */
+/* Sees to it that there is a thread for one cpu, or spinner, more: 0 or -errno. */
+int worker_reserve(void);
+void worker_release(void);
+/* Has a cpu run, or NULL: a thread spin. One is reserved for it. */
+void worker_give(struct trap_cpu *c);
 
 /* spin.c: calls of busy threads are handed over in shared memory. */
 void spin_init(const struct platform_config *config, char *beat);

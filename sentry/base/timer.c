@@ -17,6 +17,8 @@
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
 
+#define TIMER_STACK (128 << 10)
+
 static struct {
 	struct mutex lock;
 	pthread_cond_t changed; /* the first deadline moved forward */
@@ -133,6 +135,7 @@ static void *timer_thread(void *arg) NO_TSA
 static int timer_thread_start(void)
 {
 	pthread_condattr_t attr;
+	pthread_attr_t thread_attr;
 	sigset_t all, old;
 	int err;
 
@@ -144,18 +147,31 @@ static int timer_thread_start(void)
 	pthread_condattr_destroy(&attr);
 	log_thread_mask(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&timers.thread, NULL, timer_thread, NULL);
+	pthread_attr_init(&thread_attr);
+	pthread_attr_setstacksize(&thread_attr, TIMER_STACK);
+	err = pthread_create(&timers.thread, &thread_attr, timer_thread, NULL);
+	pthread_attr_destroy(&thread_attr);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	timers.started = err == 0;
-	return err ? -ENOMEM : 0;
+	return -err;
+}
+
+int timers_start(void)
+{
+	int err;
+
+	mutex_lock(&timers.lock, L_TIMER);
+	err = timer_thread_start();
+	mutex_unlock(&timers.lock, L_TIMER);
+	return err;
 }
 
 static int timer_arm_locked(struct timer *t, int64_t deadline)
 {
-	int err = timer_thread_start();
-
-	if (err || (!t->heap_index && (err = heap_reserve())))
-		return err;
+	if (timer_thread_start())
+		return -ENOMEM;
+	if (!t->heap_index && heap_reserve())
+		return -ENOMEM;
 	t->deadline = deadline;
 	heap_place(t->heap_index ? t->heap_index : ++timers.count, t);
 	if (t->heap_index == 1)

@@ -12,6 +12,8 @@ struct timer {
 	void (*fire)(struct timer *t); /* on the timer thread, no lock held; may re-arm t */
 };
 
+/* Starts the thread, if the host lets us, so that a later timer_arm() finds it: 0 or -errno. */
+int __must_check timers_start(void);
 void timer_init(struct timer *t, void (*fire)(struct timer *t));
 /* Arms or moves it. A deadline in the past fires at once, on the timer thread. -ENOMEM. */
 int __must_check timer_arm(struct timer *t, int64_t deadline);
