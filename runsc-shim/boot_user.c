@@ -6,6 +6,7 @@
 #include "runsc-shim/boot_user.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@
 struct identity {
 	uint32_t uid, gid;
 	char name[256]; /* empty if the user has no entry */
+	char home[PATH_MAX];
 	uint32_t groups[GROUPS_MAX];
 	size_t group_count;
 };
@@ -85,13 +87,16 @@ static bool find_user(char *table, const char *name, struct identity *id)
 	bool numeric = parse_id(name, &wanted);
 
 	while (table && *table) {
-		if (next_line(&table, fields, 7) < 4 || !parse_id(fields[2], &uid) || !parse_id(fields[3], &gid))
+		size_t count = next_line(&table, fields, 7);
+
+		if (count < 4 || !parse_id(fields[2], &uid) || !parse_id(fields[3], &gid))
 			continue;
 		if (numeric ? uid != wanted : strcmp(fields[0], name) != 0)
 			continue;
 		id->uid = uid;
 		id->gid = gid;
 		snprintf(id->name, sizeof(id->name), "%s", fields[0]);
+		snprintf(id->home, sizeof(id->home), "%s", count > 5 ? fields[5] : "");
 		return true;
 	}
 	return false;
@@ -175,6 +180,34 @@ static int resolve(struct ctx *c, const char *spec, struct identity *id, struct 
 	return 0;
 }
 
+/*
+ * What the caller's environment says of him is said of the user now; one without an entry has the home directory / and no name. What it does not
+ * say stays unsaid.
+ */
+static void fit_environment(const struct spec *s, const struct identity *id)
+{
+	static char text[USER_ENV_COUNT][sizeof(id->home) + 16];
+	size_t kept = 0;
+
+	for (size_t n = 0; s->envp[n]; n++) {
+		size_t len = strcspn(s->envp[n], "="), i = 0;
+		const char *value;
+
+		while (i < USER_ENV_COUNT && (strlen(user_env[i]) != len || strncmp(user_env[i], s->envp[n], len) != 0))
+			i++;
+		s->envp[kept] = s->envp[n];
+		if (i == USER_ENV_COUNT || s->user_env_given & 1u << i) {
+			kept++;
+			continue;
+		}
+		value = i > 0 ? id->name : *id->home ? id->home : "/";
+		snprintf(text[i], sizeof(text[i]), "%s=%s", user_env[i], value);
+		s->envp[kept] = text[i];
+		kept += *value != 0;
+	}
+	s->envp[kept] = NULL;
+}
+
 int boot_user(struct ctx *c, const struct spec *s, const struct cred **ret, struct error *e)
 {
 	static struct identity id;
@@ -184,6 +217,7 @@ int boot_user(struct ctx *c, const struct spec *s, const struct cred **ret, stru
 	} else {
 		if (resolve(c, s->user, &id, e))
 			return -1;
+		fit_environment(s, &id);
 		*ret = cred_create(id.uid, id.gid, id.groups, id.group_count);
 	}
 	return *ret ? 0 : error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");

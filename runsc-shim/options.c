@@ -33,12 +33,14 @@ static const char help_text[] = "Usage: sandbox exec [options] [--] PROGRAM [ARG
 				"                        visible inside, else /)\n"
 				"Identity and environment:\n"
 				"  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
-				"  --user USER[:GROUP]   run as this user (name or number; default: yours)\n"
+				"  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
+				"                        HOME, USER and LOGNAME that fit\n"
 				"  --hostname NAME       the name of the machine inside (default: sandbox)\n"
 				"Limits:\n"
-				"  --memory SIZE         kill the largest process above this (512M, 2G)\n"
+				"  --memory SIZE         kill the largest process above this (512M, 2G; from 4M)\n"
 				"  --pids COUNT          at most so many processes\n"
-				"  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h); exit status 124\n"
+				"  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h): SIGTERM, and after\n"
+				"                        another 5 s SIGKILL; exit status 124\n"
 				"Terminal and diagnosis:\n"
 				"  --tty, --no-tty       treat the standard streams as a terminal, or not\n"
 				"                        (default: if they are one)\n"
@@ -100,9 +102,21 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+#define MEMORY_MIN (4ul << 20)
+#define HOSTNAME_MAX 64
+#define HOSTNAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+
+const char *const user_env[USER_ENV_COUNT] = {"HOME", "USER", "LOGNAME"};
+
 static int usage(struct error *e, const char *option, const char *value, const char *why)
 {
-	return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help", "%s %s: %s", option, value, why);
+	return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help", "%s '%s': %s", option, value, why);
+}
+
+static int parse_name(const char **ret, const char *option, const char *arg, const char *why, struct error *e)
+{
+	*ret = arg;
+	return *arg ? 0 : usage(e, option, arg, why);
 }
 
 /* A count with an optional suffix K, M, G or T (powers of 1024). False: not one. */
@@ -163,7 +177,7 @@ static bool parse_duration(const char *s, uint64_t *ret_ns)
 		return false;
 	if (!(n > 0) || n * factor > 1e9)
 		return false;
-	*ret_ns = (uint64_t)(n * factor * (double)NSEC_PER_SEC);
+	*ret_ns = MAX((uint64_t)(n * factor * (double)NSEC_PER_SEC), 1ul);
 	return true;
 }
 
@@ -175,6 +189,14 @@ static struct mount_spec *mount_new(struct spec *s, struct error *e)
 	}
 	s->mounts[s->mount_count] = (struct mount_spec){.fd = -1};
 	return &s->mounts[s->mount_count++];
+}
+
+static int bind_usage(const struct mount_spec *m, const char *why, struct error *e)
+{
+	bool cut = m->dst != m->src;
+
+	return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help", "--bind '%s%s%s': %s", m->src, cut ? ":" : "",
+			 cut ? m->dst : "", why);
 }
 
 /* SRC[:DST][:ro|:rw]; the argument's own memory is cut at the colons. */
@@ -198,15 +220,15 @@ static int parse_bind(struct spec *s, char *arg, struct error *e)
 		m->dst = colon + 1;
 	}
 	if (!*m->src)
-		return usage(e, "--bind", arg, "the source is empty");
+		return bind_usage(m, "the source is empty: must be SRC[:DST][:ro]", e);
 	if (*m->dst != '/' && m->dst == m->src) {
 		m->dst = realpath(m->src, NULL);
 		if (!m->dst)
-			return error_set(e, EXIT_SANDBOX, errno, "the source of --bind must exist", "cannot use %s",
+			return error_set(e, EXIT_SANDBOX, errno, "the source must exist", "cannot use '%s' of --bind",
 					 m->src);
 	}
 	if (*m->dst != '/')
-		return usage(e, "--bind", m->dst, "the destination must be an absolute path");
+		return bind_usage(m, "the destination must be an absolute path: SRC[:DST][:ro]", e);
 	return 0;
 }
 
@@ -220,6 +242,8 @@ static int parse_tmpfs(struct spec *s, char *arg, struct error *e)
 	m->src = "tmpfs";
 	m->dst = arg;
 	m->is_dir = true;
+	if (strchr(arg, ':'))
+		return usage(e, "--tmpfs", arg, "must be a path without a colon; there are no options");
 	return *arg == '/' ? 0 : usage(e, "--tmpfs", arg, "the destination must be an absolute path");
 }
 
@@ -248,7 +272,7 @@ static int parse_env(struct spec *s, char *arg, char **environment, struct error
 		return 0;
 	}
 	if (len == 0)
-		return usage(e, "--env", arg, "the name is empty");
+		return usage(e, "--env", arg, "the name is empty: must be NAME or NAME=VALUE");
 	if (!arg[len]) {
 		for (; *environment; environment++)
 			if (strncmp(*environment, arg, len) == 0 && (*environment)[len] == '=')
@@ -265,6 +289,9 @@ static int parse_env(struct spec *s, char *arg, char **environment, struct error
 	if (!s->envp[n])
 		s->envp[n + 1] = NULL;
 	s->envp[n] = entry;
+	for (size_t i = 0; i < ARRAY_SIZE(user_env); i++)
+		if (strlen(user_env[i]) == len && strncmp(user_env[i], arg, len) == 0)
+			s->user_env_given |= 1u << i;
 	return 0;
 }
 
@@ -278,8 +305,31 @@ static int parse_platform(struct spec *s, const char *arg, struct error *e)
 
 static int parse_hostname(struct spec *s, const char *arg, struct error *e)
 {
+	size_t len = strlen(arg);
+
 	s->hostname = arg;
-	return *arg && strlen(arg) <= 64 ? 0 : usage(e, "--hostname", arg, "must have 1 to 64 bytes");
+	if (len >= 1 && len <= HOSTNAME_MAX && strspn(arg, HOSTNAME_CHARS) == len)
+		return 0;
+	return usage(e, "--hostname", arg, "must be 1 to 64 letters, digits, dots, dashes or underscores");
+}
+
+static int parse_user(struct spec *s, const char *arg, struct error *e)
+{
+	size_t len = strcspn(arg, ":");
+
+	s->user = arg;
+	if (len == 0 || strcmp(arg + len, ":") == 0)
+		return usage(e, "--user", arg, "must be USER or USER:GROUP, names or numbers");
+	return 0;
+}
+
+static int parse_memory(struct spec *s, const char *arg, struct error *e)
+{
+	if (!parse_size(arg, &s->memory_bytes))
+		return usage(e, "--memory", arg, "must be a number with K, M, G or T, like 512M");
+	if (s->memory_bytes < MEMORY_MIN)
+		return usage(e, "--memory", arg, "must be at least 4M, for the sandbox's kernel and a shell");
+	return 0;
 }
 
 static int parse_limits(struct spec *s, int opt, const char *arg, struct error *e)
@@ -287,7 +337,7 @@ static int parse_limits(struct spec *s, int opt, const char *arg, struct error *
 	uint64_t n;
 
 	if (opt == OPT_MEMORY)
-		return parse_size(arg, &s->memory_bytes) ? 0 : usage(e, "--memory", arg, "must be like 512M or 2G");
+		return parse_memory(s, arg, e);
 	if (opt == OPT_TIMEOUT)
 		return parse_duration(arg, &s->timeout_ns) ? 0
 							   : usage(e, "--timeout", arg, "must be like 30, 1.5s or 10m");
@@ -301,8 +351,7 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 {
 	switch (opt) {
 	case OPT_ROOT:
-		s->root = arg;
-		return 0;
+		return parse_name(&s->root, "--root", arg, "must be a directory", e);
 	case OPT_BIND:
 		return parse_bind(s, arg, e);
 	case OPT_TMPFS:
@@ -316,8 +365,7 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	case OPT_ENV:
 		return parse_env(s, arg, environment, e);
 	case OPT_USER:
-		s->user = arg;
-		return *arg ? 0 : usage(e, "--user", arg, "is empty");
+		return parse_user(s, arg, e);
 	case OPT_HOSTNAME:
 		return parse_hostname(s, arg, e);
 	case OPT_MEMORY:
@@ -334,11 +382,9 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 		return parse_platform(s, arg, e);
 	case OPT_STRACE:
 		s->strace = true;
-		s->strace_path = arg;
-		return 0;
+		return arg ? parse_name(&s->strace_path, "--strace", arg, "must be a file, or be without =", e) : 0;
 	case OPT_LOG:
-		s->log_path = arg;
-		return 0;
+		return parse_name(&s->log_path, "--log", arg, "must be a file", e);
 	default:
 		s->debug = true;
 		return 0;
@@ -390,6 +436,18 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	return 0;
 }
 
+/* getopt_long() said '?' or ':'; `arg` is where it was, but for a letter. */
+static int bad_option(int said, const char *arg, struct error *e)
+{
+	char letter[] = {'-', (char)optopt, 0};
+	bool is_long = optopt == 0 || optopt >= OPT_ROOT;
+
+	return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help", "%s: %s", is_long ? arg : letter,
+			 said == ':'          ? "its value is missing"
+			 : optopt >= OPT_ROOT ? "takes no value"
+					      : "unknown option");
+}
+
 int options_parse(int argc, char **argv, char **environment, struct spec *s, struct error *e)
 {
 	int opt;
@@ -398,14 +456,13 @@ int options_parse(int argc, char **argv, char **environment, struct spec *s, str
 		return -1;
 	opterr = 0;
 	optind = 1;
-	while ((opt = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
-		if (opt == OPT_HELP) {
+	while ((opt = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+		if (opt == OPT_HELP || opt == 'h') {
 			fputs(help_text, stdout);
 			return 1;
 		}
-		if (opt == '?')
-			return error_set(e, EXIT_SANDBOX, 0, "see sandbox exec --help",
-					 "%s: unknown option, or its value is missing", argv[optind - 1]);
+		if (opt == '?' || opt == ':')
+			return bad_option(opt, argv[optind - 1], e);
 		if (parse_one(s, opt, optarg, environment, e))
 			return -1;
 	}
@@ -425,7 +482,7 @@ static int open_output(const char *option, const char *path, int *ret, struct er
 		return 0;
 	*ret = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
 	if (*ret < 0)
-		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot write the file %s of %s", path, option);
+		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot write the file '%s' of %s", path, option);
 	return 0;
 }
 
@@ -434,7 +491,7 @@ static int open_dir(const char *option, const char *path, int *ret, struct error
 	*ret = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (*ret < 0)
 		return error_set(e, EXIT_SANDBOX, errno, "it must be a directory that you may enter",
-				 "cannot use the directory %s of %s", path, option);
+				 "cannot use the directory '%s' of %s", path, option);
 	return 0;
 }
 
@@ -475,16 +532,18 @@ static int open_bind(struct mount_spec *m, struct error *e)
 
 	m->fd = open(m->src, O_PATH | O_CLOEXEC);
 	if (m->fd < 0 || fstat(m->fd, &st))
-		return error_set(e, EXIT_SANDBOX, errno, "the source of --bind must exist and be reachable for you",
-				 "cannot use %s", m->src);
+		return error_set(e, EXIT_SANDBOX, errno, "it must exist, and you must be able to reach it",
+				 "cannot use '%s' of --bind", m->src);
 	m->is_dir = S_ISDIR(st.st_mode);
 	if (!m->is_dir && !S_ISREG(st.st_mode))
 		return error_set(e, EXIT_SANDBOX, 0, "bind the directory that holds it, or use --tmpfs",
-				 "cannot use %s: neither a directory nor a regular file", m->src);
+				 "cannot use '%s' of --bind: neither a directory nor a regular file", m->src);
 	if (!m->is_dir && reopen_file(m, &st))
-		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use %s", m->src);
+		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use '%s' of --bind",
+				 m->src);
 	if (faccessat(AT_FDCWD, m->src, m->is_dir ? R_OK | X_OK : R_OK, AT_EACCESS))
-		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use %s", m->src);
+		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use '%s' of --bind",
+				 m->src);
 	return 0;
 }
 
@@ -498,7 +557,7 @@ int spec_open(struct spec *s, struct error *e)
 		return -1;
 	if (s->overlay == OVERLAY_DIR && faccessat(AT_FDCWD, s->overlay_path, W_OK | X_OK, AT_EACCESS))
 		return error_set(e, EXIT_SANDBOX, errno, "choose one that you may write to",
-				 "cannot use the directory %s of --overlay", s->overlay_path);
+				 "cannot use the directory '%s' of --overlay", s->overlay_path);
 	for (size_t i = 0; i < s->mount_count; i++)
 		if (s->mounts[i].kind == MOUNT_BIND && open_bind(&s->mounts[i], e))
 			return -1;

@@ -24,15 +24,20 @@ struct mount_spec {
 	bool is_dir; /* bind: source is a directory */
 };
 
+/* Variables that say who the user is: with --user they are his, unless --env gave them. */
+#define USER_ENV_COUNT 3
+extern const char *const user_env[USER_ENV_COUNT];
+
 #define MOUNTS_MAX 64
 #define ENV_MAX 4096
 
 struct spec {
-	const char *program; /* argv[0] */
-	char **argv;         /* NULL-terminated */
-	char **envp;         /* NULL-terminated; owned array of borrowed strings */
-	const char *root;    /* directory on the host, "/" by default */
-	int root_fd;         /* O_PATH | O_DIRECTORY */
+	const char *program;     /* argv[0] */
+	char **argv;             /* NULL-terminated */
+	char **envp;             /* NULL-terminated; owned array of borrowed strings */
+	unsigned user_env_given; /* those of user_env that are --env's, as bits */
+	const char *root;        /* directory on the host, "/" by default */
+	int root_fd;             /* O_PATH | O_DIRECTORY */
 	enum overlay_kind overlay;
 	const char *overlay_path;
 	int overlay_fd; /* OVERLAY_DIR: upper directory */

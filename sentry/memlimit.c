@@ -64,24 +64,27 @@ static bool survey_group(struct thread_group *tg, void *arg)
 	return true;
 }
 
-static void kill_victim(const struct survey *s)
+static void kill_victim(const struct survey *s, uint64_t kernel)
 {
-	log_warn("out of memory: killed process %d, %lu KiB of memory; the limit of %lu KiB is --memory's",
-		 s->victim->pid, (unsigned long)(s->victim_bytes >> 10), (unsigned long)(limit >> 10));
+	log_warn("out of memory: %lu KiB are used, %lu of them by the sandbox's kernel, and --memory allows %lu: "
+		 "killed process %d, which had %lu",
+		 (unsigned long)((s->used + kernel) >> 10), (unsigned long)(kernel >> 10), (unsigned long)(limit >> 10),
+		 s->victim->pid, (unsigned long)(s->victim_bytes >> 10));
 	signal_send_forced(s->victim, SIGKILL, NULL);
 }
 
 /* One look; true if anything ran since the last one. */
 static bool look(uint64_t *last_cpu)
 {
+	uint64_t kernel = arena_bytes();
 	struct survey s = {0};
 	bool ran;
 
 	mutex_lock(&pidtree_lock, L_PIDTREE);
 	tg_for_each(survey_group, &s);
 	mutex_unlock(&pidtree_lock, L_PIDTREE);
-	if (s.victim && !s.dying && s.used + arena_bytes() > limit)
-		kill_victim(&s);
+	if (s.victim && !s.dying && s.used + kernel > limit)
+		kill_victim(&s, kernel);
 	tg_put(s.victim);
 	ran = s.cpu_ns != *last_cpu || s.dying;
 	*last_cpu = s.cpu_ns;

@@ -34,10 +34,26 @@ complains 125 "missing bind source" box --bind /no/such/dir:/mnt -- true
 complains 125 "missing root" box --root /no/such/dir -- true
 complains 125 "missing workdir" box --workdir /no/such/dir -- true
 complains 125 "unknown user" box --user no-such-user -- true
+# Values that cannot be meant.
+wrong() {
+	complains 125 "$1" box "$1" -- true
+	names "^sandbox: ${1%%=*} '${1#*=}': .*see sandbox exec --help"
+}
+for value in root= user= user=:daemon user=daemon: overlay= overlay=dir= bind= bind=: bind=/etc: bind=/etc:/m:ro,z env= env==x tmpfs= tmpfs=x \
+	tmpfs=/x:size=1 workdir= workdir=x hostname= 'hostname=a b' log= strace= timeout= timeout=0 timeout=1ms pids= pids=0 memory= memory=1K memory=3M; do
+	wrong "--$value"
+done
+names "at least 4M"
+status 124 "the shortest duration" box --timeout 1e-12 -- sleep 10
+complains 125 "an option without its value" box --root; names "value is missing"
+complains 125 "a value that is not wanted" box --tty=yes -- true; names "takes no value"
+complains 125 "an unknown letter" box -xy -- true; names "-x: unknown"
+complains 137 "beyond --memory" box --memory 5M -- python3 -c 'bytearray(100 << 20)'; names "KiB are used.*--memory allows 5120: killed process"
 complains 125 "bad size" box --memory lots -- true
 complains 125 "bad duration" box --timeout soon -- true
 status 124 "timeout" box --timeout 0.3 -- sleep 30
 status 0 "help" "$SANDBOX" exec --help
+check "help knows of the second signal" 1 "$(grep -c 'SIGKILL' out)"
 check "help teaches" yes "$(grep -q -- --bind out && grep -qi example out && echo yes)"
 status 0 "doctor" "$SANDBOX" doctor
 check "doctor names the platform" yes "$(grep -q "$PLATFORM" out && echo yes)"

@@ -35,6 +35,11 @@ import ctypes
 print(ctypes.CDLL(None).mount(b"none", b"/mnt", None, 32, None) + 2, "ro" if " /mnt " in open("/proc/mounts").read() else "")' 2>&1)"
 	check "--user name" nobody "$(box --user nobody --workdir / -- id -un)"
 	check "--user uid:gid" "1234 567" "$(box --user 1234:567 --workdir / -- sh -c 'echo $(id -u) $(id -g)')"
+	who='echo $HOME $USER $LOGNAME'
+	check "--user is in the environment" "/usr/sbin daemon" "$(unset LOGNAME; HOME=/root USER=root box --user daemon --workdir / -- sh -c "$who")"
+	check "a number without a name" / "$(HOME=/root USER=root LOGNAME=root box --user 54321 --workdir / -- sh -c "$who")"
+	check "what --env says stays" "/h root daemon" "$(HOME=/root USER=root LOGNAME=root box --user daemon --env HOME=/h --env USER --workdir / -- sh -c "$who")"
+	check "--env - says nothing" "" "$(box --env - --user daemon --workdir / -- sh -c "$who")"
 	check "--user has no power" 1 "$(box --user nobody --workdir / -- sh -c 'touch /etc/x 2>/dev/null; echo $?')"
 fi
 check "only loopback" "lo" "$(box -- sh -c 'tail -n +3 /proc/net/dev 2>/dev/null | cut -d: -f1 | xargs')"
