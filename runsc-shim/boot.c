@@ -125,7 +125,19 @@ static int boot_streams(struct ctx *c, const struct spec *s, struct error *e)
 	return 0;
 }
 
-/* The program's name as execvp(3) finds it: 0 with *ret (kalloc'ed string), or -errno of the best candidate. */
+/* 0: there is a file that may be executed; -EACCES: there is something else; -ENOENT: nothing that can be seen. */
+static int try_program(struct ctx *c, const char *path)
+{
+	PATH_REF at = {NULL, NULL};
+
+	if (path_lookup(c, AT_FDCWD, path, LOOKUP_FOLLOW, &at))
+		return -ENOENT;
+	return S_ISREG(at.dentry->inode->mode) ? inode_permission(c, at.dentry->inode, MAY_EXEC) : -EACCES;
+}
+
+/*
+ * The program's name as shells find it: 0 with *ret (kalloc'ed string), or -errno. An empty element of the search path is the current directory.
+ */
 static int find_program(struct ctx *c, const char *name, const char *search, char **ret)
 {
 	char candidate[PATH_MAX];
@@ -136,24 +148,19 @@ static int find_program(struct ctx *c, const char *name, const char *search, cha
 		*ret = kstrdup(name);
 		return *ret ? 0 : -ENOMEM;
 	}
-	while (search && *search) {
-		size_t len = strcspn(search, ":");
-		PATH_REF at = {NULL, NULL};
-		int found;
+	while (search) {
+		const char *end = strchrnul(search, ':');
+		int n = snprintf(candidate, sizeof(candidate), "%.*s%s%s", (int)(end - search), search,
+				 end > search ? "/" : "./", name);
+		int found = n < PATH_MAX ? try_program(c, candidate) : -ENOENT;
 
-		snprintf(candidate, sizeof(candidate), "%.*s/%s", (int)MIN(len, PATH_MAX - 1ul), search, name);
-		found = path_lookup(c, AT_FDCWD, candidate, LOOKUP_FOLLOW, &at);
-		if (!found && S_ISREG(at.dentry->inode->mode))
-			found = inode_permission(c, at.dentry->inode, MAY_EXEC);
-		else if (!found)
-			found = -EACCES;
 		if (!found) {
 			*ret = kstrdup(candidate);
 			return *ret ? 0 : -ENOMEM;
 		}
-		if (found == -EACCES)
+		if (found != -ENOENT)
 			err = found;
-		search += len + (search[len] == ':');
+		search = *end ? end + 1 : NULL;
 	}
 	return err;
 }

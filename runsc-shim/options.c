@@ -284,8 +284,6 @@ static int parse_env(struct spec *s, char *arg, char **environment, struct error
 	for (; s->envp[n]; n++)
 		if (strncmp(s->envp[n], arg, len) == 0 && s->envp[n][len] == '=')
 			break;
-	if (n + 1 >= ENV_MAX)
-		return error_set(e, EXIT_SANDBOX, 0, "pass fewer with --env - --env NAME", "too many variables");
 	if (!s->envp[n])
 		s->envp[n + 1] = NULL;
 	s->envp[n] = entry;
@@ -407,7 +405,8 @@ static void inherit_signals(struct spec *s)
 	}
 }
 
-static int spec_init(struct spec *s, char **environment, struct error *e)
+/* more: how many variables may be added. */
+static int spec_init(struct spec *s, char **environment, size_t more, struct error *e)
 {
 	static char cwd[PATH_MAX];
 	size_t n = 0;
@@ -423,14 +422,15 @@ static int spec_init(struct spec *s, char **environment, struct error *e)
 	s->hostname = "sandbox";
 	s->uid = geteuid();
 	s->gid = getegid();
-	s->envp = calloc(ENV_MAX + 1, sizeof(*s->envp));
+	while (environment[n])
+		n++;
+	s->envp = calloc(n + more + 1, sizeof(*s->envp));
 	s->groups = calloc((size_t)MAX(groups, 0) + 1, sizeof(*s->groups));
 	if (!s->envp || !s->groups)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	groups = getgroups(groups, s->groups);
 	s->group_count = groups > 0 ? (size_t)groups : 0;
-	for (; n < ENV_MAX && environment[n]; n++)
-		s->envp[n] = environment[n];
+	memcpy(s->envp, environment, n * sizeof(*s->envp));
 	if (getcwd(cwd, sizeof(cwd)))
 		s->workdir = cwd;
 	return 0;
@@ -452,7 +452,7 @@ int options_parse(int argc, char **argv, char **environment, struct spec *s, str
 {
 	int opt;
 
-	if (spec_init(s, environment, e))
+	if (spec_init(s, environment, (size_t)argc, e))
 		return -1;
 	opterr = 0;
 	optind = 1;

@@ -29,7 +29,6 @@ struct mount_spec {
 extern const char *const user_env[USER_ENV_COUNT];
 
 #define MOUNTS_MAX 64
-#define ENV_MAX 4096
 
 struct spec {
 	const char *program;     /* argv[0] */

@@ -11,6 +11,11 @@ complains 127 "missing program" box -- no-such-program
 complains 127 "missing path" box -- /no/such/program
 complains 127 "through a file" box -- /etc/passwd/x
 complains 126 "directory" box -- /etc
+mkdir -m 700 closed; touch closed/x
+[ "$(id -u)" = 0 ] && complains 127 "in a directory that cannot be searched" env PATH="$PWD/closed:$PATH" "$SANDBOX" exec --platform "$PLATFORM" --user nobody -- x
+cp /bin/true mine; status 0 "the current directory is searched" env PATH= "$SANDBOX" exec --platform "$PLATFORM" -- mine
+status 0 "the last one, too" env PATH=/none: "$SANDBOX" exec --platform "$PLATFORM" -- mine
+check "many variables" 5001 "$(env $(printf 'V%d=x ' $(seq 5000)) "$SANDBOX" exec --platform "$PLATFORM" -- env | grep -c '^V[0-9]*=x\|^PATH=')"
 touch plain; complains 126 "not executable" box -- ./plain
 echo garbage >garbage; chmod +x garbage; complains 126 "no program format" box -- ./garbage
 script() { printf "$2" >"$1"; chmod +x "$1"; }
