@@ -286,6 +286,8 @@ static sysret_t clone_run(struct task *t, struct task *child, const struct clone
 	int32_t tid = child->ctx.tid;
 
 	clone_write_tids(t, child, a);
+	if (!(a->flags & CLONE_THREAD))
+		timers_rlimit_cpu(child->tg);
 	if (v)
 		ref_get(&v->ref);
 	task_start(child);

@@ -164,6 +164,13 @@ static void exit_group_locked(struct task *t) REQUIRES(L_PIDTREE)
 		tg_release(tg);
 }
 
+/* Its id may be used again. A zombie still counts against RLIMIT_NPROC. */
+static void unhash(struct task *t) REQUIRES(L_PIDTREE)
+{
+	uid_count_add(t->ctx.cred->uid, -1);
+	pid_unhash(t);
+}
+
 /* t is seen no more; *ret_released: the table's reference is the caller's to put. */
 static bool exit_unpublish(struct task *t) REQUIRES(L_PIDTREE)
 {
@@ -177,14 +184,13 @@ static bool exit_unpublish(struct task *t) REQUIRES(L_PIDTREE)
 	t->state = 'Z';
 	tg->task_count--;
 	task_total--;
-	uid_count_add(t->ctx.cred->uid, -1);
 	if (waiting && tg->task_count == 1)
 		unpark(&waiting->ctx.parker);
 	if (task_total == 0)
 		pthread_cond_broadcast(&all_ended);
 	if (t == tg->leader)
 		return false;
-	pid_unhash(t);
+	unhash(t);
 	return true;
 }
 
@@ -214,7 +220,7 @@ void tg_release(struct thread_group *tg)
 	tg_set_pgrp(tg, NULL);
 	tg->parent = NULL;
 	tg->leader = NULL;
-	pid_unhash(leader);
+	unhash(leader);
 	task_put(leader);
 }
 
@@ -302,7 +308,7 @@ static void take_leader_id(struct task *t)
 		list_for_each(child, &tg->children, sibling)
 			if (child->parent_tid == t->ctx.tid)
 				child->parent_tid = tg->pid;
-		pid_unhash(old);
+		unhash(old);
 		pid_unhash(t);
 		t->ctx.tid = tg->pid;
 		tg->leader = t;

@@ -118,6 +118,20 @@ static int task_count_check(const struct task *t) REQUIRES(L_PIDTREE)
 	return uid_count(cred->uid) >= limit ? -EAGAIN : 0;
 }
 
+int task_check_nproc(struct task *t)
+{
+	uint64_t limit = task_rlimit(t, RLIMIT_NPROC);
+	bool over;
+
+	if (!t->nproc_exceeded)
+		return 0;
+	mutex_lock(&pidtree_lock, L_PIDTREE);
+	over = uid_count(t->ctx.cred->uid) > limit;
+	mutex_unlock(&pidtree_lock, L_PIDTREE);
+	t->nproc_exceeded = over;
+	return over ? -EAGAIN : 0;
+}
+
 /* A new group's place in the tree. */
 static void tg_publish(struct task *t, struct thread_group *parent, int32_t parent_tid) REQUIRES(L_PIDTREE)
 {
@@ -293,9 +307,11 @@ void task_update_fast(struct task *t)
 void task_set_cred(struct task *t, const struct cred *cred)
 {
 	const struct cred *old = t->ctx.cred;
+	uint64_t limit = task_rlimit(t, RLIMIT_NPROC);
 
 	if (old->uid != cred->uid) {
 		mutex_lock(&pidtree_lock, L_PIDTREE);
+		t->nproc_exceeded = cred->uid && uid_count(cred->uid) > limit;
 		uid_count_add(old->uid, -1);
 		uid_count_add(cred->uid, 1);
 		mutex_unlock(&pidtree_lock, L_PIDTREE);

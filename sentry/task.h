@@ -155,6 +155,7 @@ struct task {
 	int32_t pdeath_signal;
 	uint64_t timer_slack;
 	bool no_setgroups;
+	bool nproc_exceeded; /* its user had too many tasks when it took his id: it may not exec */
 	bool dumpable_hint;
 	uint64_t min_faults;
 	int64_t start_time;
@@ -210,6 +211,8 @@ struct clone_args_k {
 };
 sysret_t task_clone(struct task *t, const struct clone_args_k *args);
 
+/* RLIMIT_NPROC, as exec sees it: -EAGAIN for who has become a user with too many tasks, while there are that many. */
+int task_check_nproc(struct task *t) EXCLUDES(L_PIDTREE);
 /*
  * sentry/exec.c: exe by exec_open(); argv, envp: guest arrays. inaccessible: filename will not lead to it after
  * close-on-exec, so that a script could not be found by its interpreter. 0 with t->regs_final, or -errno.

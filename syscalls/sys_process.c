@@ -102,6 +102,8 @@ static sysret_t exec_at(struct task *t, int dirfd, uaddr_t path, unsigned lookup
 	bool by_fd, closes = false;
 	int err = path_name_copy(&t->ctx, path, lookup, &name);
 
+	if (!err)
+		err = task_check_nproc(t);
 	if (err)
 		return err;
 	by_fd = dirfd != AT_FDCWD && name[0] != '/';
