@@ -11,7 +11,7 @@
  * gives us one of our own); RWF_NOWAIT; else poll and a call of a size that cannot block unless somebody outside is quicker. O_NONBLOCK is never set on a shared
  * description; the guest's F_SETFL stays inside.
  *
- * Locks: the list of watched descriptors and what they are armed for is under one lock, L_HOSTFD.
+ * Locks: the table of watched descriptors and what they are armed for is under one lock, L_HOSTFD.
  */
 #include "fs/hostfd.h"
 
@@ -33,12 +33,12 @@
 #include "fs/path.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
-#include "sentry/base/list.h"
 #include "sentry/base/log.h"
 #include "sentry/base/restart.h"
 #include "sentry/base/slab.h"
 
 #define BOUNCE_MAX (64ul << 10)
+#define BUCKETS 1024
 #define SURE_WRITE 512 /* what a writable pipe or terminal takes without blocking */
 
 struct hostfd {
@@ -54,7 +54,7 @@ struct hostfd {
 	uint32_t armed;    /* POLL* bits */
 	uint32_t want;     /* of pollers */
 	bool always_ready; /* epoll does not know such files */
-	struct list link;
+	struct hostfd *hash_next;
 };
 
 static struct slab hostfd_slab = SLAB_INIT(struct hostfd);
@@ -62,25 +62,33 @@ int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
 
 static struct {
 	struct mutex lock; /* L_HOSTFD */
-	struct list all;
+	struct hostfd *buckets[BUCKETS];
 	uint64_t last_id;
 	int epoll_fd;
 	bool started;
-} watch = {.lock = MUTEX_INIT, .all = LIST_INIT(watch.all), .epoll_fd = -1};
+} watch = {.lock = MUTEX_INIT, .epoll_fd = -1};
 
 /* ---- the watcher ---- */
+
+/* Where the one of that id hangs, or would. */
+static struct hostfd **watch_find(uint64_t id) REQUIRES(L_HOSTFD)
+{
+	struct hostfd **p = &watch.buckets[id % BUCKETS];
+
+	while (*p && (*p)->id != id)
+		p = &(*p)->hash_next;
+	return p;
+}
 
 static void watch_report(uint64_t id)
 {
 	struct hostfd *h;
 
 	mutex_lock(&watch.lock, L_HOSTFD);
-	list_for_each(h, &watch.all, link) {
-		if (h->id != id)
-			continue;
+	h = *watch_find(id);
+	if (h) {
 		h->armed = 0;
 		wake_up_all(&h->wq, 0);
-		break;
 	}
 	mutex_unlock(&watch.lock, L_HOSTFD);
 }
@@ -125,7 +133,7 @@ static int watch_start(void)
 }
 
 /* POLLIN and POLLOUT are EPOLLIN and EPOLLOUT. */
-static int arm_locked(struct hostfd *h, uint32_t events)
+static int arm_locked(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
 {
 	struct epoll_event e = {.events = h->armed | events | EPOLLONESHOT};
 	int err = watch_start();
@@ -137,7 +145,10 @@ static int arm_locked(struct hostfd *h, uint32_t events)
 		h->always_ready = errno == EPERM;
 		return h->always_ready ? 0 : -errno;
 	}
-	h->id = e.data.u64;
+	if (!h->id) {
+		h->id = e.data.u64;
+		*watch_find(h->id) = h;
+	}
 	h->armed |= events;
 	return 0;
 }
@@ -629,9 +640,6 @@ struct hostfd *hostfd_create(int fd)
 	h->regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	h->access = fcntl(fd, F_GETFL) & O_ACCMODE;
 	wait_queue_init(&h->wq);
-	mutex_lock(&watch.lock, L_HOSTFD);
-	list_append(&watch.all, &h->link);
-	mutex_unlock(&watch.lock, L_HOSTFD);
 	return h;
 }
 
@@ -646,9 +654,10 @@ void hostfd_put(struct hostfd *h)
 	if (!h || !ref_put(&h->ref))
 		return;
 	mutex_lock(&watch.lock, L_HOSTFD);
-	list_remove(&h->link);
-	if (h->id)
+	if (h->id) {
+		*watch_find(h->id) = h->hash_next;
 		epoll_ctl(watch.epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
+	}
 	mutex_unlock(&watch.lock, L_HOSTFD);
 	if (h->fd >= 0)
 		close(h->fd);
@@ -720,6 +729,19 @@ int hostfd_open(struct ctx *c, int host_fd, struct file **ret)
 	if (open_memory_device(c, host_fd, &st, flags, ret) == 0)
 		return 0;
 	return open_plain(c, host_fd, &st, flags, ret);
+}
+
+int hostfd_attach(struct file *f, int fd)
+{
+	struct hostfd *h = hostfd_create(fd);
+
+	if (!h) {
+		close(fd);
+		return -ENOMEM;
+	}
+	f->ops = &stream_ops;
+	f->priv = h;
+	return 0;
 }
 
 int hostfd_reopen(int fd)

@@ -18,6 +18,9 @@ int hostfd_reopen(int fd);
  */
 int __must_check hostfd_open(struct ctx *c, int host_fd, struct file **ret);
 
+/* A FIFO of the host that f is opening: fd becomes its end, or is closed. -ENOMEM. */
+int __must_check hostfd_attach(struct file *f, int fd);
+
 /* How terminals are opened: set by fs/dev. NULL: as other devices. */
 extern int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
 

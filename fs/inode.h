@@ -79,7 +79,7 @@ struct inode_ops {
 	int (*permission)(struct ctx *c, struct inode *i, int mask);
 	/* Sets f->ops and f->priv. flags are f->flags. Without it f->ops = i->file_ops. Called without the inode's lock. */
 	int (*open)(struct ctx *c, struct inode *i, struct file *f);
-	/* The same for a FIFO that is not the sandbox's own: a pipe of the host. */
+	/* The same for a FIFO, if it may be one that is not the sandbox's own. */
 	int (*open_fifo)(struct ctx *c, struct inode *i, struct file *f);
 	/* Sizes as the system calls: size 0 asks how large. name has its prefix ("user."...). */
 	ssize_t (*getxattr)(struct ctx *c, struct inode *i, const char *name, void *value, size_t size);

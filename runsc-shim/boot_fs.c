@@ -46,6 +46,14 @@ static int host_super(int fd, bool read_only, bool shared, struct super **ret)
 	return host_create(fd, &o, ret);
 }
 
+/* A directory or a file that the user names: its FIFOs lead outside. */
+static int bind_super(const struct mount_spec *m, struct super **ret)
+{
+	struct host_options o = {.read_only = m->read_only, .shared = true, .fifos = true};
+
+	return host_create(m->fd, &o, ret);
+}
+
 /* Files in memory count as memory: at most --memory, else half of the machine's, as Linux's tmpfs. */
 static struct super *memory_super(const struct spec *s, uint32_t mode)
 {
@@ -148,7 +156,7 @@ static int mount_user(struct ctx *c, const struct spec *spec, const struct mount
 	if (m->kind == MOUNT_TMPFS)
 		s = memory_super(spec, 01777);
 	else
-		err = host_super(m->fd, m->read_only, true, &s);
+		err = bind_super(m, &s);
 	if (!err)
 		err = s ? mount_on(c, s, m->dst, m->is_dir, flags, m->src) : -ENOMEM;
 	super_put(s);

@@ -15,6 +15,8 @@ struct host_options {
 	 * seen once is trusted until we change it ourselves; so it is also for the lower layer of an overlay, which must not change.
 	 */
 	bool shared;
+	/* A FIFO is the host's, whose other end somebody outside may have. Without it each is the sandbox's own, as an overlay's. */
+	bool fifos;
 };
 
 /*

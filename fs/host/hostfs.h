@@ -11,8 +11,11 @@
 
 #define HOST_DEVS 64
 
+/* For host_open_node(): waits for the other end of a FIFO. */
+#define HOST_OPEN_WAITS (1 << 30)
+
 struct host_super {
-	bool shared;
+	bool shared, fifos;
 	struct mutex lock; /* L_CACHE: devs */
 	unsigned dev_count;
 	struct {
@@ -79,7 +82,10 @@ int __must_check host_dir_get(struct inode *dir, int *ret_fd);
 void host_dir_put(struct inode *dir);
 /* Its descriptor is in use: off the list of those that may be closed. host_lock held. */
 void host_lru_remove(struct host_node *n) REQUIRES(L_CACHE);
-/* A new fd for the inode by its name (or its own fd), its identity checked: -ESTALE. flags: access mode, O_PATH, O_DIRECTORY. */
+/*
+ * A new fd for the inode by its name (or its own fd), its identity checked: -ESTALE. flags: access mode, O_PATH, O_DIRECTORY, HOST_OPEN_WAITS. Without
+ * the last it never blocks.
+ */
 int __must_check host_open_node(struct inode *i, int flags);
 /* statx by name in dir. 0 or -errno. */
 int host_statx(int dirfd, const char *name, struct statx *ret);
@@ -100,6 +106,7 @@ void host_mark_dirty(struct inode *i);
 /* Keeps an fd so that i stays reachable when its name goes. */
 void host_pin(struct inode *i);
 int host_open_file(struct ctx *c, struct inode *i, struct file *f);
+int host_open_fifo(struct ctx *c, struct inode *i, struct file *f);
 int host_revalidate(struct ctx *c, struct dentry *d);
 int host_setattr(struct ctx *c, struct inode *i, unsigned valid, const struct attr *a);
 ssize_t host_getxattr(struct ctx *c, struct inode *i, const char *name, void *value, size_t size);

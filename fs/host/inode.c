@@ -378,4 +378,5 @@ const struct inode_ops host_symlink_ops = {
 const struct inode_ops host_special_ops = {
     .getattr = host_getattr,
     .setattr = host_setattr,
+    .open_fifo = host_open_fifo,
 };

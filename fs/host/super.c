@@ -38,12 +38,16 @@ static size_t lru_count;
 static int open_beneath(int dirfd, const char *path, int flags)
 {
 	struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW), .resolve = RESOLVE_FLAGS};
-	int fd;
+	int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 
-	if (!(flags & O_PATH))
-		how.flags |= O_NONBLOCK | O_NOCTTY;
-	fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
 	return fd < 0 ? -errno : fd;
+}
+
+static int open_flags(int flags)
+{
+	if (flags & O_PATH)
+		return flags;
+	return flags & HOST_OPEN_WAITS ? (flags & ~HOST_OPEN_WAITS) | O_NOCTTY : flags | O_NONBLOCK | O_NOCTTY;
 }
 
 int host_statx(int dirfd, const char *name, struct statx *ret)
@@ -424,6 +428,7 @@ int host_open_node(struct inode *i, int flags)
 	char *path = NULL;
 	int fd, err, self = -1;
 
+	flags = open_flags(flags);
 	mutex_lock(&host_lock, L_CACHE);
 	base = find_base(n, buf, sizeof(buf), &path);
 	if (!base) {
@@ -664,6 +669,7 @@ int host_create(int fd, const struct host_options *o, struct super **ret)
 	}
 	mutex_init(&h->lock);
 	h->shared = o->shared;
+	h->fifos = o->fifos;
 	s->read_only = s->frozen = o->read_only;
 	h->fs_fd = open_beneath(fd, ".", O_RDONLY | O_DIRECTORY);
 	if (h->fs_fd < 0)
