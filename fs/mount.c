@@ -1,6 +1,7 @@
 /*
  * The mount tree. One lock (L_MOUNT) for all namespaces: it changes rarely and a walk takes it only where a dentry says that something is
- * mounted on it (dentry.mounts) or when ".." leaves a mount.
+ * mounted on it (dentry.mounts) or when ".." leaves a mount. What is mounted where is found by a hash. A guest can have many mounts, nested as deep
+ * as there are: nothing here recurses, and what looks at a whole tree looks at each mount once.
  *
  * A namespace's list owns one reference to each mount in it; a mounted mount owns one to its parent, so a count above the list's, the
  * caller's and nobody else's means busy. A detached mount has no parent and no ns, and lives for as long as a path refers to it.
@@ -14,10 +15,12 @@
 #include "sentry/base/slab.h"
 
 #define MOUNT_MAX 100000u
+#define BUCKET_BITS 13
 
 static struct slab mount_slab = SLAB_INIT(struct mount);
 static struct slab ns_slab = SLAB_INIT(struct mnt_ns);
 static struct mutex mount_lock = MUTEX_INIT;
+static struct mount *buckets[1 << BUCKET_BITS]; /* mount_lock: by parent and point */
 static struct fs_type *fs_types;
 static unsigned mount_count;  /* mount_lock */
 static unsigned last_id = 20; /* mount_lock */
@@ -80,22 +83,34 @@ static struct mount *mount_create(struct super *s, struct dentry *root, uint64_t
 	m->flags = flags & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME);
 	m->propagation = MS_PRIVATE;
 	list_init(&m->link);
+	list_init(&m->children);
+	list_init(&m->sibling);
 	return m;
 }
 
-size_t mnt_ns_snapshot(struct mnt_ns *ns, struct mount **ret, size_t room)
+struct mount **mnt_ns_snapshot(struct mnt_ns *ns, size_t *ret_count)
 {
-	struct mount *m;
+	struct mount **all, *m;
 	size_t n = 0;
 
 	mutex_lock(&mount_lock, L_MOUNT);
-	list_for_each(m, &ns->mounts, link) {
-		if (n < room)
-			ret[n] = mount_get(m);
+	list_for_each(m, &ns->mounts, link)
 		n++;
-	}
+	all = kalloc(n * sizeof(*all));
+	*ret_count = all ? n : 0;
+	n = 0;
+	if (all)
+		list_for_each(m, &ns->mounts, link)
+			all[n++] = mount_get(m);
 	mutex_unlock(&mount_lock, L_MOUNT);
-	return n;
+	return all;
+}
+
+void mounts_put(struct mount **all, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		mount_put(all[i]);
+	kfree(all, count * sizeof(*all));
 }
 
 struct mount *mount_get(struct mount *m)
@@ -114,6 +129,53 @@ void mount_put(struct mount *m)
 	slab_free(&mount_slab, m);
 }
 
+static struct mount **bucket_of(const struct mount *parent, const struct dentry *point)
+{
+	uint64_t key = (uintptr_t)parent ^ ((uintptr_t)point << 20 | (uintptr_t)point >> 44);
+
+	return &buckets[key * 0x9e3779b97f4a7c15ull >> (64 - BUCKET_BITS)];
+}
+
+static struct mount *find_on(const struct path *p) REQUIRES(L_MOUNT)
+{
+	struct mount *m = *bucket_of(p->mnt, p->dentry);
+
+	while (m && (m->parent != p->mnt || m->point != p->dentry))
+		m = m->hash_next;
+	return m;
+}
+
+/* m hangs at `at`. */
+static void hang(struct mount *m, const struct path *at) REQUIRES(L_MOUNT)
+{
+	struct mount **bucket = bucket_of(at->mnt, at->dentry);
+
+	path_get(at);
+	m->parent = at->mnt;
+	m->point = at->dentry;
+	m->hash_next = *bucket;
+	*bucket = m;
+	list_append(&at->mnt->children, &m->sibling);
+	__atomic_fetch_add((uint32_t *)&at->dentry->mounts, 1, __ATOMIC_RELAXED);
+}
+
+/* Takes m off its place but leaves it in the list; *old gets the references to where it was. */
+static void unhang(struct mount *m, struct path *old) REQUIRES(L_MOUNT)
+{
+	struct mount **at;
+
+	*old = (struct path){m->parent, m->point};
+	if (!m->parent)
+		return;
+	for (at = bucket_of(m->parent, m->point); *at != m; at = &(*at)->hash_next)
+		;
+	*at = m->hash_next;
+	list_remove(&m->sibling);
+	__atomic_fetch_sub((uint32_t *)&m->point->mounts, 1, __ATOMIC_RELAXED);
+	m->parent = NULL;
+	m->point = NULL;
+}
+
 /* Enters m into ns at `at`, or as its root; the list takes over the caller's reference. */
 static int attach(struct mnt_ns *ns, struct mount *m, const struct path *at) REQUIRES(L_MOUNT)
 {
@@ -123,41 +185,23 @@ static int attach(struct mnt_ns *ns, struct mount *m, const struct path *at) REQ
 	m->ns = ns;
 	m->id = (int)(++last_id & INT32_MAX);
 	list_append(&ns->mounts, &m->link);
-	if (at) {
-		m->parent = mount_get(at->mnt);
-		m->point = dentry_get(at->dentry);
-		__atomic_fetch_add((uint32_t *)&at->dentry->mounts, 1, __ATOMIC_RELAXED);
-	}
+	if (at)
+		hang(m, at);
 	return 0;
-}
-
-/* Takes m off its place but leaves it in the list; *old gets the references to where it was. */
-static void unhang(struct mount *m, struct path *old) REQUIRES(L_MOUNT)
-{
-	*old = (struct path){m->parent, m->point};
-	m->parent = NULL;
-	m->point = NULL;
-	if (old->dentry)
-		__atomic_fetch_sub((uint32_t *)&old->dentry->mounts, 1, __ATOMIC_RELAXED);
-}
-
-static void hang(struct mount *m, const struct path *at) REQUIRES(L_MOUNT)
-{
-	path_get(at);
-	m->parent = at->mnt;
-	m->point = at->dentry;
-	__atomic_fetch_add((uint32_t *)&at->dentry->mounts, 1, __ATOMIC_RELAXED);
 }
 
 /* Out of the tree, into `gone`: detach_finish() drops the references outside of the lock. */
 static void detach(struct mount *m, struct list *gone) REQUIRES(L_MOUNT)
 {
+	struct path at;
+
 	list_remove(&m->link);
 	list_append(gone, &m->link);
 	mount_count--;
 	m->ns = NULL;
-	if (m->point)
-		__atomic_fetch_sub((uint32_t *)&m->point->mounts, 1, __ATOMIC_RELAXED);
+	unhang(m, &at);
+	m->old_parent = at.mnt;
+	m->old_point = at.dentry;
 }
 
 static void detach_finish(struct list *gone)
@@ -165,11 +209,9 @@ static void detach_finish(struct list *gone)
 	struct mount *m, *next;
 
 	list_for_each_safe(m, next, gone, link) {
-		struct path at = {m->parent, m->point};
+		struct path at = {m->old_parent, m->old_point};
 
 		list_remove(&m->link);
-		m->parent = NULL;
-		m->point = NULL;
 		path_put(&at);
 		mount_put(m);
 	}
@@ -182,31 +224,28 @@ static bool mount_is_below(const struct mount *m, const struct mount *top) REQUI
 	return m != NULL;
 }
 
-static void detach_tree(struct mnt_ns *ns, struct mount *top, struct list *gone) REQUIRES(L_MOUNT)
+/* The mount after m in the tree on top, parents first; `skip` leaves out what hangs on m. NULL: m was the last. */
+static struct mount *tree_next(struct mount *m, const struct mount *top, bool skip) REQUIRES(L_MOUNT)
+{
+	if (!skip && !list_empty(&m->children))
+		return list_first(&m->children, struct mount, sibling);
+	for (; m != top; m = m->parent)
+		if (m->sibling.next != &m->parent->children)
+			return list_entry(m->sibling.next, struct mount, sibling);
+	return NULL;
+}
+
+static void detach_tree(struct mount *top, struct list *gone) REQUIRES(L_MOUNT)
 {
 	struct list tree = LIST_INIT(tree);
 	struct mount *m, *next;
 
-	list_for_each_safe(m, next, &ns->mounts, link) {
-		if (!mount_is_below(m, top))
-			continue;
+	for (m = top; m; m = tree_next(m, top, false)) {
 		list_remove(&m->link);
 		list_append(&tree, &m->link);
 	}
 	list_for_each_safe(m, next, &tree, link)
 		detach(m, gone);
-}
-
-static struct mount *find_on(const struct path *p) REQUIRES(L_MOUNT)
-{
-	struct mount *m;
-
-	if (!p->mnt->ns)
-		return NULL;
-	list_for_each(m, &p->mnt->ns->mounts, link)
-		if (m->parent == p->mnt && m->point == p->dentry)
-			return m;
-	return NULL;
 }
 
 bool mount_cross(struct path *p)
@@ -307,12 +346,16 @@ static int check_point(const struct mnt_ns *ns, const struct dentry *root, const
 
 static int attach_new(struct mnt_ns *ns, struct mount *m, const struct path *at)
 {
+	struct path top = *at;
+	struct mount *on;
 	int err;
 
 	mutex_lock(&mount_lock, L_MOUNT);
-	err = check_point(ns, m->root, at);
+	while ((on = find_on(&top))) /* somebody was faster */
+		top = (struct path){on, on->root};
+	err = check_point(ns, m->root, &top);
 	if (!err)
-		err = attach(ns, m, at);
+		err = attach(ns, m, &top);
 	mutex_unlock(&mount_lock, L_MOUNT);
 	if (err)
 		mount_put(m);
@@ -326,26 +369,24 @@ int mount_add(struct mnt_ns *ns, struct super *s, const struct path *at, uint64_
 	return m ? attach_new(ns, m, at) : -ENOMEM;
 }
 
-/* Copies of the mounts below from->dentry, under the new mount `top`. */
+/* Copies of the mounts below from->dentry, and of all that hangs on those, under the new mount `top`. */
 static int bind_children(struct mnt_ns *ns, const struct path *from, struct mount *top) REQUIRES(L_MOUNT)
 {
-	struct list *last = ns->mounts.prev;
-	struct mount *m, *copy;
+	struct mount *m = from->mnt;
+	bool skip = false;
 	int err = 0;
 
-	list_for_each(m, &ns->mounts, link) {
-		struct path at = {top, m->point};
+	m->copy = top;
+	while (!err && (m = tree_next(m, from->mnt, skip))) {
+		struct path at = {m->parent->copy, m->point};
 
-		if (m != top && m->parent == from->mnt && dentry_is_below(m->point, from->dentry)) {
-			copy = mount_create(m->super, m->root, m->flags, m->source);
-			err = copy ? attach(ns, copy, &at) : -ENOMEM;
-			if (!err)
-				err = bind_children(ns, &(struct path){m, m->root}, copy);
-			else
-				mount_put(copy);
-		}
-		if (err || &m->link == last)
-			break;
+		skip = m == top || (m->parent == from->mnt && !dentry_is_below(m->point, from->dentry));
+		if (skip)
+			continue;
+		m->copy = mount_create(m->super, m->root, m->flags, m->source);
+		err = m->copy ? attach(ns, m->copy, &at) : -ENOMEM;
+		if (err)
+			mount_put(m->copy);
 	}
 	return err;
 }
@@ -353,6 +394,7 @@ static int bind_children(struct mnt_ns *ns, const struct path *from, struct moun
 int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at, uint64_t flags)
 {
 	struct mount *m = mount_create(from->mnt->super, from->dentry, flags | from->mnt->flags, from->mnt->source);
+	struct list gone = LIST_INIT(gone);
 	int err;
 
 	if (!m)
@@ -363,18 +405,11 @@ int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at
 	mutex_lock(&mount_lock, L_MOUNT);
 	if (m->ns == ns)
 		err = bind_children(ns, from, m);
+	if (err)
+		detach_tree(m, &gone);
 	mutex_unlock(&mount_lock, L_MOUNT);
+	detach_finish(&gone);
 	return err;
-}
-
-static bool has_children(const struct mnt_ns *ns, const struct mount *top) REQUIRES(L_MOUNT)
-{
-	struct mount *m;
-
-	list_for_each(m, &ns->mounts, link)
-		if (m->parent == top)
-			return true;
-	return false;
 }
 
 int mount_remove(struct ctx *c __unused, const struct path *at, int flags)
@@ -389,8 +424,8 @@ int mount_remove(struct ctx *c __unused, const struct path *at, int flags)
 	else if (m == m->ns->root)
 		err = -EINVAL;
 	else if (flags & MNT_DETACH)
-		detach_tree(m->ns, m, &gone);
-	else if (has_children(m->ns, m) || ref_count(&m->ref) > 2)
+		detach_tree(m, &gone);
+	else if (!list_empty(&m->children) || ref_count(&m->ref) > 2)
 		err = -EBUSY;
 	else
 		detach(m, &gone);
@@ -445,11 +480,8 @@ int mount_set_propagation(const struct path *at, unsigned type, bool recursive)
 	if (at->dentry != at->mnt->root)
 		return -EINVAL;
 	mutex_lock(&mount_lock, L_MOUNT);
-	at->mnt->propagation = type;
-	if (recursive && at->mnt->ns)
-		list_for_each(m, &at->mnt->ns->mounts, link)
-			if (mount_is_below(m, at->mnt))
-				m->propagation = type;
+	for (m = at->mnt; m; m = tree_next(m, at->mnt, !recursive))
+		m->propagation = type;
 	mutex_unlock(&mount_lock, L_MOUNT);
 	return 0;
 }
@@ -459,85 +491,44 @@ int mount_want_write(const struct mount *m)
 	return (m->flags & MS_RDONLY) || m->super->read_only ? -EROFS : 0;
 }
 
-/* The nth mount of ns. */
-static struct mount *nth(const struct mnt_ns *ns, size_t n) REQUIRES(L_MOUNT)
-{
-	struct mount *m;
-
-	list_for_each(m, &ns->mounts, link)
-		if (n-- == 0)
-			return m;
-	return NULL;
-}
-
-/* The superblock of the nth mount of ns, active; NULL: there is none. */
-static struct super *nth_super(struct mnt_ns *ns, size_t n)
-{
-	struct super *s = NULL;
-	struct mount *m;
-
-	mutex_lock(&mount_lock, L_MOUNT);
-	m = nth(ns, n);
-	if (m)
-		s = super_get(m->super);
-	mutex_unlock(&mount_lock, L_MOUNT);
-	return s;
-}
-
 void mnt_ns_sync(struct mnt_ns *ns)
 {
-	struct super *s;
+	size_t count;
+	struct mount **all = mnt_ns_snapshot(ns, &count);
 
-	for (size_t n = 0; (s = nth_super(ns, n)); n++) {
-		if (s->ops->sync)
-			s->ops->sync(s);
-		super_put(s);
-	}
+	for (size_t i = 0; i < count; i++)
+		if (all[i]->super->ops->sync)
+			all[i]->super->ops->sync(all[i]->super);
+	mounts_put(all, count);
 }
 
-static size_t index_of(const struct mnt_ns *ns, const struct mount *what) REQUIRES(L_MOUNT)
+/* To the copy of the mount that it is in. */
+static void move_path(const struct mnt_ns *from, struct path *p) REQUIRES(L_MOUNT)
 {
-	struct mount *m;
-	size_t n = 0;
-
-	list_for_each(m, &ns->mounts, link) {
-		if (m == what)
-			break;
-		n++;
-	}
-	return n;
-}
-
-static void move_path(const struct mnt_ns *from, const struct mnt_ns *to, struct path *p) REQUIRES(L_MOUNT)
-{
-	if (!p || !p->mnt || p->mnt->ns != from)
-		return;
 	/* The old mount stays in `from`: this is not its last reference. */
-	p->mnt = mount_get(nth(to, index_of(from, p->mnt)));
+	if (p && p->mnt && p->mnt->ns == from)
+		p->mnt = mount_get(p->mnt->copy);
 }
 
 static int copy_mounts(struct mnt_ns *from, struct mnt_ns *to) REQUIRES(L_MOUNT)
 {
-	struct mount *m, *copy;
+	struct mount *m;
 
 	list_for_each(m, &from->mounts, link) {
 		int err;
 
-		copy = mount_create(m->super, m->root, m->flags, m->source);
-		err = copy ? attach(to, copy, NULL) : -ENOMEM;
+		m->copy = mount_create(m->super, m->root, m->flags, m->source);
+		err = m->copy ? attach(to, m->copy, NULL) : -ENOMEM;
 		if (err) {
-			mount_put(copy);
+			mount_put(m->copy);
 			return err;
 		}
-		copy->propagation = m->propagation;
+		m->copy->propagation = m->propagation;
 	}
-	list_for_each(m, &from->mounts, link) {
-		copy = nth(to, index_of(from, m));
-		if (m == from->root)
-			to->root = copy;
+	list_for_each(m, &from->mounts, link)
 		if (m->parent)
-			hang(copy, &(struct path){nth(to, index_of(from, m->parent)), m->point});
-	}
+			hang(m->copy, &(struct path){m->parent->copy, m->point});
+	to->root = from->root->copy;
 	return 0;
 }
 
@@ -554,8 +545,8 @@ int mnt_ns_clone(struct mnt_ns *ns, struct path *root, struct path *cwd, struct 
 	mutex_lock(&mount_lock, L_MOUNT);
 	err = copy_mounts(ns, n);
 	if (!err) {
-		move_path(ns, n, root);
-		move_path(ns, n, cwd);
+		move_path(ns, root);
+		move_path(ns, cwd);
 	}
 	mutex_unlock(&mount_lock, L_MOUNT);
 	if (err) {

@@ -12,8 +12,13 @@ struct mount {
 	struct mount *parent; /* NULL for the namespace's root */
 	struct dentry *point; /* in parent; a reference */
 	struct mnt_ns *ns;
-	struct list link; /* in ns->mounts, in order of mounting */
-	uint64_t flags;   /* MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_NOATIME ... */
+	struct list link;              /* in ns->mounts, in order of mounting */
+	struct list children, sibling; /* what hangs on this one; L_MOUNT, as the following */
+	struct mount *hash_next;
+	struct mount *copy;       /* while a tree is copied */
+	struct mount *old_parent; /* references to where it was, once it is out of the tree */
+	struct dentry *old_point;
+	uint64_t flags; /* MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_NOATIME ... */
 	int id;
 	unsigned propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE */
 	char *source;         /* for /proc/mounts */
@@ -46,8 +51,9 @@ void mnt_ns_put(struct mnt_ns *ns);
 int mount_add(struct mnt_ns *ns, struct super *s, const struct path *at, uint64_t flags, const char *source);
 int mount_bind(struct mnt_ns *ns, const struct path *from, const struct path *at, uint64_t flags);
 int mount_remove(struct ctx *c, const struct path *at, int flags);
-/* Up to `room` mounts of ns, in order of mounting, each with a reference; how many there are in all. */
-size_t mnt_ns_snapshot(struct mnt_ns *ns, struct mount **ret, size_t room);
+/* The mounts of ns in order of mounting, each with a reference, for mounts_put(). NULL: no memory. */
+struct mount **mnt_ns_snapshot(struct mnt_ns *ns, size_t *ret_count);
+void mounts_put(struct mount **all, size_t count);
 /* Syncs every file system in ns. */
 void mnt_ns_sync(struct mnt_ns *ns);
 struct mount *mount_get(struct mount *m);

@@ -91,17 +91,6 @@ static void show_mount(struct seq *s, const struct mount *m, const char *at, enu
 	seq_puts(s, " 0 0\n");
 }
 
-#define MOUNTS_SHOWN 4096
-
-/* References to the namespace's mounts in a kalloc'ed array of MOUNTS_SHOWN. NULL: no memory. */
-static struct mount **mounts_snapshot(struct mnt_ns *ns, size_t *ret_count)
-{
-	struct mount **all = kalloc(MOUNTS_SHOWN * sizeof(struct mount *));
-
-	*ret_count = all ? MIN(mnt_ns_snapshot(ns, all, MOUNTS_SHOWN), (size_t)MOUNTS_SHOWN) : 0;
-	return all;
-}
-
 static int mounts_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s, enum mounts_style style)
 {
 	struct task *t = proc_task(r);
@@ -118,7 +107,7 @@ static int mounts_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s,
 		root = fs->root;
 		path_get(&root);
 		mutex_unlock(&fs->lock, L_FDTABLE);
-		all = mounts_snapshot(c->mnt_ns, &n);
+		all = mnt_ns_snapshot(c->mnt_ns, &n);
 	}
 	fs_struct_put(fs);
 	for (size_t i = 0; i < n; i++) {
@@ -127,10 +116,8 @@ static int mounts_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s,
 
 		if (at && *at == '/')
 			show_mount(s, all[i], at, style);
-		mount_put(all[i]);
 	}
-	if (all)
-		kfree(all, MOUNTS_SHOWN * sizeof(struct mount *));
+	mounts_put(all, n);
 	if (buf)
 		kfree(buf, PATH_MAX);
 	return 0;
