@@ -161,11 +161,13 @@ static int program_error(const struct spec *s, int err, const char *path, const 
 	} else if (missing && strchr(interp, '\r')) {
 		advice = "the script's lines end in CR LF";
 	} else if (missing) {
-		advice = "it does not exist inside the sandbox";
+		advice = boot_missing_advice(*interp ? interp : path, "it does not exist inside the sandbox");
 	} else if (err == -ENOEXEC || err == -ELIBBAD) {
 		advice = "neither an x86-64 ELF program nor a script that begins with #!";
 	} else if (err == -EACCES) {
 		advice = "it must be an executable file that this user can reach, on a mount without noexec";
+	} else if (err == -E2BIG) {
+		advice = "pass fewer or shorter arguments and variables";
 	} else if (err == -ELOOP) {
 		advice = "its links or interpreters lead in a circle";
 	}
