@@ -219,10 +219,13 @@ int boot_workdir(struct ctx *c, const struct spec *s, struct error *e)
 	PATH_REF at = {NULL, NULL};
 	int err = s->workdir ? path_lookup(c, AT_FDCWD, s->workdir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at) : -ENOENT;
 
+	if (!err && s->workdir_given)
+		err = inode_permission(c, at.dentry->inode, MAY_EXEC);
 	if (err && s->workdir_given)
-		return error_set(e, EXIT_SANDBOX, -err,
-				 boot_missing_advice(s->workdir, "it must be a directory inside"),
-				 "cannot start in '%s'", s->workdir);
+		return error_set(
+		    e, EXIT_SANDBOX, -err,
+		    boot_missing_advice(s->workdir, "it must be a directory inside that the user may enter"),
+		    "cannot start in '%s'", s->workdir);
 	if (!err)
 		fs_set_cwd(c, &at);
 	return 0;

@@ -488,8 +488,8 @@ static const char *advice(int err)
 	}
 	if (err == ENOSPC || err == EUSERS)
 		return "too many namespaces exist or they are nested too deeply: see /proc/sys/user";
-	if (err == ENOENT)
-		return "/proc must be mounted here";
+	if (err == ENOENT || err == EROFS)
+		return "/proc must be mounted here, and not read-only";
 	if (err == EACCES)
 		return "a security module refuses it, such as AppArmor; in a container: docker run --security-opt apparmor=unconfined";
 	if ((err == EPERM || err == ENOSYS) && hostneed_filtered())

@@ -528,12 +528,15 @@ static int open_dir(const char *option, const char *path, int mode, int *ret, st
 static int open_streams(struct spec *s, struct error *e)
 {
 	for (int i = 0; i < 3; i++) {
-		if (fcntl(i, F_GETFD) < 0)
+		struct stat st;
+
+		if (fstat(i, &st))
 			continue;
-		s->stream_fd[i] = hostfd_reopen(i);
+		s->stream_fd[i] = S_ISDIR(st.st_mode) ? -EISDIR : hostfd_reopen(i);
 		if (s->stream_fd[i] < 0)
-			return error_set(e, EXIT_SANDBOX, -s->stream_fd[i], NULL, "cannot pass standard stream %d on",
-					 i);
+			return error_set(e, EXIT_SANDBOX, -s->stream_fd[i],
+					 "it must be a file, a pipe, a socket, a terminal or another device",
+					 "cannot pass standard stream %d on", i);
 	}
 	return 0;
 }

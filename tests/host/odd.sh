@@ -14,6 +14,8 @@ changed() {
 
 complains 125 "no /proc" changed "mount -t tmpfs none /proc" "${run[@]}" -- true
 names "/proc must be mounted"
+complains 125 "a read-only /proc" changed "mount --bind /proc /proc && mount -o remount,bind,ro /proc" "${run[@]}" -- true
+names "/proc must be.*not read-only"
 status 0 "an empty /dev" changed "mount -t tmpfs none /dev" "${run[@]}" -- true
 status 0 "a closed /tmp" changed "mount -t tmpfs -o ro,mode=0 none /tmp" "${run[@]}" -- true
 mkdir small; noexec="mount -t tmpfs -o noexec none small && cp /bin/true small"
@@ -40,10 +42,15 @@ names "sysctl user.max_user_namespaces"
 mkdir gone; cd gone; rmdir ../gone
 check "a directory that has gone" / "$("${run[@]}" -- pwd)"
 cd ..
+mkdir -m 700 private
 tmp=$(mktemp -d); cp /bin/true "$tmp"
 complains 127 "a program below /tmp" "${run[@]}" -- "$tmp/true"; names "/tmp of its own"
 complains 125 "a directory below /tmp" "${run[@]}" --workdir "$tmp" -- true; names "/tmp of its own"
 rm -r "$tmp"
+if [ "$(id -u)" = 0 ]; then
+	complains 125 "a directory that the user may not enter" "${run[@]}" --bind "$PWD:/mnt" --user 12345 --workdir /mnt/private -- true
+	names "Permission denied.*enter"
+fi
 complains 125 "the root as a mount point" "${run[@]}" --bind "$PWD:/" -- true; names "there is --root"
 mkdir closed; echo secret >closed/file; chmod 0 closed/file closed
 complains 125 "a directory that cannot be read" "${run[@]}" --bind "$PWD/closed:/mnt" -- true; names "Permission denied"
@@ -57,6 +64,7 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
 	check "closed $closed" 3 "$(eval '"${run[@]}" -- sh -c "exit 3"' "$closed"; echo $?)"
 	check "not found, closed $closed" 127 "$(eval '"${run[@]}" -- no-such-program' "$closed" 2>/dev/null; echo $?)"
 done
+complains 125 "a directory as standard input" eval '"${run[@]}" -- true <.'; names "stream 0.*Is a directory"
 check "a full standard output" 1 "$("${run[@]}" -- echo hi 2>/dev/null >/dev/full; echo $?)"
 for command in "exec --help" doctor syscalls --version; do
 	"$SANDBOX" $command 2>err >/dev/full; check "$command to a full disk" "125 1" "$? $(grep -c 'No space left' err)"
