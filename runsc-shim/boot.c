@@ -120,7 +120,8 @@ static int boot_streams(struct ctx *c, const struct spec *s, struct error *e)
 		if (!err)
 			err = fd_replace(c, fd, f, 0);
 		if (err < 0)
-			return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot pass standard stream %d on", fd);
+			return error_set(e, EXIT_SANDBOX, -err, "it must be open for reading or writing",
+					 "cannot pass standard stream %d on", fd);
 	}
 	return 0;
 }
@@ -175,30 +176,45 @@ static const char *env_get(char **envp, const char *name)
 	return NULL;
 }
 
-/* path: what was found for s->program, or NULL; interp: its interpreter, if that is to blame, or "". */
+/* path: what was found for the program, or NULL; interp: its interpreter, if that is to blame, or "". */
+static const char *program_advice(int err, const char *path, const char *interp)
+{
+	switch (-err) {
+	case ENOENT:
+	case ENOTDIR:
+		if (!path)
+			return "no directory of PATH has it inside the sandbox";
+		if (strchr(interp, '\r'))
+			return "the script's lines end in CR LF";
+		return boot_missing_advice(*interp ? interp : path, "it does not exist inside the sandbox");
+	case EACCES:
+		return "it must be an executable file that this user can reach, on a mount without noexec";
+	case ENOEXEC:
+	case ELIBBAD:
+		return "neither an x86-64 ELF program nor a script that begins with #!";
+	case EFAULT:
+	case EINVAL:
+	case EIO:
+		return "the file is cut off or damaged";
+	case E2BIG:
+		return "pass fewer or shorter arguments and variables";
+	case ELOOP:
+		return "its links or interpreters lead in a circle";
+	default:
+		return NULL;
+	}
+}
+
 static int program_error(const struct spec *s, int err, const char *path, const char *interp, struct error *e)
 {
 	bool missing = err == -ENOENT || err == -ENOTDIR;
-	const char *advice = NULL;
+	bool damaged = err == -EFAULT || err == -EINVAL;
 
-	if (err == -EFAULT || err == -EINVAL || err == -EIO) {
-		err = -ENOEXEC;
-		advice = "the file is cut off or damaged";
-	} else if (!path) {
-		advice = missing ? "no directory of PATH has it inside the sandbox"
-				 : "it is not executable for this user";
-	} else if (missing && strchr(interp, '\r')) {
-		advice = "the script's lines end in CR LF";
-	} else if (missing) {
-		advice = "it does not exist inside the sandbox";
-	} else if (err == -ENOEXEC || err == -ELIBBAD) {
-		advice = "neither an x86-64 ELF program nor a script that begins with #!";
-	} else if (err == -EACCES) {
-		advice = "it must be an executable file that this user can reach, on a mount without noexec";
-	} else if (err == -ELOOP) {
-		advice = "its links or interpreters lead in a circle";
-	}
-	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, -err, advice, "cannot run %s%s%s", s->program,
+	if (err == -ESRCH)
+		return error_set(e, EXIT_SANDBOX, 0, "see sandbox doctor",
+				 "the host ends the processes of the %s platform", platform->name);
+	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, damaged ? ENOEXEC : -err,
+			 program_advice(err, path, interp), "cannot run %s%s%s", s->program,
 			 *interp ? ": bad interpreter " : "", interp);
 }
 

@@ -119,6 +119,8 @@ static int mount_on(struct ctx *c, struct super *s, const char *dst, bool is_dir
 	PATH_REF at = {NULL, NULL};
 	int err = mount_point(c, dst, is_dir, &at);
 
+	if (!err && at.mnt == c->mnt_ns->root && at.dentry == at.mnt->root)
+		err = -EBUSY; /* nobody would see it */
 	if (!err && S_ISDIR(at.dentry->inode->mode) != is_dir)
 		err = is_dir ? -ENOTDIR : -EISDIR;
 	return err ? err : mount_add(c->mnt_ns, s, &at, flags, source);
@@ -161,8 +163,10 @@ static int mount_user(struct ctx *c, const struct spec *spec, const struct mount
 		err = s ? mount_on(c, s, m->dst, m->is_dir, flags, m->src) : -ENOMEM;
 	super_put(s);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "choose another destination", "cannot mount %s on %s", m->src,
-				 m->dst);
+		return error_set(e, EXIT_SANDBOX, -err,
+				 err == -EBUSY ? "for another root directory there is --root"
+					       : "choose another destination",
+				 "cannot mount '%s' on '%s'", m->src, m->dst);
 	return 0;
 }
 
@@ -211,13 +215,25 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	return 0;
 }
 
+const char *boot_missing_advice(const char *path, const char *otherwise)
+{
+	bool in_tmp = strncmp(path, "/tmp/", 5) == 0;
+
+	return in_tmp ? "the sandbox has a /tmp of its own: --bind shows a directory of yours" : otherwise;
+}
+
 int boot_workdir(struct ctx *c, const struct spec *s, struct error *e)
 {
 	PATH_REF at = {NULL, NULL};
 	int err = s->workdir ? path_lookup(c, AT_FDCWD, s->workdir, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at) : -ENOENT;
 
+	if (!err && s->workdir_given)
+		err = inode_permission(c, at.dentry->inode, MAY_EXEC);
 	if (err && s->workdir_given)
-		return error_set(e, EXIT_SANDBOX, -err, "it must exist inside", "cannot start in %s", s->workdir);
+		return error_set(
+		    e, EXIT_SANDBOX, -err,
+		    boot_missing_advice(s->workdir, "it must be a directory inside that the user may enter"),
+		    "cannot start in '%s'", s->workdir);
 	if (!err)
 		fs_set_cwd(c, &at);
 	return 0;

@@ -488,6 +488,8 @@ static const char *advice(int err)
 	}
 	if (err == ENOSPC || err == EUSERS)
 		return "too many namespaces exist or they are nested too deeply: see /proc/sys/user";
+	if (err == ENOENT || err == EROFS)
+		return "/proc must be mounted here, and not read-only";
 	if (err == EACCES)
 		return "a security module refuses it, such as AppArmor; in a container: docker run --security-opt apparmor=unconfined";
 	if ((err == EPERM || err == ENOSYS) && hostneed_filtered())
@@ -547,8 +549,12 @@ static int release_child(struct isolated *i, int go_fd, struct error *e)
 
 	if (err) {
 		isolate_finish(i);
-		return error_set(e, EXIT_SANDBOX, -err, advice(-err),
-				 "cannot write the id maps of the sandbox's user namespace");
+		return error_set(
+		    e, EXIT_SANDBOX, -err,
+		    err == -EPERM && geteuid() == 0
+			? "root needs CAP_SETFCAP for that: docker run --cap-add SETFCAP; or start it as an ordinary user"
+			: advice(-err),
+		    "cannot write the id maps of the sandbox's user namespace");
 	}
 	if (write(go_fd, "g", 1) != 1 || read(i->status_fd, &r, sizeof(r)) != sizeof(r))
 		return start_failed(i, NULL, e);

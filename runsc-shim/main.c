@@ -48,13 +48,48 @@ static int syscalls_main(void)
 	return 0;
 }
 
-static int usage_error(const char *prog, const char *what)
+static int usage_error(const char *prog, const char *what, const char *which)
 {
 	struct error e;
 
-	error_set(&e, EXIT_SANDBOX, 0, "see --help", "unknown command %s", what);
+	error_set(&e, EXIT_SANDBOX, 0, "see --help", "%s '%s'", what, which);
 	error_print(prog, &e);
 	return e.status;
+}
+
+/* What was printed must have arrived. */
+static int finish_output(const char *prog, int status)
+{
+	struct error e;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	error_set(&e, EXIT_SANDBOX, errno, NULL, "cannot write to the standard output");
+	error_print(prog, &e);
+	return e.status;
+}
+
+static bool wants_help(const char *arg)
+{
+	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0 || strcmp(arg, "help") == 0;
+}
+
+/* The commands without arguments. */
+static int simple_command(const char *prog, bool runsc, const char *command, char **args)
+{
+	bool doctor = strcmp(command, "doctor") == 0;
+
+	if (wants_help(command) || (*args && wants_help(*args))) {
+		fputs(runsc ? runsc_help : sandbox_help, stdout);
+		return 0;
+	}
+	if (!doctor && strcmp(command, "syscalls") != 0 && strcmp(command, "--version") != 0)
+		return usage_error(prog, "unknown command", command);
+	if (*args)
+		return usage_error(prog, "too many arguments:", *args);
+	if (strcmp(command, "--version") == 0)
+		return printf("%s %s\n", prog, VERSION) < 0;
+	return doctor ? doctor_main() : syscalls_main();
 }
 
 int main(int argc, char **argv, char **envp)
@@ -62,21 +97,15 @@ int main(int argc, char **argv, char **envp)
 	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
 	const char *prog = slash ? slash + 1 : argc ? argv[0] : "sandbox";
 	bool runsc = strcmp(prog, "runsc") == 0;
-	const char *command = argc > 1 ? argv[1] : "--help";
+	int status;
 
-	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
-		fputs(runsc ? runsc_help : sandbox_help, argc > 1 ? stdout : stderr);
-		return argc > 1 ? 0 : EXIT_SANDBOX;
+	if (argc < 2) {
+		fputs(runsc ? runsc_help : sandbox_help, stderr);
+		return EXIT_SANDBOX;
 	}
-	if (strcmp(command, "--version") == 0) {
-		printf("%s %s\n", prog, VERSION);
-		return 0;
-	}
-	if (!runsc && strcmp(command, "exec") == 0)
-		return exec_main(argc - 1, argv + 1, envp);
-	if (strcmp(command, "doctor") == 0)
-		return doctor_main();
-	if (strcmp(command, "syscalls") == 0)
-		return syscalls_main();
-	return usage_error(prog, command);
+	if (!runsc && strcmp(argv[1], "exec") == 0)
+		status = exec_main(argc - 1, argv + 1, envp);
+	else
+		status = simple_command(prog, runsc, argv[1], argv + 2);
+	return finish_output(prog, status);
 }

@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <getopt.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fs/hostfd.h"
@@ -486,24 +488,55 @@ static int open_output(const char *option, const char *path, int *ret, struct er
 	return 0;
 }
 
-static int open_dir(const char *option, const char *path, int *ret, struct error *e)
+/* Whether the sentry may, which has the caller's ids but none of his capabilities. 0, or -errno; 0 if the host cannot say. */
+static int check_access(int fd, int mode)
 {
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct own[_LINUX_CAPABILITY_U32S_3], less[_LINUX_CAPABILITY_U32S_3];
+	int err = 0;
+
+	if (syscall(SYS_capget, &header, own))
+		return 0;
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		less[i] = (struct __user_cap_data_struct){0, own[i].permitted, own[i].inheritable};
+	syscall(SYS_capset, &header, less);
+	if (faccessat(fd, "", mode, AT_EACCESS | AT_EMPTY_PATH))
+		err = errno == EACCES || errno == EROFS ? -errno : 0;
+	syscall(SYS_capset, &header, own);
+	return err;
+}
+
+static int access_error(struct error *e, int err, const char *advice, const char *what, const char *path,
+			const char *option)
+{
+	if (err == -EACCES && geteuid() == 0)
+		advice = "its permissions must allow it: the sandbox has no power over them, even if root starts it";
+	return error_set(e, EXIT_SANDBOX, -err, advice, "cannot use %s'%s' of %s", what, path, option);
+}
+
+static int open_dir(const char *option, const char *path, int mode, int *ret, struct error *e)
+{
+	const char *advice = mode & W_OK ? "choose one that you may write to"
+					 : "it must be a directory that you may enter";
+	int err;
+
 	*ret = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (*ret < 0)
-		return error_set(e, EXIT_SANDBOX, errno, "it must be a directory that you may enter",
-				 "cannot use the directory '%s' of %s", path, option);
-	return 0;
+	err = *ret < 0 ? -errno : check_access(*ret, mode);
+	return err ? access_error(e, err, advice, "the directory ", path, option) : 0;
 }
 
 static int open_streams(struct spec *s, struct error *e)
 {
 	for (int i = 0; i < 3; i++) {
-		if (fcntl(i, F_GETFD) < 0)
+		struct stat st;
+
+		if (fstat(i, &st))
 			continue;
-		s->stream_fd[i] = hostfd_reopen(i);
+		s->stream_fd[i] = S_ISDIR(st.st_mode) ? -EISDIR : hostfd_reopen(i);
 		if (s->stream_fd[i] < 0)
-			return error_set(e, EXIT_SANDBOX, -s->stream_fd[i], NULL, "cannot pass standard stream %d on",
-					 i);
+			return error_set(e, EXIT_SANDBOX, -s->stream_fd[i],
+					 "it must be a file, a pipe, a socket, a terminal or another device",
+					 "cannot pass standard stream %d on", i);
 	}
 	return 0;
 }
@@ -529,35 +562,29 @@ static int reopen_file(struct mount_spec *m, const struct stat *seen)
 static int open_bind(struct mount_spec *m, struct error *e)
 {
 	struct stat st;
+	int err;
 
 	m->fd = open(m->src, O_PATH | O_CLOEXEC);
 	if (m->fd < 0 || fstat(m->fd, &st))
-		return error_set(e, EXIT_SANDBOX, errno, "it must exist, and you must be able to reach it",
-				 "cannot use '%s' of --bind", m->src);
+		return access_error(e, -errno, "it must exist, and you must be able to reach it", "", m->src, "--bind");
 	m->is_dir = S_ISDIR(st.st_mode);
 	if (!m->is_dir && !S_ISREG(st.st_mode))
 		return error_set(e, EXIT_SANDBOX, 0, "bind the directory that holds it, or use --tmpfs",
 				 "cannot use '%s' of --bind: neither a directory nor a regular file", m->src);
-	if (!m->is_dir && reopen_file(m, &st))
-		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use '%s' of --bind",
-				 m->src);
-	if (faccessat(AT_FDCWD, m->src, m->is_dir ? R_OK | X_OK : R_OK, AT_EACCESS))
-		return error_set(e, EXIT_SANDBOX, errno, "you need the right to read it", "cannot use '%s' of --bind",
-				 m->src);
+	err = !m->is_dir && reopen_file(m, &st) ? -errno : check_access(m->fd, m->is_dir ? R_OK | X_OK : R_OK);
+	if (err)
+		return access_error(e, err, "you need the right to read it", "", m->src, "--bind");
 	return 0;
 }
 
 int spec_open(struct spec *s, struct error *e)
 {
-	if (open_streams(s, e) || open_dir("--root", s->root, &s->root_fd, e))
+	if (open_streams(s, e) || open_dir("--root", s->root, X_OK, &s->root_fd, e))
 		return -1;
 	if (!s->workdir_given && s->workdir && strncmp(s->workdir, "/tmp/", 5) == 0 && strcmp(s->root, "/") == 0)
 		s->cwd_fd = open(s->workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (s->overlay == OVERLAY_DIR && open_dir("--overlay", s->overlay_path, &s->overlay_fd, e))
+	if (s->overlay == OVERLAY_DIR && open_dir("--overlay", s->overlay_path, R_OK | W_OK | X_OK, &s->overlay_fd, e))
 		return -1;
-	if (s->overlay == OVERLAY_DIR && faccessat(AT_FDCWD, s->overlay_path, W_OK | X_OK, AT_EACCESS))
-		return error_set(e, EXIT_SANDBOX, errno, "choose one that you may write to",
-				 "cannot use the directory '%s' of --overlay", s->overlay_path);
 	for (size_t i = 0; i < s->mount_count; i++)
 		if (s->mounts[i].kind == MOUNT_BIND && open_bind(&s->mounts[i], e))
 			return -1;

@@ -38,9 +38,18 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
+/* The mount may be one of the host's that forbids execution, which only a mapping tells. */
+static bool can_map_exec(struct ctx *c, struct file *f)
+{
+	struct file_backing back;
+
+	return !f->ops->mmap || f->ops->mmap(c, f, 0, PAGE_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE, &back) != -EPERM;
+}
+
 int exec_open(struct ctx *c, int dirfd, const char *name, unsigned lookup, struct file **ret)
 {
 	PATH_REF p = {0};
+	FILE_REF f = NULL;
 	const struct inode *i;
 	int err = path_lookup(c, dirfd, name, lookup, &p);
 
@@ -54,7 +63,11 @@ int exec_open(struct ctx *c, int dirfd, const char *name, unsigned lookup, struc
 		return err;
 	if (__atomic_load_n((int32_t *)&i->write_count, __ATOMIC_RELAXED) > 0)
 		return -ETXTBSY;
-	return file_open_exec(c, &p, ret);
+	err = file_open_exec(c, &p, &f);
+	if (err || !can_map_exec(c, f))
+		return err ? err : -EACCES;
+	*ret = take(f);
+	return 0;
 }
 
 static ssize_t read_head(struct ctx *c, struct file *f, char *head)

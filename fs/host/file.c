@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
@@ -206,10 +208,26 @@ static off_t host_llseek(struct ctx *c __unused, struct file *f, off_t off, int 
 	return r;
 }
 
-static int host_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size __unused, int prot __unused,
+/* A mount of the host's without execution is one for the guest: the stub's mapping would fail when it is too late to say so. */
+static bool is_noexec(struct host_file *h)
+{
+	struct statfs st;
+
+	if (!h->mapped) {
+		h->noexec = fstatfs(h->fd, &st) == 0 && (st.f_flags & ST_NOEXEC);
+		h->mapped = true;
+	}
+	return h->noexec;
+}
+
+static int host_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size __unused, int prot,
 		     int flags __unused, struct file_backing *ret)
 {
-	*ret = (struct file_backing){host_file(f)->fd, off};
+	bool noexec = is_noexec(host_file(f));
+
+	if (noexec && (prot & PROT_EXEC))
+		return -EPERM;
+	*ret = (struct file_backing){host_file(f)->fd, off, noexec ? PROT_EXEC : 0};
 	return 0;
 }
 

@@ -57,8 +57,9 @@ struct host_node {
 struct host_file {
 	struct list link; /* in node->opens, host_lock */
 	int fd;
-	bool claimed; /* fd is the node's */
-	char *buf;    /* directories: what getdents64 gave; L_POS of the file */
+	bool claimed;                /* fd is the node's */
+	_Atomic bool mapped, noexec; /* noexec is known if mapped: the host's mount forbids execution */
+	char *buf;                   /* directories: what getdents64 gave; L_POS of the file */
 	size_t len, at;
 	off_t next; /* the offset of buf[at] */
 };
