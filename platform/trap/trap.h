@@ -15,6 +15,7 @@
 #include "platform/trap/layout.h"
 #include "sentry/base/lock.h"
 
+#define ASPACES_DEFAULT 1024
 #define PARKED_MAX 8 /* threads that an aspace keeps for reuse */
 
 struct aspace {
