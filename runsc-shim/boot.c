@@ -49,8 +49,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 
 	log_init(s->log_fd >= 0 ? s->log_fd : STDERR_FILENO, s->debug ? LOG_DEBUG : LOG_WARN, false);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "is there a limit on virtual memory? ulimit -v",
-				 "cannot reserve memory for the kernel");
+		return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot reserve memory for the kernel");
 	umask(0); /* a mode that a guest gives a file on the host is the mode that it has */
 	system_init(s->hostname, s->memory_bytes, s->pids_max);
 	hostproc_init(isolate_proc_fd());
@@ -138,6 +137,7 @@ static const char *env_get(char **envp, const char *name)
 static int program_error(const struct spec *s, int err, const char *path, struct error *e)
 {
 	bool missing = err == -ENOENT || err == -ENOTDIR;
+	int status = missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE;
 	const char *advice = NULL;
 
 	if (!path)
@@ -149,7 +149,9 @@ static int program_error(const struct spec *s, int err, const char *path, struct
 		advice = "neither an x86-64 ELF program nor a script that begins with #!";
 	else if (err == -EACCES)
 		advice = "it must be an executable file on a mount without noexec";
-	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, -err, advice, "cannot run %s", s->program);
+	else if (err == -EAGAIN)
+		status = EXIT_SANDBOX; /* the host has no room for a process */
+	return error_set(e, status, -err, advice, "cannot run %s", s->program);
 }
 
 static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
@@ -162,6 +164,8 @@ static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, 
 	if (err)
 		return program_error(s, err, NULL, e);
 	init.mnt_ns = c->mnt_ns;
+	init.rlimits = s->rlimits;
+	init.nice = s->nice;
 	init.ignored = s->sig_ignored;
 	init.blocked = s->sig_blocked;
 	init.path = path;

@@ -19,6 +19,7 @@
 
 #include "platform/platform.h"
 #include "runsc-shim/isolate.h"
+#include "runsc-shim/limits.h"
 
 #define CGROUP2_MAGIC 0x63677270
 
@@ -162,6 +163,7 @@ int doctor_main(void)
 {
 	bool ok;
 
+	limits_raise();
 	printf("This machine:\n");
 	show_kernel();
 	ok = show_isolation();
