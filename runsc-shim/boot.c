@@ -50,8 +50,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 
 	log_init(s->log_fd >= 0 ? s->log_fd : STDERR_FILENO, s->debug ? LOG_DEBUG : LOG_WARN, false);
 	if (err)
-		return error_set(e, EXIT_SANDBOX, -err, "is there a limit on virtual memory? ulimit -v",
-				 "cannot reserve memory for the kernel");
+		return error_set(e, EXIT_SANDBOX, -err, NULL, "cannot reserve memory for the kernel");
 	umask(0); /* a mode that a guest gives a file on the host is the mode that it has */
 	system_init(s->hostname, s->memory_bytes, s->pids_max);
 	hostproc_init(isolate_proc_fd());
@@ -209,13 +208,15 @@ static int program_error(const struct spec *s, int err, const char *path, const 
 {
 	bool missing = err == -ENOENT || err == -ENOTDIR;
 	bool damaged = err == -EFAULT || err == -EINVAL;
+	int status = missing          ? EXIT_NOT_FOUND
+		     : err == -EAGAIN ? EXIT_SANDBOX
+				      : EXIT_NOT_RUNNABLE; /* EAGAIN: the host has no room for a process */
 
 	if (err == -ESRCH)
 		return error_set(e, EXIT_SANDBOX, 0, "see sandbox doctor",
 				 "the host ends the processes of the %s platform", platform->name);
-	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, damaged ? ENOEXEC : -err,
-			 program_advice(err, path, interp), "cannot run %s%s%s", s->program,
-			 *interp ? ": bad interpreter " : "", interp);
+	return error_set(e, status, damaged ? ENOEXEC : -err, program_advice(err, path, interp), "cannot run %s%s%s",
+			 s->program, *interp ? ": bad interpreter " : "", interp);
 }
 
 static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
@@ -228,6 +229,8 @@ static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, 
 	if (err)
 		return program_error(s, err, NULL, "", e);
 	init.mnt_ns = c->mnt_ns;
+	init.rlimits = s->rlimits;
+	init.nice = s->nice;
 	init.ignored = s->sig_ignored;
 	init.blocked = s->sig_blocked;
 	init.path = path;

@@ -20,6 +20,7 @@
 #include "platform/hostneed.h"
 #include "platform/platform.h"
 #include "runsc-shim/isolate.h"
+#include "runsc-shim/limits.h"
 
 #define CGROUP2_MAGIC 0x63677270
 
@@ -178,6 +179,7 @@ int doctor_main(void)
 {
 	bool ok;
 
+	limits_raise();
 	printf("This machine:\n");
 	show_kernel();
 	ok = show_calls();

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runsc-shim/limits.h"
+
 int error_set(struct error *e, int status, int err, const char *advice, const char *fmt, ...)
 {
 	va_list ap;
@@ -18,6 +20,8 @@ int error_set(struct error *e, int status, int err, const char *advice, const ch
 	if (err)
 		snprintf(e->text + n, sizeof(e->text) - n, ": %s", strerror(err));
 	n = strlen(e->text);
+	if (limits_why(err)) /* says more than what we thought beforehand */
+		advice = limits_why(err);
 	if (advice)
 		snprintf(e->text + n, sizeof(e->text) - n, " (%s)", advice);
 	/* Names come from anywhere: one line, and no commands for a terminal. */

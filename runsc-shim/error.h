@@ -18,7 +18,7 @@ struct error {
 	char text[512]; /* without the program's name and newline */
 };
 
-/* Fills e: "WHAT: WHY (ADVICE)". err: errno value or 0 for none; advice may be NULL. Returns -1, so that callers can `return error_set(...)`. */
+/* Fills e: "WHAT: WHY (ADVICE)". err: errno value or 0 for none; advice may be NULL; a limit that explains err takes its place. Returns -1, so that callers can `return error_set(...)`. */
 int error_set(struct error *e, int status, int err, const char *advice, const char *fmt, ...) __printf(5, 6);
 /* Prints "sandbox: TEXT" to stderr. */
 void error_print(const char *prog, const struct error *e);

@@ -18,6 +18,7 @@
 #include "platform/platform.h"
 #include "runsc-shim/boot.h"
 #include "runsc-shim/isolate.h"
+#include "runsc-shim/limits.h"
 #include "runsc-shim/options.h"
 #include "sentry/base/clock.h"
 
@@ -208,20 +209,38 @@ static void wait_for_result(struct launcher *l)
 		l->result.error.status = -1;
 }
 
+/* The sentry has gone without a word. */
+static int sentry_lost(int host_status, uint64_t cpu_ns, struct error *e)
+{
+	const char *how = WIFSIGNALED(host_status) ? strsignal(WTERMSIG(host_status)) : "it left by itself";
+	const char *advice = "the messages above or in --log may say why";
+
+	if (limits_cpu_spent(cpu_ns))
+		advice = "it has used up the limit of CPU time: ulimit -t";
+	return error_set(e, EXIT_SANDBOX, 0, advice, "the sandbox's kernel has ended: %s", how);
+}
+
+/* Of a child that has not been waited for. */
+static uint64_t cpu_time(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
+		return 0;
+	return (uint64_t)timespec_to_ns(&ts);
+}
+
 static int result_status(struct launcher *l, struct error *e)
 {
+	uint64_t cpu_ns = cpu_time(l->sentry.pid);
 	int host_status = isolate_finish(&l->sentry);
 	int w = l->result.wait_status;
 
 	if (l->timed_out)
 		return EXIT_TIMEOUT;
-	if (l->result.error.status == -1) {
-		const char *how = WIFSIGNALED(host_status) ? strsignal(WTERMSIG(host_status)) : "it left by itself";
-
-		error_set(e, EXIT_SANDBOX, 0, "the messages above or in --log may say why",
-			  "the sandbox's kernel has ended: %s", how);
-		return -1;
-	}
+	if (l->result.error.status == -1)
+		return sentry_lost(host_status, cpu_ns, e);
 	if (l->result.error.status) {
 		*e = l->result.error;
 		return -1;
@@ -252,8 +271,9 @@ int exec_main(int argc, char **argv, char **environment)
 
 	if (status == 1)
 		return 0;
-	if (status == 0 && !select_platform(&l.spec, &e) && !spec_open(&l.spec, &e) && !open_signals(&l, &e) &&
-	    !start_sentry(&l, &e)) {
+	limits_raise();
+	if (status == 0 && !limits_check(&e) && !select_platform(&l.spec, &e) && !spec_open(&l.spec, &e) &&
+	    !open_signals(&l, &e) && !start_sentry(&l, &e)) {
 		wait_for_result(&l);
 		status = result_status(&l, &e);
 	} else {

@@ -253,12 +253,9 @@ static int enter_empty_root(const struct child *c, enum step *step)
 
 static int set_limits(void)
 {
-	struct rlimit none = {0, 0}, files;
+	struct rlimit none = {0, 0};
 
-	if (setrlimit(RLIMIT_CORE, &none) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return -errno;
-	files.rlim_cur = files.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+	return setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -327,7 +324,7 @@ static void reset_signals(const struct child *c)
 	struct sigaction dfl = {.sa_handler = SIG_DFL}, ign = {.sa_handler = SIG_IGN};
 
 	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, sig == SIGPIPE ? &ign : &dfl, NULL);
+		sigaction(sig, sig == SIGPIPE || sig == SIGXFSZ ? &ign : &dfl, NULL);
 	sigprocmask(SIG_SETMASK, &c->mask, NULL);
 }
 

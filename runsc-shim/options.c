@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fs/hostfd.h"
+#include "runsc-shim/limits.h"
 #include "sentry/base/clock.h"
 
 static const char help_text[] = "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
@@ -420,6 +421,7 @@ static int spec_init(struct spec *s, char **environment, size_t more, struct err
 	for (int i = 0; i < 3; i++)
 		s->stream_fd[i] = -1;
 	inherit_signals(s);
+	limits_inherit(s);
 	s->platform = "auto";
 	s->hostname = "sandbox";
 	s->uid = geteuid();

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <sys/resource.h>
+
 #include "sentry/base/types.h"
 
 enum overlay_kind {
@@ -57,8 +59,10 @@ struct spec {
 	unsigned pids_max;     /* 0: the default */
 	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
 	int stream_fd[3]; /* standard streams to hand over, the launcher's own duplicates; -1: closed */
-	uint64_t sig_ignored, sig_blocked; /* of the caller, for the program to inherit; bit n-1: signal n */
-	uint32_t uid, gid, umask;          /* the caller's */
+	uint64_t sig_ignored, sig_blocked;     /* of the caller, for the program to inherit; bit n-1: signal n */
+	struct rlimit64 rlimits[RLIM_NLIMITS]; /* the caller's */
+	int nice;
+	uint32_t uid, gid, umask;
 	uint32_t *groups;
 	size_t group_count;
 };

@@ -1,6 +1,6 @@
 /*
- * The first process. It has no parent, leads its own session and process group, and runs with the sandbox's limits;
- * the front end gives it files, identity and a program.
+ * The first process. It has no parent and leads its own session and process group; the front end gives it files, identity, limits
+ * and a program.
  */
 #include <string.h>
 
@@ -37,6 +37,7 @@ static int init_group(struct task *t, const struct init_spec *spec)
 	if (!t->tg)
 		return -ENOMEM;
 	memcpy(t->tg->rlimit, limits, sizeof(t->tg->rlimit));
+	t->nice = spec->nice;
 	t->tg->sighand = sighand_create();
 	if (!t->tg->sighand)
 		return -ENOMEM;
@@ -93,9 +94,11 @@ int task_create_init(const struct init_spec *spec, struct task **ret)
 		err = init_session(t->tg);
 	mutex_unlock(&pidtree_lock, L_PIDTREE);
 out:
-	if (err)
+	if (err) {
 		task_discard(t);
-	else
-		*ret = t;
-	return err;
+		return err;
+	}
+	timers_rlimit_cpu(t->tg);
+	*ret = t;
+	return 0;
 }

@@ -230,8 +230,9 @@ struct init_spec {
 	struct fdtable *fdt;
 	struct mnt_ns *mnt_ns;
 	const struct rlimit64 *rlimits; /* RLIM_NLIMITS, or NULL for the sandbox's defaults */
-	k_sigset_t ignored, blocked;    /* what the launcher has inherited: nohup(1), shells' background jobs */
-	char *ret_interp;               /* PATH_MAX bytes, or NULL: the interpreter that failed, if one did */
+	int nice;
+	k_sigset_t ignored, blocked; /* what the launcher has inherited: nohup(1), shells' background jobs */
+	char *ret_interp;            /* PATH_MAX bytes, or NULL: the interpreter that failed, if one did */
 };
 int task_create_init(const struct init_spec *spec, struct task **ret);
 void task_start(struct task *t);

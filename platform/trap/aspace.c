@@ -550,7 +550,7 @@ int aspaces_init(const struct platform_config *config)
 	struct aspace *t;
 	int ctl_fd = -1, err;
 
-	aspace_count = MIN(config->max_aspaces ? config->max_aspaces : 1024, ASPACES_MAX) + POOL_TARGET + 1;
+	aspace_count = MIN(config->max_aspaces ? config->max_aspaces : ASPACES_DEFAULT, ASPACES_MAX) + POOL_TARGET + 1;
 	aspaces = mmap(NULL, aspace_count * sizeof(*aspaces), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (aspaces == MAP_FAILED)

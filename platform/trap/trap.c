@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -24,12 +25,31 @@ static int trap_init(const struct platform_config *config)
 	return aspaces_init(config);
 }
 
+/* The pages that are shared with stubs are one file and one range of addresses, large and sparse. */
+static int probe_limits(const char **ret_why)
+{
+	const rlim_t need = (rlim_t)ASPACES_DEFAULT * (CTL_SIZE + THR_SIZE);
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur < 2 * need) {
+		*ret_why = "it needs more virtual memory than the caller may have";
+		return -ENOMEM;
+	}
+	if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur < 2 * need) {
+		*ret_why = "it needs a larger file than the caller may have";
+		return -EFBIG;
+	}
+	return 0;
+}
+
 static int trap_probe(const char **ret_why)
 {
 	struct seccomp_notif_sizes sizes;
 	uint32_t action = SECCOMP_RET_USER_NOTIF;
-	int err = hostneed_check("trap", ret_why);
+	int err = probe_limits(ret_why);
 
+	if (!err)
+		err = hostneed_check("trap", ret_why);
 	if (err)
 		return err;
 	if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_)) {

@@ -16,6 +16,7 @@
 #include "sentry/base/lock.h"
 
 #define NOWHERE ~0u
+#define ASPACES_DEFAULT 1024
 #define PARKED_MAX 8 /* threads that an aspace keeps for reuse */
 
 struct aspace {

@@ -1,8 +1,8 @@
 /*
  * Memory for kernel objects: see slab.h.
  *
- * The arena is one reservation at a random base, readable and writable but without commitment: a page costs memory only
- * once it is touched. Slabs take chunks from its growing end, which is one atomic word, and carve objects from their chunk
+ * The arena is one reservation at a random base, as large as the host allows; it becomes writable from its beginning, in steps. A page costs
+ * memory only once it is touched. Slabs take chunks from its growing end, which is one atomic word, and carve objects from their chunk
  * as they are asked for, so that an idle cache touches no page it does not use. A freed object goes to its slab's free
  * list, which runs through the objects; links are stored xored with a random key and checked when they are followed, so
  * that a stray store is found, not obeyed.
@@ -37,6 +37,8 @@
 #define RUN_MIN (128ul << 10)
 #define ARENA_DEFAULT (4ul << 30)
 #define ARENA_ALIGN (2ul << 20)
+#define ARENA_MIN (512ul << 20)
+#define ARENA_STEP (16ul << 20)
 /* Bases lie between these, far from where the host puts programs, libraries, stacks and its own mappings. */
 #define ARENA_LOWEST 0x100000000000ul
 #define ARENA_SPAN 0x400000000000ul
@@ -47,6 +49,7 @@ static struct {
 	size_t reserved;  /* address space; more than max, because a free run keeps its addresses */
 	size_t max;       /* bytes that may be committed */
 	size_t used;      /* atomic: the growing end */
+	size_t writable;  /* atomic: up to here */
 	size_t committed; /* atomic */
 	uintptr_t key;    /* for free list links */
 } arena = {.once = PTHREAD_ONCE_INIT, .max = ARENA_DEFAULT};
@@ -63,8 +66,8 @@ static void *arena_reserve(size_t size)
 		if (getrandom(&r, sizeof(r), 0) != sizeof(r))
 			return NULL;
 		p = (void *)((ARENA_LOWEST + r % ARENA_SPAN) & ~(ARENA_ALIGN - 1));
-		if (mmap(p, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == p)
+		if (mmap(p, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+			 0) == p)
 			return p;
 		if (errno != EEXIST)
 			return NULL;
@@ -80,7 +83,9 @@ static void arena_init_once(void)
 		return;
 	/* Rounding to powers of two wastes half at worst; runs of one size are not reused for another. */
 	arena.reserved = MAX(4 * arena.max, 4 * ARENA_DEFAULT);
-	arena.base = arena_reserve(arena.reserved);
+	while (!(arena.base = arena_reserve(arena.reserved)) && arena.reserved > ARENA_MIN)
+		arena.reserved /= 2;
+	arena.max = MIN(arena.max, arena.reserved);
 }
 
 int arena_init(size_t max_bytes)
@@ -113,6 +118,21 @@ static void arena_uncharge(size_t size)
 	__atomic_fetch_sub(&arena.committed, size, __ATOMIC_RELAXED);
 }
 
+/* Makes the arena writable up to `end`. Who does it twice does no harm. */
+static bool arena_open(size_t end)
+{
+	size_t from = __atomic_load_n(&arena.writable, __ATOMIC_RELAXED);
+
+	while (from < end) {
+		if (mprotect(arena.base + from, ARENA_STEP, PROT_READ | PROT_WRITE))
+			return false;
+		if (__atomic_compare_exchange_n(&arena.writable, &from, from + ARENA_STEP, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			from += ARENA_STEP;
+	}
+	return true;
+}
+
 /* Addresses from the growing end, page aligned, or NULL. */
 static void *arena_grow(size_t size)
 {
@@ -123,7 +143,7 @@ static void *arena_grow(size_t size)
 		if (!arena.base || size > arena.reserved - old)
 			return NULL;
 	} while (!__atomic_compare_exchange_n(&arena.used, &old, old + size, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-	return arena.base + old;
+	return arena_open(old + size) ? arena.base + old : NULL;
 }
 
 static bool alloc_should_fail(void)

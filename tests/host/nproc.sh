@@ -2,14 +2,9 @@
 . "$TOP/tests/host/lib"
 
 command -v setpriv prlimit >/dev/null || { echo "util-linux is missing"; exit 77; }
-chmod 755 .
-cp "$SANDBOX" sandbox
-if [ "$(id -u)" = 0 ]; then
-	user() { setpriv --reuid=54321 --regid=54321 --clear-groups -- "$@"; }
-	busy=0
-else
-	user() { "$@"; }
-	busy=0
+ordinary_user
+busy=0
+if [ "$(id -u)" != 0 ]; then
 	for t in /proc/[0-9]*/task/*; do
 		[ -O "$t" ] && busy=$((busy + 1))
 	done
@@ -65,4 +60,6 @@ for n in 20 30 40; do
 	check "forks that exec, $n" "some EAGAIN 0" "$(few $n python3 "$PWD/forks.py" /bin/sleep 0.5)"
 	check "threads, $n" "can't start new thread some" "$(few $n python3 "$PWD/threads.py" | xargs -d '\n')"
 done
+complains 125 "too few to start" few 5 true
+grep -q 'limit of processes.*ulimit -u' err || fail "it says which limit"
 check "nobody waits for what does not come" yes "$([ $((SECONDS - start)) -lt 40 ] && echo yes)"
