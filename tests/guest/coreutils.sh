@@ -24,4 +24,4 @@ grep -c 9 n; grep -E '^(1|2)0$' n; grep -rl 99 . | sort | head -2; sed -n '5,7p'
 awk '{ s += $1 } END { print s }' n; xargs -n 40 -P 2 < n | wc -l; bc <<< '2^64' 2>/dev/null || echo nobc
 mktemp -u | grep -c tmp; sync; mkfifo ff; ls -l ff | cut -c1; rm -f ff; install -m 640 n inst; stat -c %a inst
 ls -la a | awk '{ print $1, $NF }' | tail -2; pwd | grep -c /; who > /dev/null; echo done; sleep 0.01; true; false; echo $?
-numfmt --to=iec 1048576; printf '%05.1f|%-5s|%x\n' 3.14159 ab 255; tsort <<< 'a b b c'; stat -c '%U' / ; tty
+numfmt --to=iec 1048576; printf '%05.1f|%-5s|%x\n' 3.14159 ab 255; tsort <<< 'a b b c'; stat -c '%U' n; tty

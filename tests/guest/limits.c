@@ -9,10 +9,13 @@
 #define LIMIT(what, soft, hard) MUST(setrlimit(what, &(struct rlimit){soft, hard}))
 #define USER 54329 /* nobody else's */
 
+static bool shared_user; /* others run as this user too, and what they have queued counts */
+
 /* An ordinary user, as whom root is limited too. */
 static void become_user(void)
 {
-	if (getuid())
+	shared_user = getuid() != 0;
+	if (shared_user)
 		return;
 	MUST(setresgid(USER, USER, USER));
 	MUST(setresuid(USER, USER, USER));
@@ -155,7 +158,8 @@ static void signals(void)
 		LIMIT(RLIMIT_SIGPENDING, 5, 5);
 		while (sigqueue(getpid(), SIGRTMIN, v) == 0)
 			n++;
-		SAY("%d queued, then %s", n, strerrorname_np(errno));
+		SAY("then %s", strerrorname_np(errno));
+		HOLDS(n == 5 || shared_user);
 		T(kill(getpid(), SIGRTMIN));
 	}
 	CHILD
@@ -167,7 +171,8 @@ static void signals(void)
 		LIMIT(RLIMIT_SIGPENDING, 3, 3);
 		while (timer_create(CLOCK_MONOTONIC, NULL, &timer) == 0)
 			n++;
-		SAY("%d timers, then %s", n, strerrorname_np(errno));
+		SAY("then %s", strerrorname_np(errno));
+		HOLDS(n == 3 || shared_user);
 	}
 }
 
