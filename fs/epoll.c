@@ -10,12 +10,16 @@
  * end. L_READY, a leaf, because callbacks run under a wait queue's lock: the ready list. Instances that watch instances form a tree, checked
  * at EPOLL_CTL_ADD: their L_EPOLL and wait queue locks are taken from the watcher down and from the event up respectively.
  *
+ * A wake-up of a file takes every path of instances that leads up from it. How many of each length there may be is limited as on Linux.
+ *
  * Interests hold no reference to the file: file_put() calls epoll_file_gone().
  */
 #include "fs/epoll.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "sentry/base/clock.h"
@@ -27,6 +31,7 @@
 #define MAX_NESTS 4
 #define MAX_WATCHES (1u << 20) /* of all instances: bounds the memory that a guest can pin */
 #define BATCH 32
+#define DROP_BATCH 1000 /* interests that are dropped in a row, with everybody waiting */
 
 struct ep_wait {
 	struct wait_entry entry;
@@ -351,6 +356,43 @@ static int nest_check(struct file *epf, struct epoll *child) REQUIRES(L_EPOLLCTL
 	return depth + 1 + depth_above(epf, 0) > MAX_NESTS ? -ELOOP : 0;
 }
 
+/* Whether few enough paths lead up from f. count[n]: those that pass n instances on their way to the top. */
+static bool few_paths(const struct file *f, unsigned passed, unsigned count[MAX_NESTS + 1]) REQUIRES(L_EPOLLCTL)
+{
+	static const unsigned limits[MAX_NESTS + 1] = {UINT_MAX, 500, 100, 50, 10};
+	struct ep_item *it;
+
+	if (passed > MAX_NESTS)
+		return false;
+	list_for_each(it, &f->epoll_items, in_file) {
+		const struct file *up = it->ep->file;
+		bool few = list_empty(&up->epoll_items) ? ++count[passed] <= limits[passed]
+							: few_paths(up, passed + 1, count);
+
+		if (!few)
+			return false;
+	}
+	return true;
+}
+
+/* The same for f, or for every file below it if it is an instance; each file and instance once in a generation. */
+static bool few_paths_below(struct file *f) REQUIRES(L_EPOLLCTL)
+{
+	struct epoll *ep = epoll_of(f);
+	unsigned count[MAX_NESTS + 1] = {0};
+
+	if (f->epoll_checked == generation)
+		return true;
+	f->epoll_checked = generation;
+	if (!ep)
+		return few_paths(f, 0, count);
+	for (uint32_t i = 0; i < ep->bucket_count; i++)
+		for (struct ep_item *it = ep->buckets[i]; it; it = it->hash_next)
+			if (!few_paths_below(it->file))
+				return false;
+	return true;
+}
+
 /* ---- epoll_ctl ---- */
 
 static int events_check(int op, const struct file *f, uint32_t events)
@@ -360,6 +402,19 @@ static int events_check(int op, const struct file *f, uint32_t events)
 	if (op == EPOLL_CTL_MOD || f->ops == &epoll_ops || events & ~EXCLUSIVE_OK)
 		return -EINVAL;
 	return 0;
+}
+
+static int ep_add(struct ctx *c, struct file *epf, struct file *f, int fd, uint32_t events, uint64_t data)
+    REQUIRES(L_EPOLLCTL, L_EPOLL)
+{
+	bool nested = epoll_of(f) || !list_empty(&epf->epoll_items);
+	int err = ep_insert(c, epf->priv, f, fd, events, data);
+
+	generation++;
+	if (err || !nested || few_paths_below(f))
+		return err;
+	item_destroy(item_slot(epf->priv, f, fd));
+	return -EINVAL;
 }
 
 static int ctl_locked(struct ctx *c, struct file *epf, int op, int fd, struct file *f, uint32_t events, uint64_t data)
@@ -375,7 +430,7 @@ static int ctl_locked(struct ctx *c, struct file *epf, int op, int fd, struct fi
 	mutex_lock(&ep->lock, L_EPOLL);
 	switch (op) {
 	case EPOLL_CTL_ADD:
-		err = ep_insert(c, ep, f, fd, events, data);
+		err = ep_add(c, epf, f, fd, events, data);
 		break;
 	case EPOLL_CTL_MOD:
 		err = ep_modify(c, ep, f, fd, events, data);
@@ -408,9 +463,20 @@ int epoll_control(struct ctx *c, struct file *epf, int op, int fd, struct file *
 	return err;
 }
 
+/* Between two steps of something long; *n counts them. */
+static void let_others(unsigned *n) REQUIRES(L_EPOLLCTL)
+{
+	if (++*n % DROP_BATCH)
+		return;
+	mutex_unlock(&ctl_lock, L_EPOLLCTL);
+	sched_yield();
+	mutex_lock(&ctl_lock, L_EPOLLCTL);
+}
+
 void epoll_file_gone_slow(struct file *f)
 {
 	struct ep_item *it;
+	unsigned n = 0;
 
 	mutex_lock(&ctl_lock, L_EPOLLCTL);
 	while ((it = list_first(&f->epoll_items, struct ep_item, in_file))) {
@@ -419,6 +485,7 @@ void epoll_file_gone_slow(struct file *f)
 		mutex_lock(&ep->lock, L_EPOLL);
 		item_destroy(item_slot(ep, f, it->fd));
 		mutex_unlock(&ep->lock, L_EPOLL);
+		let_others(&n);
 	}
 	mutex_unlock(&ctl_lock, L_EPOLLCTL);
 }
@@ -576,13 +643,16 @@ static void epoll_free(struct epoll *ep)
 static void epoll_release(struct file *f)
 {
 	struct epoll *ep = f->priv;
+	unsigned n = 0;
 
 	mutex_lock(&ctl_lock, L_EPOLLCTL);
-	mutex_lock(&ep->lock, L_EPOLL);
-	for (uint32_t i = 0; i < ep->bucket_count; i++)
+	for (uint32_t i = 0; i < ep->bucket_count; i++) {
+		mutex_lock(&ep->lock, L_EPOLL);
 		while (ep->buckets[i])
 			item_destroy(&ep->buckets[i]);
-	mutex_unlock(&ep->lock, L_EPOLL);
+		mutex_unlock(&ep->lock, L_EPOLL);
+		let_others(&n);
+	}
 	mutex_unlock(&ctl_lock, L_EPOLLCTL);
 	epoll_free(ep);
 }

@@ -17,7 +17,7 @@ struct futex_waiter {
 	struct task *task;           /* whose stack this is */
 	uint32_t bitset;
 
-	/* futex_pi.c; L_FUTEXPI of the lock's bucket. */
+	/* futex_pi.c; L_FUTEXPI of the lock. */
 	bool wants_pi; /* FUTEX_WAIT_REQUEUE_PI: may only be moved to pi_key; constant */
 	struct futex_key pi_key;
 	struct list pi_link; /* in pi_lock.waiters */

@@ -1,17 +1,18 @@
 /*
  * Futexes with priority inheritance: see futex.h and Documentation/locking/pi-futex.
  *
- * The word holds the owner's tid; FUTEX_WAITERS says that the kernel must be asked to unlock it. A lock that somebody waits for has a
- * `pi_lock`: its owner and its waiters, in order of priority, then of arrival. It exists only while there are waiters; then nobody may
- * take the lock by the word alone.
+ * The word holds the owner's tid; FUTEX_WAITERS says that the kernel must be asked to unlock it. A lock that a call is about has a
+ * `pi_lock`: its waiters, in order of priority, then of arrival, and, while there are any, its owner; then nobody may take the lock by the word
+ * alone.
  *
- * Everything about one lock, the changes of its word in guest memory included, happens under the lock of its hash bucket (L_FUTEXPI), which is ordered
- * before L_MM, so that guest memory may be reached while it is held. An unlock hands the lock to the first waiter by writing its tid
+ * Everything about one lock, the changes of its word in guest memory included, happens under its mutex (L_FUTEXPI), which is ordered
+ * before L_MM, so that guest memory may be reached while it is held. A guest can make that last: so the mutex is waited for only by those who have
+ * to do with this futex; pi_locks are found under the lock of a hash bucket (L_FUTEX). An unlock hands the lock to the first waiter by writing its tid
  * into the word: the waiter finds itself `granted`. When an owner dies, the first waiter is granted too, and writes the word by itself, because
  * only it knows where the lock lies in its address space.
  *
  * Changing the word is a race with whoever else writes to it. After a number of lost ones the call is started again: another thread could see to
- * it that we always lose, and every task of the sandbox that ends needs the lock.
+ * it that we always lose.
  *
  * We have one scheduler's priority for everybody: the inheritance itself (boosting the owner) is the order of hand-over only.
  */
@@ -24,19 +25,21 @@
 #define PI_BUCKETS 64
 
 struct pi_lock {
-	struct list link;     /* in its bucket */
+	struct list link;     /* in its bucket, L_FUTEX */
+	unsigned users;       /* calls that are about it, L_FUTEX */
 	struct futex_key key; /* a reference */
-	struct task *owner;   /* a reference */
+	struct mutex lock;    /* L_FUTEXPI, and: */
+	struct task *owner;   /* a reference; NULL: nobody waits. owned_by() looks without the lock */
 	struct list waiters;  /* futex_waiter.pi_link */
 };
 
 struct pi_bucket {
-	struct mutex lock; /* L_FUTEXPI */
-	struct list locks; /* L_FUTEXPI */
+	struct mutex lock; /* L_FUTEX */
+	struct list locks; /* L_FUTEX */
 } __attribute__((aligned(64)));
 
 static struct pi_bucket pi_buckets[PI_BUCKETS];
-static uint32_t pi_lock_count; /* atomic: nothing to do at exit while it is 0 */
+static uint32_t pi_owned; /* how many have an owner; atomic: nothing to do at exit while it is 0 */
 static struct slab pi_lock_slab = SLAB_INIT(struct pi_lock);
 
 __attribute__((constructor)) static void futex_pi_init(void)
@@ -52,7 +55,7 @@ static struct pi_bucket *pi_bucket_of(const struct futex_key *k)
 	return &pi_buckets[futex_key_hash(k) % PI_BUCKETS];
 }
 
-static struct pi_lock *pi_find(struct pi_bucket *b, const struct futex_key *key) REQUIRES(L_FUTEXPI)
+static struct pi_lock *pi_find(struct pi_bucket *b, const struct futex_key *key) REQUIRES(L_FUTEX)
 {
 	struct pi_lock *p;
 
@@ -62,36 +65,64 @@ static struct pi_lock *pi_find(struct pi_bucket *b, const struct futex_key *key)
 	return NULL;
 }
 
-/* Takes over the reference to owner. */
-static struct pi_lock *pi_create(struct pi_bucket *b, const struct futex_key *key, struct task *owner)
-    REQUIRES(L_FUTEXPI)
+static struct pi_lock *pi_create(struct pi_bucket *b, const struct futex_key *key) REQUIRES(L_FUTEX)
 {
 	struct pi_lock *p = slab_alloc(&pi_lock_slab);
 
-	if (!p) {
-		task_put(owner);
+	if (!p)
 		return NULL;
-	}
 	p->key = *key;
 	if (key->shared)
 		inode_get((struct inode *)(uintptr_t)key->object);
-	p->owner = owner;
+	mutex_init(&p->lock);
 	list_init(&p->waiters);
 	list_append(&b->locks, &p->link);
-	__atomic_fetch_add(&pi_lock_count, 1, __ATOMIC_SEQ_CST);
 	return p;
 }
 
-/* Whoever calls holds a reference to the key too: this is never an inode's last. */
-static void pi_free_if_idle(struct pi_lock *p) REQUIRES(L_FUTEXPI)
+/* The lock of that key, for pi_close(). NULL: no memory. */
+static struct pi_lock *pi_open(const struct futex_key *key)
 {
-	if (!list_empty(&p->waiters))
+	struct pi_bucket *b = pi_bucket_of(key);
+	struct pi_lock *p;
+
+	mutex_lock(&b->lock, L_FUTEX);
+	p = pi_find(b, key);
+	if (!p)
+		p = pi_create(b, key);
+	if (p)
+		p->users++;
+	mutex_unlock(&b->lock, L_FUTEX);
+	return p;
+}
+
+static void pi_close(struct pi_lock *p)
+{
+	struct pi_bucket *b = pi_bucket_of(&p->key);
+	bool last;
+
+	mutex_lock(&b->lock, L_FUTEX);
+	last = --p->users == 0;
+	if (last)
+		list_remove(&p->link);
+	mutex_unlock(&b->lock, L_FUTEX);
+	if (!last)
 		return;
-	list_remove(&p->link);
 	futex_key_put(&p->key);
-	task_put(p->owner);
 	slab_free(&pi_lock_slab, p);
-	__atomic_fetch_sub(&pi_lock_count, 1, __ATOMIC_SEQ_CST);
+}
+
+/* NULL, or a reference that it takes over. */
+static void pi_set_owner(struct pi_lock *p, struct task *owner) REQUIRES(L_FUTEXPI)
+{
+	struct task *old = p->owner;
+
+	__atomic_store_n(&p->owner, owner, __ATOMIC_SEQ_CST);
+	if (owner && !old)
+		__atomic_fetch_add(&pi_owned, 1, __ATOMIC_SEQ_CST);
+	else if (old && !owner)
+		__atomic_fetch_sub(&pi_owned, 1, __ATOMIC_SEQ_CST);
+	task_put(old);
 }
 
 static void pi_add_waiter(struct pi_lock *p, struct futex_waiter *w) REQUIRES(L_FUTEXPI)
@@ -109,17 +140,15 @@ static void pi_add_waiter(struct pi_lock *p, struct futex_waiter *w) REQUIRES(L_
 	w->pi = p;
 }
 
-/* w becomes the owner. The lock's structure goes when nobody else waits. */
+/* w becomes the owner. */
 static void pi_grant(struct pi_lock *p, struct futex_waiter *w, bool owner_died) REQUIRES(L_FUTEXPI)
 {
 	list_remove(&w->pi_link);
 	w->pi = NULL;
 	w->granted = true;
 	w->owner_died = owner_died;
-	task_put(p->owner);
-	p->owner = task_get(w->task);
+	pi_set_owner(p, list_empty(&p->waiters) ? NULL : task_get(w->task));
 	unpark(&w->task->ctx.parker);
-	pi_free_if_idle(p);
 }
 
 static int word_cas(struct task *t, uint64_t addr, uint32_t *seen, uint32_t desired)
@@ -133,36 +162,31 @@ static uint32_t tid_of(const struct task *t)
 }
 
 /*
- * The lock's structure, made for the owner that the word names. -ESRCH: there is no such task any more; whoever ended in the
- * meantime has left its mark in the word, so that it is worth another look.
+ * The task that the word names is the owner. -ESRCH: there is no such task any more; whoever ended in the meantime has left its mark
+ * in the word, so that it is worth another look.
  */
-static int pi_attach(struct pi_bucket *b, const struct futex_key *key, uint32_t word, struct pi_lock **ret)
-    REQUIRES(L_FUTEXPI)
+static int pi_attach(struct pi_lock *p, uint32_t word) REQUIRES(L_FUTEXPI)
 {
 	struct task *owner = task_find((int32_t)(word & FUTEX_TID_MASK));
-	struct pi_lock *p;
 
 	if (!owner)
 		return -ESRCH;
-	if (!(p = pi_create(b, key, owner)))
-		return -ENOMEM;
+	pi_set_owner(p, owner);
 	/* Only now: either the owner's futex_exit_pi() finds the lock, or we see that it has been there. */
 	if (__atomic_load_n((bool *)&owner->futex_exited, __ATOMIC_SEQ_CST)) {
-		pi_free_if_idle(p);
+		pi_set_owner(p, NULL);
 		return -ESRCH;
 	}
-	*ret = p;
 	return 0;
 }
 
 /* Makes sure that an unlock comes to us. -EAGAIN: the word is another one by now, see *word. */
-static int pi_contend(struct task *t, uint64_t addr, const struct futex_key *key, uint32_t *word, struct pi_lock **p)
-    REQUIRES(L_FUTEXPI)
+static int pi_contend(struct task *t, uint64_t addr, struct pi_lock *p, uint32_t *word) REQUIRES(L_FUTEXPI)
 {
 	uint32_t seen = *word;
 	int err = 0;
 
-	if (!*p && !(seen & FUTEX_WAITERS))
+	if (!p->owner && !(seen & FUTEX_WAITERS))
 		err = word_cas(t, addr, &seen, seen | FUTEX_WAITERS);
 	if (err)
 		return err;
@@ -170,9 +194,9 @@ static int pi_contend(struct task *t, uint64_t addr, const struct futex_key *key
 		*word = seen;
 		return -EAGAIN;
 	}
-	if (*p)
+	if (p->owner)
 		return 0;
-	err = pi_attach(pi_bucket_of(key), key, *word, p);
+	err = pi_attach(p, *word);
 	if (err != -ESRCH)
 		return err;
 	if ((err = futex_read(t, addr, &seen)))
@@ -185,10 +209,9 @@ static int pi_contend(struct task *t, uint64_t addr, const struct futex_key *key
 /*
  * Lets `w` have the lock at addr (in t's memory), or puts it on the lock's queue. 1: it owns it now; 0: queued; -errno. try: never queues.
  */
-static int pi_acquire(struct task *t, uint64_t addr, const struct futex_key *key, struct futex_waiter *w, bool try)
+static int pi_acquire(struct task *t, uint64_t addr, struct pi_lock *p, struct futex_waiter *w, bool try)
     REQUIRES(L_FUTEXPI)
 {
-	struct pi_lock *p = pi_find(pi_bucket_of(key), key);
 	uint32_t mine = tid_of(w->task);
 	uint32_t word;
 	int err = futex_read(t, addr, &word);
@@ -200,7 +223,7 @@ static int pi_acquire(struct task *t, uint64_t addr, const struct futex_key *key
 			return -ERESTARTNOINTR;
 		if ((word & FUTEX_TID_MASK) == mine)
 			return -EDEADLK;
-		if (!p && !(word & FUTEX_TID_MASK)) {
+		if (!p->owner && !(word & FUTEX_TID_MASK)) {
 			err = word_cas(t, addr, &seen, mine | (word & FUTEX_OWNER_DIED));
 			if (!err && seen == word)
 				return 1;
@@ -209,7 +232,7 @@ static int pi_acquire(struct task *t, uint64_t addr, const struct futex_key *key
 		}
 		if (try)
 			return -EAGAIN;
-		err = pi_contend(t, addr, key, &word, &p);
+		err = pi_contend(t, addr, p, &word);
 		if (!err)
 			break;
 		if (err == -EAGAIN)
@@ -237,16 +260,16 @@ static void mark_owner_died(struct task *t, uint64_t addr)
 }
 
 /* Waits until w is granted; err is the first reason to stop. The result of the call. */
-static sysret_t pi_wait(struct task *t, uint64_t addr, struct pi_bucket *b, struct futex_waiter *w,
+static sysret_t pi_wait(struct task *t, uint64_t addr, struct pi_lock *p, struct futex_waiter *w,
 			const struct futex_timeout *timeout)
 {
 	int err = 0;
 
 	for (;;) {
-		mutex_lock(&b->lock, L_FUTEXPI);
+		mutex_lock(&p->lock, L_FUTEXPI);
 		if (w->granted || err)
 			break;
-		mutex_unlock(&b->lock, L_FUTEXPI);
+		mutex_unlock(&p->lock, L_FUTEXPI);
 		err = futex_park(t, timeout);
 	}
 	if (w->granted) {
@@ -254,49 +277,57 @@ static sysret_t pi_wait(struct task *t, uint64_t addr, struct pi_bucket *b, stru
 		if (w->owner_died)
 			mark_owner_died(t, addr);
 	} else if (w->pi) {
-		struct pi_lock *p = w->pi;
-
 		list_remove(&w->pi_link);
 		w->pi = NULL;
-		pi_free_if_idle(p);
+		if (list_empty(&p->waiters))
+			pi_set_owner(p, NULL);
 	} else {
 		/* A requeue had taken it and put it back. */
 		futex_dequeue(w);
 	}
-	mutex_unlock(&b->lock, L_FUTEXPI);
+	mutex_unlock(&p->lock, L_FUTEXPI);
 	return err == -ERESTARTSYS ? -ERESTARTNOINTR : err;
+}
+
+/* The lock of the futex at addr. */
+static int pi_open_at(struct task *t, uint64_t addr, bool private, struct pi_lock **ret)
+{
+	struct futex_key key;
+	int err = futex_key_of(t, addr, private, &key);
+
+	if (err)
+		return err;
+	*ret = pi_open(&key);
+	futex_key_put(&key);
+	return *ret ? 0 : -ENOMEM;
 }
 
 sysret_t futex_lock_pi(struct task *t, uint64_t addr, bool private, bool try, const struct futex_timeout *timeout)
 {
 	struct futex_waiter w;
-	struct futex_key key;
-	struct pi_bucket *b;
-	sysret_t ret;
-	int err;
+	struct pi_lock *p;
+	sysret_t ret = pi_open_at(t, addr, private, &p);
 
+	if (ret)
+		return ret;
 	futex_waiter_init(&w, t, FUTEX_ANY);
-	if ((err = futex_key_of(t, addr, private, &key)))
-		return err;
-	b = pi_bucket_of(&key);
-	mutex_lock(&b->lock, L_FUTEXPI);
-	ret = pi_acquire(t, addr, &key, &w, try);
-	mutex_unlock(&b->lock, L_FUTEXPI);
+	mutex_lock(&p->lock, L_FUTEXPI);
+	ret = pi_acquire(t, addr, p, &w, try);
+	mutex_unlock(&p->lock, L_FUTEXPI);
 	if (ret == 0)
-		ret = pi_wait(t, addr, b, &w, timeout);
-	futex_key_put(&key);
+		ret = pi_wait(t, addr, p, &w, timeout);
+	pi_close(p);
 	return ret > 0 ? 0 : ret;
 }
 
 /* Hands the lock on, or frees it. -EAGAIN: the word changed meanwhile. */
-static int pi_release(struct task *t, uint64_t addr, const struct futex_key *key, uint32_t word) REQUIRES(L_FUTEXPI)
+static int pi_release(struct task *t, uint64_t addr, struct pi_lock *p, uint32_t word) REQUIRES(L_FUTEXPI)
 {
-	struct pi_lock *p = pi_find(pi_bucket_of(key), key);
-	struct futex_waiter *w = p ? list_first(&p->waiters, struct futex_waiter, pi_link) : NULL;
+	struct futex_waiter *w = list_first(&p->waiters, struct futex_waiter, pi_link);
 	uint32_t seen = word;
 	int err;
 
-	if (p && p->owner != t)
+	if (w && p->owner != t)
 		return -EINVAL;
 	err = word_cas(t, addr, &seen, w ? tid_of(w->task) | FUTEX_WAITERS : 0);
 	if (err)
@@ -310,24 +341,22 @@ static int pi_release(struct task *t, uint64_t addr, const struct futex_key *key
 
 sysret_t futex_unlock_pi(struct task *t, uint64_t addr, bool private)
 {
-	struct futex_key key;
-	struct pi_bucket *b;
-	int err, tries = FUTEX_TRIES;
+	struct pi_lock *p;
+	int err = pi_open_at(t, addr, private, &p), tries = FUTEX_TRIES;
 	uint32_t word;
 
-	if ((err = futex_key_of(t, addr, private, &key)))
+	if (err)
 		return err;
-	b = pi_bucket_of(&key);
-	mutex_lock(&b->lock, L_FUTEXPI);
+	mutex_lock(&p->lock, L_FUTEXPI);
 	do {
 		err = futex_read(t, addr, &word);
 		if (!err && (word & FUTEX_TID_MASK) != tid_of(t))
 			err = -EPERM;
 		if (!err)
-			err = pi_release(t, addr, &key, word);
+			err = pi_release(t, addr, p, word);
 	} while (err == -EAGAIN && --tries);
-	mutex_unlock(&b->lock, L_FUTEXPI);
-	futex_key_put(&key);
+	mutex_unlock(&p->lock, L_FUTEXPI);
+	pi_close(p);
 	return err == -EAGAIN ? -ERESTARTNOINTR : err;
 }
 
@@ -341,10 +370,31 @@ static int wait_for_move(struct task *t, struct futex_waiter *w, const struct fu
 	return err && futex_dequeue(w) ? err : 0;
 }
 
+/* The keys and the lock that w waits for. */
+static int requeue_prepare(struct task *t, struct futex_waiter *w, uint64_t addr, uint64_t addr2, bool private,
+			   struct pi_lock **ret)
+{
+	int err = futex_key_of(t, addr2, private, &w->pi_key);
+
+	if (err)
+		return err;
+	err = futex_key_of(t, addr, private, &w->key);
+	if (!err) {
+		*ret = pi_open(&w->pi_key);
+		if (*ret)
+			return 0;
+		futex_key_put(&w->key);
+		err = -ENOMEM;
+	}
+	futex_key_put(&w->pi_key);
+	return err;
+}
+
 sysret_t futex_wait_requeue_pi(struct task *t, uint64_t addr, bool private, uint32_t value, uint32_t bitset,
 			       const struct futex_timeout *timeout, uint64_t addr2)
 {
 	struct futex_waiter w;
+	struct pi_lock *p;
 	sysret_t ret;
 	uint32_t word;
 	int err;
@@ -353,12 +403,8 @@ sysret_t futex_wait_requeue_pi(struct task *t, uint64_t addr, bool private, uint
 		return -EINVAL;
 	futex_waiter_init(&w, t, bitset);
 	w.wants_pi = true;
-	if ((err = futex_key_of(t, addr2, private, &w.pi_key)))
+	if ((err = requeue_prepare(t, &w, addr, addr2, private, &p)))
 		return err;
-	if ((err = futex_key_of(t, addr, private, &w.key))) {
-		futex_key_put(&w.pi_key);
-		return err;
-	}
 	futex_enqueue(&w);
 	err = futex_read(t, addr, &word);
 	if (!err && word != value)
@@ -367,11 +413,11 @@ sysret_t futex_wait_requeue_pi(struct task *t, uint64_t addr, bool private, uint
 		err = futex_dequeue(&w) ? err : 0;
 	else
 		err = wait_for_move(t, &w, timeout);
-	ret = err ? (err == -ERESTARTSYS ? -ERESTARTNOINTR : err)
-		  : pi_wait(t, addr2, pi_bucket_of(&w.pi_key), &w, timeout);
+	ret = err ? (err == -ERESTARTSYS ? -ERESTARTNOINTR : err) : pi_wait(t, addr2, p, &w, timeout);
 	/* Once moved, the word of the first futex has changed: a restart could not wait again. */
 	if (!err && ret == -ERESTARTNOINTR)
 		ret = -EAGAIN;
+	pi_close(p);
 	futex_key_put(&w.key);
 	futex_key_put(&w.pi_key);
 	return ret;
@@ -404,14 +450,14 @@ static int take_waiter(const struct futex_key *from, const struct futex_key *to,
  * From the moment it is off its bucket until L_FUTEXPI is dropped a waiter cannot leave: pi_wait() takes that lock first. A waiter that
  * could not be put on the lock is told to try again by itself.
  */
-static sysret_t move_waiters(struct task *t, uint64_t addr2, const struct futex_key *from, const struct futex_key *to,
+static sysret_t move_waiters(struct task *t, uint64_t addr2, const struct futex_key *from, struct pi_lock *to,
 			     int count) REQUIRES(L_FUTEXPI)
 {
 	sysret_t moved = 0;
 
 	while (moved < count) {
 		struct futex_waiter *w;
-		int err = take_waiter(from, to, &w);
+		int err = take_waiter(from, &to->key, &w);
 
 		if (err || !w)
 			return err && !moved ? err : moved;
@@ -432,8 +478,8 @@ static sysret_t move_waiters(struct task *t, uint64_t addr2, const struct futex_
 sysret_t futex_cmp_requeue_pi(struct task *t, uint64_t addr, uint64_t addr2, bool private, int wake_count,
 			      int requeue_count, uint32_t expected)
 {
-	struct futex_key from, to;
-	struct pi_bucket *b;
+	struct futex_key from;
+	struct pi_lock *to;
 	uint32_t word;
 	sysret_t ret;
 	int err;
@@ -442,40 +488,57 @@ sysret_t futex_cmp_requeue_pi(struct task *t, uint64_t addr, uint64_t addr2, boo
 		return -EINVAL;
 	if ((err = futex_key_of(t, addr, private, &from)))
 		return err;
-	if ((err = futex_key_of(t, addr2, private, &to))) {
+	if ((err = pi_open_at(t, addr2, private, &to))) {
 		futex_key_put(&from);
 		return err;
 	}
-	b = pi_bucket_of(&to);
-	mutex_lock(&b->lock, L_FUTEXPI);
+	mutex_lock(&to->lock, L_FUTEXPI);
 	ret = futex_read(t, addr, &word);
 	if (!ret && word != expected)
 		ret = -EAGAIN;
 	if (!ret)
-		ret = move_waiters(t, addr2, &from, &to, requeue_count == INT32_MAX ? INT32_MAX : requeue_count + 1);
-	mutex_unlock(&b->lock, L_FUTEXPI);
-	futex_key_put(&to);
+		ret = move_waiters(t, addr2, &from, to, requeue_count == INT32_MAX ? INT32_MAX : requeue_count + 1);
+	mutex_unlock(&to->lock, L_FUTEXPI);
+	pi_close(to);
 	futex_key_put(&from);
 	return ret;
 }
 
-/* The lock of a dead owner goes to the first waiter. */
-static void exit_bucket(struct pi_bucket *b, struct task *t)
+/* A lock that t owns and others wait for, for pi_close(); or NULL. */
+static struct pi_lock *owned_by(struct pi_bucket *b, const struct task *t)
 {
-	struct pi_lock *p, *next;
+	struct pi_lock *p, *found = NULL;
 
-	mutex_lock(&b->lock, L_FUTEXPI);
-	list_for_each_safe(p, next, &b->locks, link)
-		if (p->owner == t)
-			pi_grant(p, list_first(&p->waiters, struct futex_waiter, pi_link), true);
-	mutex_unlock(&b->lock, L_FUTEXPI);
+	mutex_lock(&b->lock, L_FUTEX);
+	list_for_each(p, &b->locks, link) {
+		if (__atomic_load_n(&p->owner, __ATOMIC_SEQ_CST) != t)
+			continue;
+		found = p;
+		p->users++;
+		break;
+	}
+	mutex_unlock(&b->lock, L_FUTEX);
+	return found;
+}
+
+/* The lock of a dead owner goes to the first waiter. */
+static void owner_dies(struct pi_lock *p, const struct task *t)
+{
+	mutex_lock(&p->lock, L_FUTEXPI);
+	if (p->owner == t)
+		pi_grant(p, list_first(&p->waiters, struct futex_waiter, pi_link), true);
+	mutex_unlock(&p->lock, L_FUTEXPI);
+	pi_close(p);
 }
 
 void futex_exit_pi(struct task *t)
 {
+	struct pi_lock *p;
+
 	__atomic_store_n((bool *)&t->futex_exited, true, __ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&pi_lock_count, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&pi_owned, __ATOMIC_SEQ_CST))
 		return;
 	for (unsigned i = 0; i < PI_BUCKETS; i++)
-		exit_bucket(&pi_buckets[i], t);
+		while ((p = owned_by(&pi_buckets[i], t)))
+			owner_dies(p, t);
 }

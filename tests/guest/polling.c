@@ -361,12 +361,63 @@ static void pidfds(void)
 	T(waitid(P_PIDFD, (id_t)fd, &si, WEXITED));
 }
 
+/* How many of `most` instances can watch `top` before one is refused. */
+static int watchers(int top, int most)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int n = 0, e;
+
+	for (; n < most; n++) {
+		e = MUST(epoll_create1(0));
+		if (epoll_ctl(e, EPOLL_CTL_ADD, top, &ev)) {
+			SAY("%s", strerrorname_np(errno));
+			return n;
+		}
+	}
+	return n;
+}
+
+/* The ways that lead up from a file are limited, by their length. */
+static void epoll_paths(void)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	for (int nests = 0; nests <= 4; nests++) {
+		CHILD
+		{
+			int top = MUST(eventfd(0, 0)), up;
+
+			for (int i = 0; i < nests; i++) {
+				up = MUST(epoll_create1(0));
+				MUST(epoll_ctl(up, EPOLL_CTL_ADD, top, &ev));
+				top = up;
+			}
+			SAY("%d between: %d", nests, watchers(top, 600));
+		}
+	}
+	CHILD
+	{
+		int e = MUST(epoll_create1(0)), fd = MUST(eventfd(0, 0)), other = MUST(eventfd(0, 0));
+
+		SAY("without a file: %d", watchers(e, 501));
+		T(epoll_ctl(e, EPOLL_CTL_ADD, fd, &ev) == -1 && errno == EINVAL);
+		MUST(close(500));
+		T(epoll_ctl(e, EPOLL_CTL_ADD, fd, &ev));
+		T(epoll_ctl(e, EPOLL_CTL_ADD, other, &ev));
+		SAY("with it: %d", watchers(e, 1));
+		SAY("more: %d", watchers(e, 1));
+		T(eventfd_write(fd, 1));
+		T(epoll_wait(499, &ev, 1, 0));
+	}
+}
+
 int main(void)
 {
 	umask(022);
 	polls();
 	epoll_errors();
 	epoll_modes();
+	epoll_paths();
 	eventfds();
 	timerfds();
 	signalfds();

@@ -314,6 +314,107 @@ static void clone_errors(void)
 	HOLDS(waitpid((pid_t)pid, &status, __WCLONE) == pid);
 }
 
+/* A lock with priority inheritance, and a condition that goes with it, in memory that children share. */
+static struct pi_shared {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	long count;
+} * pi;
+
+static void *pi_worker(void *arg)
+{
+	for (int i = 0; i < 2000; i++) {
+		pthread_mutex_lock(&pi->lock);
+		pi->count++;
+		pthread_mutex_unlock(&pi->lock);
+	}
+	return arg;
+}
+
+static void *pi_sleeper(void *arg)
+{
+	pthread_mutex_lock(&pi->lock);
+	while (pi->count == 0)
+		pthread_cond_wait(&pi->cond, &pi->lock);
+	pi->count++;
+	pthread_mutex_unlock(&pi->lock);
+	return arg;
+}
+
+static void run_threads(void *(*fn)(void *), void (*meanwhile)(void))
+{
+	pthread_t t[8];
+
+	for (size_t i = 0; i < COUNT(t); i++)
+		pthread_create(&t[i], NULL, fn, NULL);
+	if (meanwhile)
+		meanwhile();
+	for (size_t i = 0; i < COUNT(t); i++)
+		pthread_join(t[i], NULL);
+}
+
+static void wake_sleepers(void)
+{
+	sleep_ms(20);
+	pthread_mutex_lock(&pi->lock);
+	pi->count = 1;
+	pthread_cond_broadcast(&pi->cond);
+	pthread_mutex_unlock(&pi->lock);
+}
+
+static void pi_mutexes(void)
+{
+	struct timespec past = {1, 0};
+	pthread_mutexattr_t a;
+	pthread_condattr_t c;
+	uint32_t word = 0;
+
+	T(futex(&word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+	T(futex(&word, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+	HOLDS(word == (uint32_t)gettid());
+	T(futex(&word, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+	T(futex(&word, FUTEX_TRYLOCK_PI, 0, NULL, NULL, 0));
+	T(futex(&word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+	SAY("word %u", word);
+	word = 1 << 29;
+	T(futex(&word, FUTEX_LOCK_PI, 0, NULL, NULL, 0));
+	pi = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setprotocol(&a, PTHREAD_PRIO_INHERIT);
+	pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&pi->lock, &a);
+	pthread_condattr_init(&c);
+	pthread_condattr_setpshared(&c, PTHREAD_PROCESS_SHARED);
+	pthread_cond_init(&pi->cond, &c);
+	run_threads(pi_worker, NULL);
+	SAY("counted %ld", pi->count);
+	pi->count = 0;
+	run_threads(pi_sleeper, wake_sleepers);
+	SAY("awake %ld", pi->count);
+	CHILD
+	{
+		pthread_mutex_lock(&pi->lock);
+		if (fork() == 0) { /* waits for its parent's lock, which dies with that */
+			say_result("the owner dies", pthread_mutex_lock(&pi->lock), true);
+			pthread_mutex_consistent(&pi->lock);
+			pi->count = 0;
+			pthread_mutex_unlock(&pi->lock);
+			_exit(0);
+		}
+		sleep_ms(50);
+	}
+	while (*(volatile long *)&pi->count)
+		sleep_ms(1);
+	T(pthread_mutex_lock(&pi->lock));
+	CHILD
+	{
+		T(pthread_mutex_trylock(&pi->lock) == EBUSY);
+		T(pthread_mutex_timedlock(&pi->lock, &past) == ETIMEDOUT);
+	}
+	T(pthread_mutex_unlock(&pi->lock));
+}
+
 static void affinity(void)
 {
 	cpu_set_t set;
@@ -349,6 +450,7 @@ int main(int argc, char **argv)
 	ends();
 	thread_signals();
 	robust();
+	pi_mutexes();
 	between_processes();
 	clone_errors();
 	affinity();

@@ -11,7 +11,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "sentry/base/ctx.h"
 #include "sentry/base/slab.h"
+#include "sentry/base/wait.h"
 #include "syscalls/dispatch.h"
 #include "tests/kernel/kernel.h"
 #include "tests/unit/unit.h"
@@ -324,10 +326,68 @@ START_TEST(a_word_that_always_changes)
 }
 END_TEST
 
+static const struct platform_ops *fake;
+static void (*usual_park_hook)(void);
+static struct cpu *waiter, *hostile_cpu, *victim, *ending;
+
+static int64_t lock_pi(struct cpu *cpu, uint64_t addr, uint32_t word)
+{
+	kernel_poke(cpu, addr, &word, sizeof(word));
+	return KCALL(cpu, SYS_futex, addr, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, 0);
+}
+
+/* While a process has its word changed, another locks and unlocks what hashes everywhere, and a third one ends. */
+static int cas32_meanwhile(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desired)
+{
+	platform = fake;
+	for (uint64_t i = 0; i < 1000; i++) {
+		ck_assert_int_eq(lock_pi(victim, DATA + 4 * i, 0), 0);
+		ck_assert_int_eq(KCALL(victim, SYS_futex, DATA + 4 * i, FUTEX_UNLOCK_PI | FUTEX_PRIVATE_FLAG), 0);
+	}
+	ck_assert_int_eq(KCALL(ending, SYS_exit_group, 0), -ESRCH);
+	return fake->cpu_cas32(cpu, addr, expected, desired);
+}
+
+/* Somebody waits for a lock, so that whoever ends looks for locks. */
+static void on_wait(void)
+{
+	static struct platform_ops slow;
+
+	park_hook = usual_park_hook;
+	slow = *fake;
+	slow.cpu_cas32 = cas32_meanwhile;
+	platform = &slow;
+	ck_assert_int_eq(lock_pi(hostile_cpu, DATA, 0), 0);
+	ctx_interrupt(cpu_client(waiter), CTX_SIGNAL);
+}
+
+START_TEST(a_word_that_takes_long_to_change)
+{
+	setup();
+	fake = platform;
+	usual_park_hook = park_hook;
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_gt(KCALL(init, SYS_fork), 0);
+	waiter = kernel_cpus[1];
+	hostile_cpu = kernel_cpus[2];
+	victim = kernel_cpus[3];
+	ending = kernel_cpus[4];
+	park_hook = on_wait;
+	lock_pi(waiter, DATA, 1);
+	ck_assert_ptr_eq(park_hook, usual_park_hook);
+	ck_assert_int_eq(KCALL(init, SYS_wait4, -1, 0, WNOHANG, 0), 5);
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const single[] = {
-	    files, processes, a_sleep_ends_by_a_signal, hostile_arguments, a_word_that_always_changes, NULL};
+	const TTest *const single[] = {files,
+				       processes,
+				       a_sleep_ends_by_a_signal,
+				       hostile_arguments,
+				       a_word_that_always_changes,
+				       a_word_that_takes_long_to_change,
+				       NULL};
 	int status = unit_run(__FILE__, single);
 
 	return unit_run_loop(__FILE__, each_allocation_fails, ARRAY_SIZE(makers)) | status;
