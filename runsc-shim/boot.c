@@ -283,7 +283,7 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 {
 	const struct cred *cred = NULL;
 
-	if (boot_kernel(s, e) || boot_control(control_fd, e))
+	if (boot_kernel(s, e))
 		return -1;
 	c->raise = no_raise;
 	c->rlimit_nofile = 1024;
@@ -302,7 +302,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	c->cred = cred;
 	if (boot_workdir(c, s, e))
 		return -1;
-	return boot_program(c, s, ret, e);
+	/* Signals that come before there is somebody to get them wait in the socket. */
+	return boot_program(c, s, ret, e) ? -1 : boot_control(control_fd, e);
 }
 
 void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)

@@ -57,6 +57,18 @@ complains 137 "beyond --memory" box --memory 5M -- python3 -c 'bytearray(100 << 
 complains 125 "bad size" box --memory lots -- true
 complains 125 "bad duration" box --timeout soon -- true
 status 124 "timeout" box --timeout 0.3 -- sleep 30
+# However early it comes.
+early() {
+	local ms
+	for ms in 00 02 04 06 08 10 12 14 16 18 20 22 24 26 28; do
+		"$SANDBOX" exec --platform "$PLATFORM" -- sleep 5 &
+		sleep 0.0$ms
+		kill -TERM $!
+		wait $! 2>/dev/null
+		echo $?
+	done | sort | uniq -c | xargs
+}
+check "a signal while it starts" "15 143" "$(early 2>/dev/null)"
 status 0 "help" "$SANDBOX" exec --help
 check "help knows of the second signal" 1 "$(grep -c 'SIGKILL' out)"
 check "help teaches" yes "$(grep -q -- --bind out && grep -qi example out && echo yes)"
