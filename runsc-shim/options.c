@@ -522,6 +522,8 @@ static int open_dir(const char *option, const char *path, int mode, int *ret, st
 
 	*ret = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = *ret < 0 ? -errno : check_access(*ret, mode);
+	if (err == -ENOENT && (mode & W_OK))
+		advice = "make it first, with mkdir";
 	return err ? access_error(e, err, advice, "the directory ", path, option) : 0;
 }
 
