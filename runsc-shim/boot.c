@@ -148,11 +148,13 @@ static const char *env_get(char **envp, const char *name)
 }
 
 /* path: what was found for the program, or NULL; interp: its interpreter, if that is to blame, or "". */
-static const char *program_advice(int err, const char *path, const char *interp)
+static const char *program_advice(const char *name, int err, const char *path, const char *interp)
 {
 	switch (-err) {
 	case ENOENT:
 	case ENOTDIR:
+		if (!*interp && strpbrk(name, " |&;<>$"))
+			return "for a command line take a shell: sh -c 'COMMANDS'";
 		if (!path)
 			return "no directory of PATH has it inside the sandbox";
 		if (strchr(interp, '\r'))
@@ -185,8 +187,8 @@ static int program_error(const struct spec *s, int err, const char *path, const 
 		return error_set(e, EXIT_SANDBOX, 0, "see sandbox doctor",
 				 "the host ends the processes of the %s platform", platform->name);
 	return error_set(e, missing ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE, damaged ? ENOEXEC : -err,
-			 program_advice(err, path, interp), "cannot run %s%s%s", s->program,
-			 *interp ? ": bad interpreter " : "", interp);
+			 program_advice(s->program, err, path, interp), "cannot run '%s'%s%s%s", s->program,
+			 *interp ? ": bad interpreter '" : "", interp, *interp ? "'" : "");
 }
 
 static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
