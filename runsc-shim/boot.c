@@ -176,11 +176,13 @@ static const char *env_get(char **envp, const char *name)
 }
 
 /* path: what was found for the program, or NULL; interp: its interpreter, if that is to blame, or "". */
-static const char *program_advice(int err, const char *path, const char *interp)
+static const char *program_advice(const char *name, int err, const char *path, const char *interp)
 {
 	switch (-err) {
 	case ENOENT:
 	case ENOTDIR:
+		if (!*interp && strpbrk(name, " |&;<>$"))
+			return "for a command line take a shell: sh -c 'COMMANDS'";
 		if (!path)
 			return "no directory of PATH has it inside the sandbox";
 		if (strchr(interp, '\r'))
@@ -215,8 +217,9 @@ static int program_error(const struct spec *s, int err, const char *path, const 
 	if (err == -ESRCH)
 		return error_set(e, EXIT_SANDBOX, 0, "see sandbox doctor",
 				 "the host ends the processes of the %s platform", platform->name);
-	return error_set(e, status, damaged ? ENOEXEC : -err, program_advice(err, path, interp), "cannot run %s%s%s",
-			 s->program, *interp ? ": bad interpreter " : "", interp);
+	return error_set(e, status, damaged ? ENOEXEC : -err, program_advice(s->program, err, path, interp),
+			 "cannot run '%s'%s%s%s", s->program, *interp ? ": bad interpreter '" : "", interp,
+			 *interp ? "'" : "");
 }
 
 static int boot_program(struct ctx *c, const struct spec *s, struct task **ret, struct error *e)
@@ -308,7 +311,7 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 {
 	const struct cred *cred = NULL;
 
-	if (boot_kernel(s, e) || boot_control(control_fd, e))
+	if (boot_kernel(s, e))
 		return -1;
 	c->raise = no_raise;
 	c->rlimit_nofile = 1024;
@@ -327,7 +330,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	c->cred = cred;
 	if (boot_workdir(c, s, e))
 		return -1;
-	return boot_program(c, s, ret, e);
+	/* Signals that come before there is somebody to get them wait in the socket. */
+	return boot_program(c, s, ret, e) ? -1 : boot_control(control_fd, e);
 }
 
 void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)

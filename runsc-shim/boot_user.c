@@ -142,7 +142,7 @@ static int resolve_user(struct ctx *c, const char *user, struct identity *id, st
 	if (found || parse_id(user, &id->uid))
 		return 0;
 	return error_set(e, EXIT_SANDBOX, 0, "give its number, or a name of the sandbox's /etc/passwd",
-			 "unknown user %s of --user", user);
+			 "unknown user '%s' of --user", user);
 }
 
 static int resolve_group(struct ctx *c, const char *group, struct identity *id, struct error *e)
@@ -158,7 +158,7 @@ static int resolve_group(struct ctx *c, const char *group, struct identity *id, 
 	if (found)
 		return 0;
 	return error_set(e, EXIT_SANDBOX, 0, "give its number, or a name of the sandbox's /etc/group",
-			 "unknown group %s of --user", group);
+			 "unknown group '%s' of --user", group);
 }
 
 static int resolve(struct ctx *c, const char *spec, struct identity *id, struct error *e)

@@ -7,6 +7,8 @@
 
 #include "runsc-shim/limits.h"
 
+#define WHAT_MAX 400
+
 int error_set(struct error *e, int status, int err, const char *advice, const char *fmt, ...)
 {
 	va_list ap;
@@ -14,8 +16,11 @@ int error_set(struct error *e, int status, int err, const char *advice, const ch
 
 	e->status = status;
 	va_start(ap, fmt);
-	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	n = (size_t)vsnprintf(e->text, WHAT_MAX, fmt, ap);
 	va_end(ap);
+	/* A long name must not leave the reason out. */
+	if (n >= WHAT_MAX)
+		strcpy(e->text + WHAT_MAX - sizeof("..."), "...");
 	n = strlen(e->text);
 	if (err)
 		snprintf(e->text + n, sizeof(e->text) - n, ": %s", strerror(err));

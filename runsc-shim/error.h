@@ -15,7 +15,7 @@ enum {
 
 struct error {
 	int status;     /* the exit status it leads to; 0: no error */
-	char text[512]; /* without the program's name and newline */
+	char text[768]; /* without the program's name and newline */
 };
 
 /* Fills e: "WHAT: WHY (ADVICE)". err: errno value or 0 for none; advice may be NULL; a limit that explains err takes its place. Returns -1, so that callers can `return error_set(...)`. */

@@ -327,7 +327,7 @@ static int parse_user(struct spec *s, const char *arg, struct error *e)
 static int parse_memory(struct spec *s, const char *arg, struct error *e)
 {
 	if (!parse_size(arg, &s->memory_bytes))
-		return usage(e, "--memory", arg, "must be a number with K, M, G or T, like 512M");
+		return usage(e, "--memory", arg, "must be a number of bytes, or one with K, M, G or T, like 512M");
 	if (s->memory_bytes < MEMORY_MIN)
 		return usage(e, "--memory", arg, "must be at least 4M, for the sandbox's kernel and a shell");
 	return 0;
@@ -340,8 +340,9 @@ static int parse_limits(struct spec *s, int opt, const char *arg, struct error *
 	if (opt == OPT_MEMORY)
 		return parse_memory(s, arg, e);
 	if (opt == OPT_TIMEOUT)
-		return parse_duration(arg, &s->timeout_ns) ? 0
-							   : usage(e, "--timeout", arg, "must be like 30, 1.5s or 10m");
+		return parse_duration(arg, &s->timeout_ns)
+			   ? 0
+			   : usage(e, "--timeout", arg, "must be like 30, 1.5s or 10m, and at most 11574d");
 	if (!parse_size(arg, &n) || n > 4194304)
 		return usage(e, "--pids", arg, "must be a number from 1 to 4194304");
 	s->pids_max = (unsigned)n;
@@ -486,7 +487,8 @@ static int open_output(const char *option, const char *path, int *ret, struct er
 		return 0;
 	*ret = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
 	if (*ret < 0)
-		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot write the file '%s' of %s", path, option);
+		return error_set(e, EXIT_SANDBOX, errno, "choose a file that you may write to",
+				 "cannot write the file '%s' of %s", path, option);
 	return 0;
 }
 
@@ -524,6 +526,8 @@ static int open_dir(const char *option, const char *path, int mode, int *ret, st
 
 	*ret = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	err = *ret < 0 ? -errno : check_access(*ret, mode);
+	if (err == -ENOENT && (mode & W_OK))
+		advice = "make it first, with mkdir";
 	return err ? access_error(e, err, advice, "the directory ", path, option) : 0;
 }
 

@@ -19,18 +19,20 @@ check "many variables" 5001 "$(env $(printf 'V%d=x ' $(seq 5000)) "$SANDBOX" exe
 touch plain; complains 126 "not executable" box -- ./plain
 echo garbage >garbage; chmod +x garbage; complains 126 "no program format" box -- ./garbage
 script() { printf "$2" >"$1"; chmod +x "$1"; }
-script nowhere '#!/no/interpreter\n'; complains 127 "missing interpreter" box -- ./nowhere; names "bad interpreter /no/interpreter: No such"
-script crlf '#!/bin/sh\r\n'; complains 127 "lines of Windows" box -- ./crlf; names "bad interpreter /bin/sh?.*CR LF"
-script indir '#!/etc\n'; complains 126 "a directory as the interpreter" box -- ./indir; names "bad interpreter /etc: Permission"
-script outer "#!$PWD/nowhere\\n"; complains 127 "the interpreter's interpreter" box -- ./outer; names "bad interpreter /no/interpreter"
+script nowhere '#!/no/interpreter\n'; complains 127 "missing interpreter" box -- ./nowhere; names "bad interpreter '/no/interpreter': No such"
+script crlf '#!/bin/sh\r\n'; complains 127 "lines of Windows" box -- ./crlf; names "bad interpreter '/bin/sh?'.*CR LF"
+script indir '#!/etc\n'; complains 126 "a directory as the interpreter" box -- ./indir; names "bad interpreter '/etc': Permission"
+script outer "#!$PWD/nowhere\\n"; complains 127 "the interpreter's interpreter" box -- ./outer; names "bad interpreter '/no/interpreter'"
 script one "#!$PWD/two\\n"; script two "#!$PWD/one\\n"; complains 126 "scripts in a circle" box -- ./one; names circle
 echo 'int main(void) { return 0; }' >main.c
-gcc -o noloader main.c -Wl,--dynamic-linker=/no/ld.so && complains 127 "missing loader" box -- ./noloader && names "bad interpreter /no/ld.so"
+gcc -o noloader main.c -Wl,--dynamic-linker=/no/ld.so && complains 127 "missing loader" box -- ./noloader && names "bad interpreter '/no/ld.so'"
 head -c 3000 /lib64/ld-linux-x86-64.so.2 >cutloader; chmod +x cutloader
-gcc -o badloader main.c -Wl,--dynamic-linker="$PWD/cutloader" && complains 126 "cut loader" box -- ./badloader && names "cutloader: Exec format error"
+gcc -o badloader main.c -Wl,--dynamic-linker="$PWD/cutloader" && complains 126 "cut loader" box -- ./badloader && names "cutloader': Exec format error"
 printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\267\0\1\0\0\0' >arm; head -c 100 /dev/zero >>arm; chmod +x arm
 complains 126 "wrong architecture" box -- ./arm
 head -c 3000 /bin/true >cut; chmod +x cut; complains 126 "cut ELF" box -- ./cut; names "Exec format error.*cut off"
+complains 127 "a command line" box -- "ls -l"; names "'ls -l'.*sh -c"
+complains 127 "a long name" box -- "$(printf 'x%.0s' $(seq 5000))"; names "xxx[.][.][.]: No such file.*PATH"
 complains 127 "a name of several lines" box -- "$(printf 'a\nb\033[31m')"; names "a?b?"
 complains 125 "unknown option" box --no-such-option -- true
 complains 125 "no program" box
@@ -57,6 +59,18 @@ complains 137 "beyond --memory" box --memory 5M -- python3 -c 'bytearray(100 << 
 complains 125 "bad size" box --memory lots -- true
 complains 125 "bad duration" box --timeout soon -- true
 status 124 "timeout" box --timeout 0.3 -- sleep 30
+# However early it comes.
+early() {
+	local ms
+	for ms in 00 02 04 06 08 10 12 14 16 18 20 22 24 26 28; do
+		"$SANDBOX" exec --platform "$PLATFORM" -- sleep 5 &
+		sleep 0.0$ms
+		kill -TERM $!
+		wait $! 2>/dev/null
+		echo $?
+	done | sort | uniq -c | xargs
+}
+check "a signal while it starts" "15 143" "$(early 2>/dev/null)"
 status 0 "help" "$SANDBOX" exec --help
 check "help knows of the second signal" 1 "$(grep -c 'SIGKILL' out)"
 check "help teaches" yes "$(grep -q -- --bind out && grep -qi example out && echo yes)"
