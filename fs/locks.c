@@ -5,9 +5,10 @@
  * range is the descriptor table (POSIX) or the open description (OFD); that of a flock lock is the description. Setting a range cuts and
  * joins the owner's own ranges, so that they never overlap.
  *
- * One mutex (L_FLOCK) protects every lock in the sandbox: deadlock detection has to see them all. Whoever must wait stands in `blocked` with the
- * owner it waits for, and tries again whenever a lock of that inode was given up. A POSIX request whose chain of owners leads back to itself is
- * refused with EDEADLK; OFD and flock waits take no part in that, as on Linux.
+ * The lists are under a mutex of the inode (L_FLOCK); they are searched from one end to the other, so there may be LOCKS_MAX on an inode. Whoever
+ * must wait tries again whenever a lock of that inode was given up. A POSIX request also stands in `blocked`, with the owner that it waits for; if
+ * the chain of owners leads back to itself, it is refused with EDEADLK. OFD and flock waits take no part in that, as on Linux. `blocked` and the
+ * list of all locks, for /proc/locks, are under one mutex for the sandbox (L_FLOCKS), which is never held for long.
  */
 #include "fs/locks.h"
 
@@ -16,16 +17,20 @@
 #include <sys/file.h>
 #include <sys/sysmacros.h>
 
+#include "fs/seq.h"
 #include "sentry/base/slab.h"
 
 #define OFFSET_MAX INT64_MAX
+#define LOCKS_MAX (1u << 17)
+#define BLOCKED_BUCKETS 256
+#define SHOW_BATCH 256
 #define CHAIN_MAX 10 /* owners that deadlock detection follows, as Linux's MAX_DEADLK_ITERATIONS */
 
 enum lock_kind { KIND_POSIX, KIND_OFD, KIND_FLOCK };
 
 struct range_lock {
-	struct list link; /* in its inode's list */
-	struct list all;  /* in all_locks */
+	struct list link; /* in its inode's list; L_FLOCK */
+	struct list all;  /* in all_locks; L_FLOCKS, and so are changes of start and end of one that is there */
 	const void *owner;
 	struct inode *inode; /* borrowed: locks go before inodes do */
 	enum lock_kind kind;
@@ -35,8 +40,10 @@ struct range_lock {
 };
 
 struct file_lock_ctx {
+	struct mutex lock; /* L_FLOCK */
 	struct list ranges;
 	struct list flocks;
+	unsigned count;       /* of both */
 	struct wait_queue wq; /* woken when a lock is given up */
 };
 
@@ -47,41 +54,70 @@ struct blocked {
 
 static struct slab lock_slab = SLAB_INIT(struct range_lock);
 static struct slab ctx_slab = SLAB_INIT(struct file_lock_ctx);
-static struct mutex locks_lock = MUTEX_INIT;         /* L_FLOCK: everything here */
-static struct list all_locks = LIST_INIT(all_locks); /* L_FLOCK */
-static struct list blocked_list = LIST_INIT(blocked_list);
+static struct mutex locks_lock = MUTEX_INIT;         /* L_FLOCKS */
+static struct list all_locks = LIST_INIT(all_locks); /* L_FLOCKS */
+static struct list blocked[BLOCKED_BUCKETS];         /* L_FLOCKS: by owner */
+
+__attribute__((constructor)) static void locks_init(void)
+{
+	for (unsigned i = 0; i < BLOCKED_BUCKETS; i++)
+		list_init(&blocked[i]);
+}
 
 static struct file_lock_ctx *ctx_of(struct inode *i)
 {
 	return __atomic_load_n(&i->locks, __ATOMIC_ACQUIRE);
 }
 
-/* Made on first use; L_FLOCK is held. */
+/* Made on first use. NULL: no memory. */
 static struct file_lock_ctx *ctx_make(struct inode *i)
 {
 	struct file_lock_ctx *lc = ctx_of(i);
 
 	if (lc)
 		return lc;
-	lc = slab_alloc(&ctx_slab);
-	if (!lc)
-		return NULL;
-	list_init(&lc->ranges);
-	list_init(&lc->flocks);
-	wait_queue_init(&lc->wq);
-	__atomic_store_n(&i->locks, lc, __ATOMIC_RELEASE);
+	mutex_lock(&locks_lock, L_FLOCKS);
+	lc = ctx_of(i);
+	if (!lc && (lc = slab_alloc(&ctx_slab))) {
+		mutex_init(&lc->lock);
+		list_init(&lc->ranges);
+		list_init(&lc->flocks);
+		wait_queue_init(&lc->wq);
+		__atomic_store_n(&i->locks, lc, __ATOMIC_RELEASE);
+	}
+	mutex_unlock(&locks_lock, L_FLOCKS);
 	return lc;
 }
 
-static void lock_free(struct range_lock *l)
+/* l, which stands behind `at` in a list of its inode from now on, is in force. */
+static void lock_enter(struct file_lock_ctx *lc, struct list *at, struct range_lock *l) REQUIRES(L_FLOCK)
 {
-	if (!l)
-		return;
+	list_push(at, &l->link);
+	lc->count++;
+	mutex_lock(&locks_lock, L_FLOCKS);
+	list_append(&all_locks, &l->all);
+	mutex_unlock(&locks_lock, L_FLOCKS);
+}
+
+static void lock_drop(struct file_lock_ctx *lc, struct range_lock *l) REQUIRES(L_FLOCK)
+{
 	list_remove(&l->link);
+	lc->count--;
+	mutex_lock(&locks_lock, L_FLOCKS);
 	list_remove(&l->all);
+	mutex_unlock(&locks_lock, L_FLOCKS);
 	slab_free(&lock_slab, l);
 }
 
+static void lock_shrink(struct range_lock *l, int64_t start, int64_t end) REQUIRES(L_FLOCK)
+{
+	mutex_lock(&locks_lock, L_FLOCKS);
+	l->start = start;
+	l->end = end;
+	mutex_unlock(&locks_lock, L_FLOCKS);
+}
+
+/* Not in force. */
 static struct range_lock *lock_copy(const struct range_lock *from)
 {
 	struct range_lock *l = slab_alloc(&lock_slab);
@@ -104,35 +140,65 @@ static struct range_lock *find_conflict(struct list *locks, const struct range_l
 {
 	struct range_lock *l;
 
-	list_for_each(l, locks, link)
+	list_for_each(l, locks, link) {
 		if (conflicts(l, want))
 			return l;
+		if (l->start > want->end)
+			break;
+	}
 	return NULL;
 }
 
 /* ---- waiting ---- */
 
-/* Would owner, waiting for `on`, close a circle? */
-static bool deadlocks(const void *owner, const void *on)
+static struct list *blocked_bucket(const void *owner)
 {
-	struct blocked *b;
+	return &blocked[((uintptr_t)owner >> 6) * 0x9e3779b97f4a7c15ull >> 56];
+}
 
-	for (int steps = 0; steps < CHAIN_MAX; steps++) {
-		bool moved = false;
+static const struct blocked *blocked_find(const void *owner) REQUIRES(L_FLOCKS)
+{
+	const struct blocked *b;
 
-		list_for_each(b, &blocked_list, link) {
-			if (b->owner != on)
-				continue;
-			on = b->waits_for;
-			moved = true;
-			break;
-		}
-		if (on == owner)
-			return true;
-		if (!moved)
+	list_for_each(b, blocked_bucket(owner), link)
+		if (b->owner == owner)
+			return b;
+	return NULL;
+}
+
+/* Would owner, waiting for `on`, close a circle? */
+static bool deadlocks(const void *owner, const void *on) REQUIRES(L_FLOCKS)
+{
+	const struct blocked *b;
+
+	for (int steps = 0; steps < CHAIN_MAX && on != owner; steps++) {
+		b = blocked_find(on);
+		if (!b)
 			return false;
+		on = b->waits_for;
 	}
-	return false;
+	return on == owner;
+}
+
+/* Waits once for a POSIX lock of another owner. */
+static int wait_for_owner(struct ctx *c, struct file_lock_ctx *lc, const void *owner, const void *on) REQUIRES(L_FLOCK)
+{
+	struct blocked b = {.owner = owner, .waits_for = on};
+	int err = 0;
+
+	mutex_lock(&locks_lock, L_FLOCKS);
+	if (deadlocks(owner, on))
+		err = -EDEADLK;
+	else
+		list_append(blocked_bucket(owner), &b.link);
+	mutex_unlock(&locks_lock, L_FLOCKS);
+	if (err)
+		return err;
+	err = wait_on(c, &lc->wq, &lc->lock, L_FLOCK);
+	mutex_lock(&locks_lock, L_FLOCKS);
+	list_remove(&b.link);
+	mutex_unlock(&locks_lock, L_FLOCKS);
+	return err;
 }
 
 /* Until nothing in `locks` conflicts any more. 0, -EAGAIN, -EDEADLK, -ERESTARTSYS. */
@@ -140,41 +206,29 @@ static int wait_for_range(struct ctx *c, struct file_lock_ctx *lc, struct list *
 			  bool wait) REQUIRES(L_FLOCK)
 {
 	const struct range_lock *in_way;
-	struct blocked b = {.owner = want->owner};
 	int err = 0;
 
 	while (!err && (in_way = find_conflict(locks, want))) {
 		if (!wait)
-			return -EAGAIN;
-		if (want->kind != KIND_POSIX) {
-			err = wait_on(c, &lc->wq, &locks_lock, L_FLOCK);
-			continue;
-		}
-		if (deadlocks(want->owner, in_way->owner))
-			return -EDEADLK;
-		b.waits_for = in_way->owner;
-		list_append(&blocked_list, &b.link);
-		err = wait_on(c, &lc->wq, &locks_lock, L_FLOCK);
-		list_remove(&b.link);
+			err = -EAGAIN;
+		else if (want->kind == KIND_POSIX)
+			err = wait_for_owner(c, lc, want->owner, in_way->owner);
+		else
+			err = wait_on(c, &lc->wq, &lc->lock, L_FLOCK);
 	}
 	return err;
 }
 
 /* ---- byte ranges ---- */
 
-static void insert_sorted(struct file_lock_ctx *lc, struct range_lock *n)
+/* Behind which one a range that begins at `start` comes. */
+static struct list *place_of(struct file_lock_ctx *lc, int64_t start) REQUIRES(L_FLOCK)
 {
-	struct list *before = &lc->ranges;
-	struct range_lock *l;
+	struct list *at = lc->ranges.prev;
 
-	list_for_each(l, &lc->ranges, link) {
-		if (l->start > n->start) {
-			before = &l->link;
-			break;
-		}
-	}
-	list_append(before, &n->link); /* at the "tail" of a list that starts there: right before it */
-	list_append(&all_locks, &n->all);
+	while (at != &lc->ranges && list_entry(at, struct range_lock, link)->start > start)
+		at = at->prev;
+	return at;
 }
 
 /* Ranges that touch, without overflow at the ends. */
@@ -183,78 +237,97 @@ static bool adjacent(const struct range_lock *a, const struct range_lock *b)
 	return (a->end != OFFSET_MAX && a->end + 1 >= b->start) && (b->end == OFFSET_MAX || b->end + 1 >= a->start);
 }
 
-/* Takes what `n` covers out of l; `spare` becomes the right part if l sticks out on both sides (then NULL is left). */
-static void cut(struct file_lock_ctx *lc, struct range_lock *l, const struct range_lock *n, struct range_lock **spare)
+/* n lies within l, and l sticks out on both sides. */
+static bool splits(const struct range_lock *l, const struct range_lock *n)
 {
-	bool left = l->start<n->start, right = l->end> n->end;
+	return l->start < n->start && l->end > n->end;
+}
 
-	if (left && right) {
+/* Takes what `n` covers out of l; `spare` becomes the right part if l is split (then NULL is left). */
+static void cut(struct file_lock_ctx *lc, struct range_lock *l, const struct range_lock *n, struct range_lock **spare)
+    REQUIRES(L_FLOCK)
+{
+	if (splits(l, n)) {
 		struct range_lock *r = take(*spare);
 
-		r->owner = l->owner;
-		r->inode = l->inode;
-		r->kind = l->kind;
 		r->type = l->type;
 		r->pid = l->pid;
 		r->start = n->end + 1;
 		r->end = l->end;
-		l->end = n->start - 1;
-		insert_sorted(lc, r);
-	} else if (left) {
-		l->end = n->start - 1;
-	} else if (right) {
-		l->start = n->end + 1;
+		lock_shrink(l, l->start, n->start - 1);
+		lock_enter(lc, place_of(lc, r->start), r);
+	} else if (l->start < n->start) {
+		lock_shrink(l, l->start, n->start - 1);
+	} else if (l->end > n->end) {
+		lock_shrink(l, n->end + 1, l->end);
 		list_remove(&l->link);
-		list_remove(&l->all);
-		insert_sorted(lc, l);
+		list_push(place_of(lc, l->start), &l->link);
 	} else {
-		lock_free(l);
+		lock_drop(lc, l);
 	}
 }
 
 /* Gives the range to n's owner: n (taken over; F_UNLCK frees it) joins or replaces what the owner has there. */
-static void apply_range(struct file_lock_ctx *lc, struct range_lock *n, struct range_lock **spare)
+static void apply_range(struct file_lock_ctx *lc, struct range_lock *n, struct range_lock **spare) REQUIRES(L_FLOCK)
 {
 	struct range_lock *l, *next;
 
 	list_for_each_safe(l, next, &lc->ranges, link) {
 		bool overlaps = l->start <= n->end && n->start <= l->end;
 
+		if (l->start - 1 > n->end)
+			break;
 		if (l->owner != n->owner)
 			continue;
 		if (l->type == n->type && (overlaps || adjacent(l, n) || adjacent(n, l))) {
 			n->start = MIN(n->start, l->start);
 			n->end = MAX(n->end, l->end);
-			lock_free(l);
+			lock_drop(lc, l);
 		} else if (overlaps) {
 			cut(lc, l, n, spare);
 		}
 	}
 	if (n->type == F_UNLCK)
-		lock_free(n);
+		slab_free(&lock_slab, n);
 	else
-		insert_sorted(lc, n);
+		lock_enter(lc, place_of(lc, n->start), n);
+}
+
+/* Whether there would be one too many. */
+static bool too_many(const struct file_lock_ctx *lc, const struct range_lock *want) REQUIRES(L_FLOCK)
+{
+	const struct range_lock *l;
+
+	if (lc->count < LOCKS_MAX)
+		return false;
+	if (want->type != F_UNLCK)
+		return true;
+	list_for_each(l, &lc->ranges, link)
+		if (l->owner == want->owner && splits(l, want))
+			return true;
+	return false;
 }
 
 static int set_range(struct ctx *c, struct inode *i, const struct range_lock *want, bool wait)
 {
 	struct range_lock *n = lock_copy(want), *spare = lock_copy(want);
-	struct file_lock_ctx *lc;
-	int err = 0;
+	struct file_lock_ctx *lc = ctx_make(i);
+	int err = n && spare && lc ? 0 : -ENOLCK;
 
-	mutex_lock(&locks_lock, L_FLOCK);
-	lc = ctx_make(i);
-	if (!n || !spare || !lc)
-		err = -ENOLCK;
-	else if (want->type != F_UNLCK)
-		err = wait_for_range(c, lc, &lc->ranges, want, wait);
 	if (!err) {
-		apply_range(lc, take(n), &spare);
-		wake_up_all(&lc->wq, 0);
+		mutex_lock(&lc->lock, L_FLOCK);
+		if (want->type != F_UNLCK)
+			err = wait_for_range(c, lc, &lc->ranges, want, wait);
+		if (!err && too_many(lc, want))
+			err = -ENOLCK;
+		if (!err) {
+			apply_range(lc, take(n), &spare);
+			wake_up_all(&lc->wq, 0);
+		}
+		mutex_unlock(&lc->lock, L_FLOCK);
 	}
-	lock_free(n);
-	lock_free(spare);
-	mutex_unlock(&locks_lock, L_FLOCK);
+	slab_free(&lock_slab, n);
+	slab_free(&lock_slab, spare);
 	return err;
 }
 
@@ -319,19 +392,19 @@ static int get_lock(struct ctx *c, struct file *f, const struct range_lock *want
 	struct file_lock_ctx *lc = ctx_of(f->inode);
 	struct range_lock *l = NULL;
 
-	mutex_lock(&locks_lock, L_FLOCK);
-	if (lc)
+	k->type = F_UNLCK;
+	if (lc) {
+		mutex_lock(&lc->lock, L_FLOCK);
 		l = find_conflict(&lc->ranges, want);
-	if (l) {
-		k->type = l->type;
-		k->whence = SEEK_SET;
-		k->start = l->start;
-		k->len = l->end == OFFSET_MAX ? 0 : l->end - l->start + 1;
-		k->pid = l->pid;
-	} else {
-		k->type = F_UNLCK;
+		if (l) {
+			k->type = l->type;
+			k->whence = SEEK_SET;
+			k->start = l->start;
+			k->len = l->end == OFFSET_MAX ? 0 : l->end - l->start + 1;
+			k->pid = l->pid;
+		}
+		mutex_unlock(&lc->lock, L_FLOCK);
 	}
-	mutex_unlock(&locks_lock, L_FLOCK);
 	return copy_out(c, arg, k, sizeof(*k));
 }
 
@@ -393,20 +466,22 @@ static int flock_locked(struct ctx *c, struct file_lock_ctx *lc, struct range_lo
 	if (old && old->type == (*n)->type)
 		return 0;
 	if (old) {
-		lock_free(old);
+		lock_drop(lc, old);
 		wake_up_all(&lc->wq, 0);
 	}
 	if ((*n)->type == F_UNLCK)
 		return 0;
 	err = wait_for_range(c, lc, &lc->flocks, *n, wait);
-	if (!err) {
-		/* Another thread with the same description may have been faster. */
-		lock_free(find_owned(&lc->flocks, (*n)->owner));
-		list_append(&lc->flocks, &(*n)->link);
-		list_append(&all_locks, &(*n)->all);
-		*n = NULL;
-	}
-	return err;
+	if (!err && lc->count >= LOCKS_MAX)
+		err = -ENOLCK;
+	if (err)
+		return err;
+	/* Another thread with the same description may have been faster. */
+	old = find_owned(&lc->flocks, (*n)->owner);
+	if (old)
+		lock_drop(lc, old);
+	lock_enter(lc, lc->flocks.prev, take(*n));
+	return 0;
 }
 
 int locks_flock(struct ctx *c, struct file *f, int op)
@@ -415,29 +490,30 @@ int locks_flock(struct ctx *c, struct file *f, int op)
 	int kind = op & ~LOCK_NB;
 	struct range_lock *n;
 	struct file_lock_ctx *lc;
-	int err = -ENOLCK;
+	int err;
 
 	if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN)
 		return -EINVAL;
-	n = slab_alloc(&lock_slab);
+	lc = ctx_make(f->inode);
+	n = lc ? lock_copy(&(struct range_lock){.owner = f,
+						.inode = f->inode,
+						.kind = KIND_FLOCK,
+						.type = types[kind],
+						.end = OFFSET_MAX,
+						.pid = c->tgid})
+	       : NULL;
 	if (!n)
 		return -ENOLCK;
-	*n = (struct range_lock){
-	    .owner = f, .inode = f->inode, .kind = KIND_FLOCK, .type = types[kind], .end = OFFSET_MAX, .pid = c->tgid};
-	list_init(&n->link);
-	list_init(&n->all);
-	mutex_lock(&locks_lock, L_FLOCK);
-	lc = ctx_make(f->inode);
-	if (lc)
-		err = flock_locked(c, lc, &n, !(op & LOCK_NB));
-	lock_free(n);
-	mutex_unlock(&locks_lock, L_FLOCK);
+	mutex_lock(&lc->lock, L_FLOCK);
+	err = flock_locked(c, lc, &n, !(op & LOCK_NB));
+	mutex_unlock(&lc->lock, L_FLOCK);
+	slab_free(&lock_slab, n);
 	return err;
 }
 
 /* ---- hooks ---- */
 
-static bool drop_owned(struct list *locks, const void *owner)
+static bool drop_owned(struct file_lock_ctx *lc, struct list *locks, const void *owner) REQUIRES(L_FLOCK)
 {
 	struct range_lock *l, *next;
 	bool any = false;
@@ -445,7 +521,7 @@ static bool drop_owned(struct list *locks, const void *owner)
 	list_for_each_safe(l, next, locks, link) {
 		if (l->owner != owner)
 			continue;
-		lock_free(l);
+		lock_drop(lc, l);
 		any = true;
 	}
 	return any;
@@ -455,10 +531,10 @@ void locks_remove_posix_slow(struct inode *i, const void *owner)
 {
 	struct file_lock_ctx *lc = ctx_of(i);
 
-	mutex_lock(&locks_lock, L_FLOCK);
-	if (drop_owned(&lc->ranges, owner))
+	mutex_lock(&lc->lock, L_FLOCK);
+	if (drop_owned(lc, &lc->ranges, owner))
 		wake_up_all(&lc->wq, 0);
-	mutex_unlock(&locks_lock, L_FLOCK);
+	mutex_unlock(&lc->lock, L_FLOCK);
 }
 
 void locks_remove_file_slow(struct file *f)
@@ -466,53 +542,63 @@ void locks_remove_file_slow(struct file *f)
 	struct file_lock_ctx *lc = ctx_of(f->inode);
 	bool any;
 
-	mutex_lock(&locks_lock, L_FLOCK);
-	any = drop_owned(&lc->ranges, f);
-	any |= drop_owned(&lc->flocks, f);
+	mutex_lock(&lc->lock, L_FLOCK);
+	any = drop_owned(lc, &lc->ranges, f);
+	any |= drop_owned(lc, &lc->flocks, f);
 	if (any)
 		wake_up_all(&lc->wq, 0);
-	mutex_unlock(&locks_lock, L_FLOCK);
+	mutex_unlock(&lc->lock, L_FLOCK);
 }
 
 /* A lock may be left over: one that was granted while another thread closed the descriptor. */
 void locks_inode_free(struct inode *i)
 {
-	struct file_lock_ctx *lc = take(i->locks);
+	struct file_lock_ctx *lc = ctx_of(i);
 	struct range_lock *l;
 
 	if (!lc)
 		return;
-	mutex_lock(&locks_lock, L_FLOCK);
+	mutex_lock(&lc->lock, L_FLOCK);
 	while ((l = list_first(&lc->ranges, struct range_lock, link)))
-		lock_free(l);
+		lock_drop(lc, l);
 	while ((l = list_first(&lc->flocks, struct range_lock, link)))
-		lock_free(l);
-	mutex_unlock(&locks_lock, L_FLOCK);
+		lock_drop(lc, l);
+	mutex_unlock(&lc->lock, L_FLOCK);
+	i->locks = NULL;
 	slab_free(&ctx_slab, lc);
 }
 
-bool locks_show(unsigned n, char *buf, size_t size)
+static void show(struct seq *s, unsigned n, const struct range_lock *l)
 {
 	static const char *const kinds[] = {"POSIX ", "OFDLCK", "FLOCK "};
-	struct range_lock *l, *found = NULL;
-	unsigned at = 0;
 	char end[24] = "EOF";
 
-	mutex_lock(&locks_lock, L_FLOCK);
+	if (l->end != OFFSET_MAX)
+		snprintf(end, sizeof(end), "%lld", (long long)l->end);
+	seq_printf(s, "%u: %s ADVISORY  %s %d %02x:%02x:%llu %lld %s\n", n, kinds[l->kind],
+		   l->type == F_WRLCK ? "WRITE" : "READ ", l->pid, major(l->inode->super->dev),
+		   minor(l->inode->super->dev), (unsigned long long)l->inode->ino, (long long)l->start, end);
+}
+
+/* Some lines from the nth on; whether there may be more. */
+static bool show_batch(struct seq *s, unsigned n)
+{
+	struct range_lock *l;
+	unsigned at = 0;
+
+	mutex_lock(&locks_lock, L_FLOCKS);
 	list_for_each(l, &all_locks, all) {
-		if (at++ == n) {
-			found = l;
+		if (at == n + SHOW_BATCH)
 			break;
-		}
+		if (at++ >= n)
+			show(s, at, l);
 	}
-	if (found) {
-		if (found->end != OFFSET_MAX)
-			snprintf(end, sizeof(end), "%lld", (long long)found->end);
-		snprintf(buf, size, "%u: %s ADVISORY  %s %d %02x:%02x:%llu %lld %s\n", n + 1, kinds[found->kind],
-			 found->type == F_WRLCK ? "WRITE" : "READ ", found->pid, major(found->inode->super->dev),
-			 minor(found->inode->super->dev), (unsigned long long)found->inode->ino,
-			 (long long)found->start, end);
-	}
-	mutex_unlock(&locks_lock, L_FLOCK);
-	return found;
+	mutex_unlock(&locks_lock, L_FLOCKS);
+	return at == n + SHOW_BATCH;
+}
+
+void locks_show(struct seq *s)
+{
+	for (unsigned n = 0; show_batch(s, n); n += SHOW_BATCH)
+		;
 }

@@ -6,6 +6,8 @@
 
 #include "fs/file.h"
 
+struct seq;
+
 /* F_GETLK, F_SETLK, F_SETLKW and the OFD forms; arg is a struct flock in the guest. 0 or -errno, -ERESTARTSYS. */
 int __must_check locks_fcntl(struct ctx *c, struct file *f, int cmd, uaddr_t arg);
 /* LOCK_SH, LOCK_EX, LOCK_UN with LOCK_NB. */
@@ -31,5 +33,5 @@ static inline void locks_remove_file(struct file *f)
 /* Eviction of an inode: frees i->locks, which holds no lock any more. */
 void locks_inode_free(struct inode *i);
 
-/* For /proc/locks: the nth line into buf; false when there are no more. */
-bool locks_show(unsigned n, char *buf, size_t size);
+/* /proc/locks. */
+void locks_show(struct seq *s);

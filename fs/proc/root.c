@@ -58,10 +58,7 @@ static int loadavg_show(struct ctx *c __unused, const struct pseudo_ref *r __unu
 
 static int locks_file_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
 {
-	char line[160];
-
-	for (unsigned n = 0; locks_show(n, line, sizeof(line)); n++)
-		seq_puts(s, line);
+	locks_show(s);
 	return 0;
 }
 

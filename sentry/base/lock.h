@@ -44,7 +44,8 @@ struct CAPABILITY("mutex") lock_class {
 	X(inode, 28)    /* an inode's attributes and data */                                                           \
 	X(copyup, 29)   /* overlay: one inode's move to the upper layer */                                             \
 	X(layer, 30)    /* inodes of a file system that is a layer of an overlay */                                    \
-	X(flock, 32)    /* file locks of every inode */                                                                \
+	X(flock, 32)    /* an inode's file locks */                                                                    \
+	X(flocks, 33)   /* which file locks there are, and who waits for whose */                                      \
 	X(epollctl, 34) /* which files are watched by which epoll instances */                                         \
 	X(epoll, 35)    /* an epoll instance's interest list */                                                        \
 	X(file, 40)     /* an open description: position, pipe and socket buffers */                                   \
@@ -84,6 +85,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_COPYUP (&lock_class_copyup)
 #define L_LAYER (&lock_class_layer)
 #define L_FLOCK (&lock_class_flock)
+#define L_FLOCKS (&lock_class_flocks)
 #define L_EPOLLCTL (&lock_class_epollctl)
 #define L_EPOLL (&lock_class_epoll)
 #define L_FILE (&lock_class_file)
