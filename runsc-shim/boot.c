@@ -17,6 +17,7 @@
 #include "fs/hostio.h"
 #include "fs/dev/devfs.h"
 #include "fs/dev/hosttty.h"
+#include "fs/dev/relay.h"
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
 #include "fs/hostfd.h"
@@ -123,6 +124,32 @@ static int boot_streams(struct ctx *c, const struct spec *s, struct error *e)
 					 "cannot pass standard stream %d on", fd);
 	}
 	return 0;
+}
+
+/* What the launcher's terminal means for the guest's. */
+static int (*terminal_signal)(int signo) = hosttty_signal;
+
+static void ask_to_stop(const struct boot_request *r);
+
+/* The host's terminal cannot be read from the background. */
+static void in_background(void)
+{
+	ask_to_stop(&(struct boot_request){.signo = SIGTTIN, .from_terminal = true});
+}
+
+/* --tty: the same terminal for all three. */
+static int boot_relay(struct ctx *c, const struct spec *s, struct error *e)
+{
+	struct relay_spec r = {.modes = s->modes, .background = in_background};
+	FILE_REF slave = NULL;
+	int err;
+
+	memcpy(r.host_fd, s->stream_fd, sizeof(r.host_fd));
+	terminal_signal = relay_signal;
+	err = relay_open(c, &r, &slave);
+	for (int fd = 0; fd <= 2 && err >= 0; fd++)
+		err = fd_replace(c, fd, file_get(slave), 0);
+	return err < 0 ? error_set(e, EXIT_SANDBOX, -err, NULL, "cannot make a terminal") : 0;
 }
 
 /* 0: there is a file that may be executed; -EACCES: there is something else; -ENOENT: nothing that can be seen. */
@@ -264,8 +291,10 @@ static void on_request(const struct boot_request *r)
 
 	if (!init || r->signo <= 0 || r->signo > K_NSIG)
 		goto out;
-	if (r->from_terminal && hosttty_signal(r->signo) == 0)
+	if (r->from_terminal && terminal_signal(r->signo) == 0)
 		goto out;
+	if (r->signo == SIGCONT)
+		relay_continue();
 	if (r->from_terminal || r->signo == SIGCONT)
 		signal_job(init, r->signo);
 	else
@@ -288,13 +317,17 @@ static bool on_control(int fd)
 
 static int stop_fd; /* the control socket */
 
+static void ask_to_stop(const struct boot_request *r)
+{
+	if (write(stop_fd, r, sizeof(*r)) != sizeof(*r))
+		log_debug("the launcher cannot be told of a stop");
+}
+
 /* signal_init_hook: the launcher is to stop like the first process. */
 static void tell_stop(int code, int signo)
 {
-	struct boot_request r = {.signo = signo};
-
-	if (code == CLD_STOPPED && write(stop_fd, &r, sizeof(r)) != sizeof(r))
-		log_debug("the launcher cannot be told of a stop");
+	if (code == CLD_STOPPED)
+		ask_to_stop(&(struct boot_request){.signo = signo});
 }
 
 static int boot_control(int control_fd, struct error *e)
@@ -324,10 +357,12 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	devfs_init();
 	tmpfs_register();
-	if (boot_mounts(c, s, e) || boot_streams(c, s, e) || boot_user(c, s, &cred, e))
+	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
 	cred_put(c->cred);
 	c->cred = cred;
+	if (s->tty == TTY_YES ? boot_relay(c, s, e) : boot_streams(c, s, e))
+		return -1;
 	if (boot_workdir(c, s, e))
 		return -1;
 	/* Signals that come before there is somebody to get them wait in the socket. */
@@ -354,7 +389,14 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 		error_set(&ret->error, EXIT_SANDBOX, -err, NULL, "cannot watch the memory limit");
 		return;
 	}
-	hosttty_attach(init);
+	if (s->tty == TTY_AUTO)
+		hosttty_attach(init);
+	if (s->tty == TTY_YES && (err = relay_start(init))) {
+		error_set(&ret->error, EXIT_SANDBOX, -err, NULL, "cannot start a thread");
+		return;
+	}
 	task_start(init);
 	ret->wait_status = task_wait_init();
+	if (s->tty == TTY_YES)
+		relay_finish();
 }

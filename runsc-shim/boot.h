@@ -12,10 +12,11 @@ struct boot_result {
 	struct error error;
 };
 
-/* One request of the launcher over the control socket. */
+/* One request of the launcher over the control socket; the other way round, one to stop. */
 struct boot_request {
-	int signo;          /* to the first process */
-	bool from_terminal; /* the terminal sent it: to the guest's foreground group if there is one */
+	int signo; /* to the first process; the one that has stopped it */
+	bool
+	    from_terminal; /* the terminal sent it: to the guest's foreground group if there is one; it cannot be read in the background */
 };
 
 /*

@@ -20,6 +20,7 @@
 #include "runsc-shim/isolate.h"
 #include "runsc-shim/limits.h"
 #include "runsc-shim/options.h"
+#include "runsc-shim/terminal.h"
 #include "sentry/base/clock.h"
 
 /* Between the first signal of --timeout and SIGKILL. */
@@ -30,6 +31,7 @@ struct launcher {
 	int control[2]; /* [0] ours, [1] the sentry's */
 	int signal_fd, timer_fd;
 	bool timed_out;
+	struct terminal terminal;
 	struct isolated sentry;
 	struct boot_result result;
 };
@@ -101,6 +103,7 @@ static int start_sentry(struct launcher *l, struct error *e)
 		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a socket pair");
 	cage.fd_count = fds_to_keep(l, fds);
 	cage.dir_count = dirs_to_confine(&l->spec, dirs);
+	terminal_open(&l->terminal, &l->spec);
 	if (isolate_start(&cage, sentry_main, l, &l->sentry, e))
 		return -1;
 	close(l->control[1]);
@@ -145,23 +148,25 @@ static void on_signal(struct launcher *l)
 {
 	struct signalfd_siginfo si;
 
-	if (read(l->signal_fd, &si, sizeof(si)) == sizeof(si))
-		send_signal(l, (int)si.ssi_signo, si.ssi_code == SI_KERNEL);
+	if (read(l->signal_fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (si.ssi_signo == SIGCONT)
+		terminal_enter(&l->terminal);
+	send_signal(l, (int)si.ssi_signo, si.ssi_code == SI_KERNEL);
 }
 
-/* The first process has stopped: so does the launcher, with the same signal, for its own shell to see. Then both go on. */
+/* The first process has stopped, or wants to read in the background: so does the launcher, with the same signal, for its own shell to see. Then both go on. */
 static void on_stop(struct launcher *l)
 {
 	struct boot_request r;
-	sigset_t set;
 
 	if (recv(l->control[0], &r, sizeof(r), MSG_DONTWAIT) != sizeof(r))
 		return;
-	sigemptyset(&set);
-	sigaddset(&set, r.signo);
-	raise(r.signo);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	if (!r.from_terminal || !terminal_is_ours(&l->terminal)) {
+		terminal_leave(&l->terminal);
+		stop_by(r.signo);
+		terminal_enter(&l->terminal);
+	}
 	send_signal(l, SIGCONT, false);
 }
 
@@ -274,7 +279,9 @@ int exec_main(int argc, char **argv, char **environment)
 	limits_raise();
 	if (status == 0 && !limits_check(&e) && !select_platform(&l.spec, &e) && !spec_open(&l.spec, &e) &&
 	    !open_signals(&l, &e) && !start_sentry(&l, &e)) {
+		terminal_enter(&l.terminal);
 		wait_for_result(&l);
+		terminal_close(&l.terminal);
 		status = result_status(&l, &e);
 	} else {
 		status = -1;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <sys/resource.h>
+#include <termios.h>
 
 #include "sentry/base/types.h"
 
@@ -57,8 +58,13 @@ struct spec {
 	uint64_t timeout_ns;   /* 0: none */
 	uint64_t memory_bytes; /* 0: no limit */
 	unsigned pids_max;     /* 0: the default */
-	enum { TTY_AUTO, TTY_YES, TTY_NO } tty;
-	int stream_fd[3]; /* standard streams to hand over, the launcher's own duplicates; -1: closed */
+	enum {
+		TTY_AUTO, /* a terminal on a standard stream is the program's */
+		TTY_YES,  /* one of the sandbox's own is, copied to and from the standard streams */
+		TTY_NO,   /* none */
+	} tty;
+	const struct termios *modes; /* of the caller's terminal; NULL: there is none */
+	int stream_fd[3];            /* standard streams to hand over, the launcher's own duplicates; -1: closed */
 	uint64_t sig_ignored, sig_blocked;     /* of the caller, for the program to inherit; bit n-1: signal n */
 	struct rlimit64 rlimits[RLIM_NLIMITS]; /* the caller's */
 	int nice;

@@ -86,8 +86,7 @@ static int host_set(void *priv, const struct k_termios *new, int when)
 
 static const struct termios_access host_termios = {host_get, host_set};
 
-/* Is the whole sandbox in the background of the host's terminal? */
-static bool host_background(int fd)
+bool hosttty_background(int fd)
 {
 	char none;
 
@@ -99,7 +98,7 @@ static int check_change(struct ctx *c, struct file *f, int signo)
 {
 	int err = tty_check_change(c, tty_of(f), signo);
 
-	if (!err && host_background(host_fd(f)))
+	if (!err && hosttty_background(host_fd(f)))
 		err = tty_background(c, signo);
 	return err;
 }
@@ -163,7 +162,7 @@ static ssize_t read_some(struct ctx *c, struct file *f, char *buf, size_t size)
 				rule.deadline = deadline_after(clock_now(CLOCK_MONOTONIC), rule.gap);
 		} else if (n == -EAGAIN) {
 			stop = wait_input(c, f, &rule);
-		} else if (n == -EIO && host_background(host_fd(f))) {
+		} else if (n == -EIO && hosttty_background(host_fd(f))) {
 			stop = tty_background(c, SIGTTIN);
 		} else {
 			stop = n == -EINTR ? -ERESTARTSYS : (int)n;

@@ -11,6 +11,8 @@ struct task;
 void hosttty_init(void);
 /* If one of the standard streams is a terminal it becomes the controlling terminal of the first task's session. Before task_start(). */
 void hosttty_attach(struct task *init);
+/* Is the whole sandbox in the background of the host's terminal that fd is open on? */
+bool hosttty_background(int fd);
 /*
  * A signal that the host's terminal sent to the launcher (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SIGHUP; si_code SI_KERNEL): goes to the foreground group of the guest. SIGWINCH
  * only if the size has changed since; SIGHUP hangs the terminal up. -ENOTTY: there is no such terminal, or nobody in the foreground; then it is one for the first process.

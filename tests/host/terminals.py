@@ -111,21 +111,6 @@ def shell():
     check("exit", t.end() == 3)
 
 
-def modes_stay():
-    master, slave = pty.openpty()
-    before = termios.tcgetattr(slave)
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-        for fd in range(3):
-            os.dup2(slave, fd)
-        os.execvp(BOX[0], BOX + ["sh", "-c", "stty raw -echo"])
-    os.waitpid(pid, 0)
-    after = termios.tcgetattr(slave)
-    check("modes stay as the program left them", after != before and not after[3] & (termios.ECHO | termios.ICANON))
-
-
 def full_screen():
     if shutil.which("less"):
         with open("long", "w") as f:
@@ -154,6 +139,6 @@ def full_screen():
         check("and ends", t.end() == 0)
 
 
-for test in (basics, shell, modes_stay, full_screen):
+for test in (basics, shell, full_screen):
     test()
 sys.exit(1 if failed else 0)
