@@ -19,6 +19,7 @@
 #define BUCKETS 16384u
 #define BUCKET_LOCKS 64u
 #define SHRINK_BATCH 64
+#define CLIMB_BATCH 256 /* steps up the tree with everybody waiting */
 
 size_t dentry_cache_max = 24576;
 
@@ -397,16 +398,25 @@ struct dentry *dentry_get_parent(struct dentry *d)
 	return p;
 }
 
-bool dentry_is_below(struct dentry *d, struct dentry *ancestor)
+/* Some steps up from d, whose reference is exchanged; true: `ancestor` or the root is reached. */
+static bool climb(struct dentry **d, const struct dentry *ancestor)
 {
-	bool found = false;
+	struct dentry *from = *d, *at = from;
 
 	dentry_names_lock();
-	for (;; d = d->parent) {
-		found = d == ancestor;
-		if (found || d->parent == d)
-			break;
-	}
+	for (unsigned i = 0; i < CLIMB_BATCH && at != ancestor && at->parent != at; i++)
+		at = at->parent;
+	*d = dentry_get(at);
 	dentry_names_unlock();
-	return found;
+	dentry_put(from);
+	return at == ancestor || at->parent == at;
+}
+
+bool dentry_is_below(struct dentry *d, struct dentry *ancestor)
+{
+	dentry_get(d);
+	while (!climb(&d, ancestor))
+		;
+	dentry_put(d);
+	return d == ancestor;
 }

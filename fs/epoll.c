@@ -5,10 +5,11 @@
  * callback puts the interest on the ready list and wakes a sleeper. epoll_wait() takes interests off that list, asks
  * each file for its bits, and puts level-triggered ones back: so the work goes with what happened, not with what is watched.
  *
- * Locks. L_EPOLLCTL, one for all instances: which files are watched by whom (file.epoll_items, the loop check). L_EPOLL, one an instance: its
- * hash and its scans; it is held while files are polled, so an interest cannot go away under a scan, and a dying file waits for the scan to
- * end. L_READY, a leaf, because callbacks run under a wait queue's lock: the ready list. Instances that watch instances form a tree, checked
- * at EPOLL_CTL_ADD: their L_EPOLL and wait queue locks are taken from the watcher down and from the event up respectively.
+ * Locks. L_EPOLL, one an instance: its hash and its scans; it is held while files are polled and events are copied, which a guest can make last, so an
+ * interest cannot go away under a scan, and a dying file waits for the scan to end. Within it L_EPOLLCTL, one for all instances, which nobody holds
+ * for long: which files are watched by whom (file.epoll_items, the loop check). Hashes change under both. L_READY, a leaf, because callbacks run
+ * under a wait queue's lock: the ready list. Instances that watch instances form a tree, checked at EPOLL_CTL_ADD: their L_EPOLL and wait queue
+ * locks are taken from the watcher down and from the event up respectively.
  *
  * A wake-up of a file takes every path of instances that leads up from it. How many of each length there may be is limited as on Linux.
  *
@@ -19,7 +20,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "sentry/base/clock.h"
@@ -31,7 +31,6 @@
 #define MAX_NESTS 4
 #define MAX_WATCHES (1u << 20) /* of all instances: bounds the memory that a guest can pin */
 #define BATCH 32
-#define DROP_BATCH 1000 /* interests that are dropped in a row, with everybody waiting */
 
 struct ep_wait {
 	struct wait_entry entry;
@@ -53,11 +52,12 @@ struct ep_item {
 };
 
 struct epoll {
+	struct ref ref;          /* the file's, and those of dying files for a moment */
 	struct mutex lock;       /* L_EPOLL */
 	struct mutex ready_lock; /* L_READY */
 	struct list ready;       /* L_READY */
 	struct wait_queue wq;
-	struct ep_item **buckets; /* bucket_count is a power of two; L_EPOLL */
+	struct ep_item **buckets; /* bucket_count is a power of two; L_EPOLL, changed under L_EPOLLCTL too */
 	uint32_t bucket_count, count;
 	uint64_t visited; /* L_EPOLLCTL: the loop check that saw it last, and what that found */
 	int depth;        /* L_EPOLLCTL */
@@ -210,7 +210,7 @@ static void item_unwait(struct ep_item *it)
 }
 
 /* Drops the interest that *at refers to. */
-static void item_destroy(struct ep_item **at) REQUIRES(L_EPOLL)
+static void item_destroy(struct ep_item **at) REQUIRES(L_EPOLL, L_EPOLLCTL)
 {
 	struct ep_item *it = *at;
 
@@ -244,30 +244,23 @@ static struct ep_item *item_create(struct epoll *ep, struct file *f, int fd, uin
 	return NULL;
 }
 
-static int ep_insert(struct ctx *c, struct epoll *ep, struct file *f, int fd, uint32_t events, uint64_t data)
-    REQUIRES(L_EPOLL)
+/* A new interest, which has yet to be told of anything. */
+static int item_enter(struct epoll *ep, struct file *f, int fd, uint32_t events, uint64_t data, struct ep_item **ret)
+    REQUIRES(L_EPOLL, L_EPOLLCTL)
 {
 	struct ep_item **at = item_slot(ep, f, fd);
-	struct ep_table t = {.t = {ep_table_add, events, c}};
-	uint32_t bits;
 
 	if (*at)
 		return -EEXIST;
 	if (ep->count >= ep->bucket_count && hash_grow(ep) == 0)
 		at = item_slot(ep, f, fd);
-	t.item = item_create(ep, f, fd, events, data);
-	if (!t.item)
+	*ret = item_create(ep, f, fd, events, data);
+	if (!*ret)
 		return __atomic_load_n((uint32_t *)&watch_count, __ATOMIC_RELAXED) >= MAX_WATCHES ? -ENOSPC : -ENOMEM;
-	*at = t.item;
+	*at = *ret;
 	ep->count++;
-	list_append(&f->epoll_items, &t.item->in_file);
-	bits = file_poll(f, &t.t);
-	if (t.no_memory) {
-		item_destroy(at);
-		return -ENOMEM;
-	}
-	if (bits & events & ~PRIVATE_BITS)
-		ready_add(t.item);
+	list_append(&f->epoll_items, &(*ret)->in_file);
+	f->epolled = true;
 	return 0;
 }
 
@@ -293,7 +286,9 @@ static int ep_delete(struct epoll *ep, struct file *f, int fd) REQUIRES(L_EPOLL)
 
 	if (!*at)
 		return -ENOENT;
+	mutex_lock(&ctl_lock, L_EPOLLCTL);
 	item_destroy(at);
+	mutex_unlock(&ctl_lock, L_EPOLLCTL);
 	return 0;
 }
 
@@ -349,7 +344,6 @@ static int nest_check(struct file *epf, struct epoll *child) REQUIRES(L_EPOLLCTL
 	struct epoll *ep = epf->priv;
 	int depth;
 
-	/* Hashes change under L_EPOLLCTL and L_EPOLL both, so L_EPOLLCTL is enough to walk them. */
 	generation++;
 	depth = depth_below(child, ep, 0);
 	generation++;
@@ -404,12 +398,15 @@ static int events_check(int op, const struct file *f, uint32_t events)
 	return 0;
 }
 
-static int ep_add(struct ctx *c, struct file *epf, struct file *f, int fd, uint32_t events, uint64_t data)
-    REQUIRES(L_EPOLLCTL, L_EPOLL)
+/* Enters an interest that makes no circle and few paths. */
+static int item_enter_checked(struct file *epf, struct file *f, int fd, uint32_t events, uint64_t data,
+			      struct ep_item **ret) REQUIRES(L_EPOLL, L_EPOLLCTL)
 {
 	bool nested = epoll_of(f) || !list_empty(&epf->epoll_items);
-	int err = ep_insert(c, epf->priv, f, fd, events, data);
+	int err = epoll_of(f) ? nest_check(epf, epoll_of(f)) : 0;
 
+	if (!err)
+		err = item_enter(epf->priv, f, fd, events, data, ret);
 	generation++;
 	if (err || !nested || few_paths_below(f))
 		return err;
@@ -417,32 +414,26 @@ static int ep_add(struct ctx *c, struct file *epf, struct file *f, int fd, uint3
 	return -EINVAL;
 }
 
-static int ctl_locked(struct ctx *c, struct file *epf, int op, int fd, struct file *f, uint32_t events, uint64_t data)
-    REQUIRES(L_EPOLLCTL)
+static int ep_add(struct ctx *c, struct file *epf, struct file *f, int fd, uint32_t events, uint64_t data)
+    REQUIRES(L_EPOLL)
 {
-	struct epoll *ep = epf->priv;
-	int err = 0;
+	struct ep_table t = {.t = {ep_table_add, events, c}};
+	uint32_t bits;
+	int err;
 
-	if (op == EPOLL_CTL_ADD && epoll_of(f))
-		err = nest_check(epf, epoll_of(f));
+	mutex_lock(&ctl_lock, L_EPOLLCTL);
+	err = item_enter_checked(epf, f, fd, events, data, &t.item);
+	mutex_unlock(&ctl_lock, L_EPOLLCTL);
 	if (err)
 		return err;
-	mutex_lock(&ep->lock, L_EPOLL);
-	switch (op) {
-	case EPOLL_CTL_ADD:
-		err = ep_add(c, epf, f, fd, events, data);
-		break;
-	case EPOLL_CTL_MOD:
-		err = ep_modify(c, ep, f, fd, events, data);
-		break;
-	case EPOLL_CTL_DEL:
-		err = ep_delete(ep, f, fd);
-		break;
-	default:
-		err = -EINVAL;
+	bits = file_poll(f, &t.t);
+	if (t.no_memory) {
+		err = ep_delete(epf->priv, f, fd);
+		return err ? err : -ENOMEM;
 	}
-	mutex_unlock(&ep->lock, L_EPOLL);
-	return err;
+	if (bits & events & ~PRIVATE_BITS)
+		ready_add(t.item);
+	return 0;
 }
 
 int epoll_control(struct ctx *c, struct file *epf, int op, int fd, struct file *f, const struct epoll_event *ev)
@@ -455,39 +446,62 @@ int epoll_control(struct ctx *c, struct file *epf, int op, int fd, struct file *
 		return -EPERM;
 	if (f == epf || !ep || events_check(op, f, events))
 		return -EINVAL;
-	mutex_lock(&ctl_lock, L_EPOLLCTL);
-	err = ctl_locked(c, epf, op, fd, f, events, ev->data.u64);
-	mutex_unlock(&ctl_lock, L_EPOLLCTL);
+	mutex_lock(&ep->lock, L_EPOLL);
+	switch (op) {
+	case EPOLL_CTL_ADD:
+		err = ep_add(c, epf, f, fd, events, ev->data.u64);
+		break;
+	case EPOLL_CTL_MOD:
+		err = ep_modify(c, ep, f, fd, events, ev->data.u64);
+		break;
+	case EPOLL_CTL_DEL:
+		err = ep_delete(ep, f, fd);
+		break;
+	default:
+		err = -EINVAL;
+	}
+	mutex_unlock(&ep->lock, L_EPOLL);
 	if (!err && op != EPOLL_CTL_DEL && ep_has_ready(ep))
 		wake_up(&ep->wq, POLLIN);
 	return err;
 }
 
-/* Between two steps of something long; *n counts them. */
-static void let_others(unsigned *n) REQUIRES(L_EPOLLCTL)
+static void epoll_put(struct epoll *ep)
 {
-	if (++*n % DROP_BATCH)
+	if (!ref_put(&ep->ref))
 		return;
-	mutex_unlock(&ctl_lock, L_EPOLLCTL);
-	sched_yield();
+	kfree(ep->buckets, ep->bucket_count * sizeof(struct ep_item *));
+	slab_free(&epoll_slab, ep);
+}
+
+/* An instance that watches f, with a reference; NULL: there is none. */
+static struct epoll *watcher_of(struct file *f)
+{
+	struct ep_item *it;
+
 	mutex_lock(&ctl_lock, L_EPOLLCTL);
+	it = list_first(&f->epoll_items, struct ep_item, in_file);
+	if (it)
+		ref_get(&it->ep->ref);
+	mutex_unlock(&ctl_lock, L_EPOLLCTL);
+	return it ? it->ep : NULL;
 }
 
 void epoll_file_gone_slow(struct file *f)
 {
 	struct ep_item *it;
-	unsigned n = 0;
+	struct epoll *ep;
 
-	mutex_lock(&ctl_lock, L_EPOLLCTL);
-	while ((it = list_first(&f->epoll_items, struct ep_item, in_file))) {
-		struct epoll *ep = it->ep;
-
+	while ((ep = watcher_of(f))) {
 		mutex_lock(&ep->lock, L_EPOLL);
-		item_destroy(item_slot(ep, f, it->fd));
+		mutex_lock(&ctl_lock, L_EPOLLCTL);
+		it = list_first(&f->epoll_items, struct ep_item, in_file);
+		if (it && it->ep == ep)
+			item_destroy(item_slot(ep, f, it->fd));
+		mutex_unlock(&ctl_lock, L_EPOLLCTL);
 		mutex_unlock(&ep->lock, L_EPOLL);
-		let_others(&n);
+		epoll_put(ep);
 	}
-	mutex_unlock(&ctl_lock, L_EPOLLCTL);
 }
 
 /* ---- epoll_wait ---- */
@@ -634,27 +648,19 @@ static uint32_t epoll_poll(struct file *f, struct poll_table *p) NO_TSA
 	return it ? POLLIN | POLLRDNORM : 0;
 }
 
-static void epoll_free(struct epoll *ep)
-{
-	kfree(ep->buckets, ep->bucket_count * sizeof(struct ep_item *));
-	slab_free(&epoll_slab, ep);
-}
-
 static void epoll_release(struct file *f)
 {
 	struct epoll *ep = f->priv;
-	unsigned n = 0;
 
-	mutex_lock(&ctl_lock, L_EPOLLCTL);
+	mutex_lock(&ep->lock, L_EPOLL);
 	for (uint32_t i = 0; i < ep->bucket_count; i++) {
-		mutex_lock(&ep->lock, L_EPOLL);
+		mutex_lock(&ctl_lock, L_EPOLLCTL);
 		while (ep->buckets[i])
 			item_destroy(&ep->buckets[i]);
-		mutex_unlock(&ep->lock, L_EPOLL);
-		let_others(&n);
+		mutex_unlock(&ctl_lock, L_EPOLLCTL);
 	}
-	mutex_unlock(&ctl_lock, L_EPOLLCTL);
-	epoll_free(ep);
+	mutex_unlock(&ep->lock, L_EPOLL);
+	epoll_put(ep);
 }
 
 static void epoll_show_fdinfo(struct file *f, char *buf, size_t size)
@@ -688,6 +694,7 @@ int epoll_create_file(struct ctx *c, struct file **ret)
 
 	if (!ep)
 		return -ENOMEM;
+	ref_init(&ep->ref);
 	mutex_init(&ep->lock);
 	mutex_init(&ep->ready_lock);
 	list_init(&ep->ready);
@@ -696,7 +703,7 @@ int epoll_create_file(struct ctx *c, struct file **ret)
 	ep->buckets = kalloc(ep->bucket_count * sizeof(struct ep_item *));
 	err = ep->buckets ? anon_file_create(c, "[eventpoll]", 0, &epoll_ops, ep, O_RDWR, ret) : -ENOMEM;
 	if (err)
-		epoll_free(ep);
+		epoll_put(ep);
 	else
 		ep->file = *ret;
 	return err;

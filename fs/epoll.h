@@ -15,6 +15,6 @@ void epoll_file_gone_slow(struct file *f);
 /* The last reference of f goes: its interests are dropped. Before the release op; no lock held. */
 static inline void epoll_file_gone(struct file *f)
 {
-	if (!list_empty(&f->epoll_items))
+	if (f->epolled)
 		epoll_file_gone_slow(f);
 }

@@ -74,6 +74,7 @@ struct file {
 	const struct cred *cred; /* the opener's; a reference */
 	struct list epoll_items; /* fs/epoll.c: interests in this file, so that release can drop them */
 	uint64_t epoll_checked;  /* fs/epoll.c: the path check that saw it last; L_EPOLLCTL */
+	bool epolled;            /* there was an interest once */
 	struct fasync *fasync;   /* F_SETOWN, O_ASYNC */
 	void *flock_owner;
 };

@@ -6,7 +6,8 @@
  * are copied with their names, because a name may change before it is read. An event like the last one in the queue is not queued again; a full queue
  * ends in one IN_Q_OVERFLOW.
  *
- * One mutex (L_NOTIFY) protects all watches and queues: events are rare next to what causes them. Inodes are put after it was dropped.
+ * One mutex (L_NOTIFY) protects all watches and queues: events are rare next to what causes them. Inodes are put after it was dropped, and events are
+ * copied to the guest without it: a guest can make that last.
  */
 #include "fs/inotify.h"
 
@@ -103,14 +104,6 @@ static void queue_event(struct inotify *in, int wd, uint32_t mask, uint32_t cook
 		queue_raw(in, wd, mask, cookie, name);
 	fasync_notify(&in->async, POLLIN);
 	wake_up(&in->wq, POLLIN | POLLRDNORM);
-}
-
-static void event_free(struct inotify *in, struct event *e)
-{
-	list_remove(&e->link);
-	in->count--;
-	in->bytes -= sizeof(struct inotify_event) + e->name_size;
-	kfree(e, sizeof(*e) + e->name_size);
 }
 
 /* ---- watches ---- */
@@ -244,38 +237,74 @@ void fsnotify_removed_slow(struct inode *i)
 
 /* ---- the instance's file ---- */
 
-/* Writes the first event; 0 if it does not fit, else its size, or -EFAULT (it stays). */
-static ssize_t read_event(struct inotify *in, struct iobuf *b)
+static size_t event_size(const struct event *e)
 {
-	struct event *e = list_first(&in->events, struct event, link);
-	struct inotify_event k = {e->wd, e->mask, e->cookie, e->name_size};
-	size_t size = sizeof(k) + e->name_size;
-
-	if (iobuf_left(b) < size)
-		return 0;
-	if (iobuf_put(b, &k, sizeof(k)) != sizeof(k))
-		return -EFAULT;
-	if (e->name_size && iobuf_put(b, e->name, e->name_size) != (ssize_t)e->name_size)
-		return -EFAULT;
-	event_free(in, e);
-	return (ssize_t)size;
+	return sizeof(struct inotify_event) + e->name_size;
 }
 
-static ssize_t inotify_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos __unused)
+/* The first event, off the queue; NULL: there is none, or it does not fit. */
+static struct event *event_take(struct inotify *in, size_t room) REQUIRES(L_NOTIFY)
+{
+	struct event *e = list_first(&in->events, struct event, link);
+
+	if (!e || event_size(e) > room)
+		return NULL;
+	list_remove(&e->link);
+	in->count--;
+	in->bytes -= event_size(e);
+	return e;
+}
+
+/* Waits for the first event that fits. */
+static int event_wait(struct ctx *c, struct file *f, size_t room, struct event **ret)
 {
 	struct inotify *in = f->priv;
-	ssize_t done = 0, n = 0;
 	int err = 0;
 
 	mutex_lock(&notify_lock, L_NOTIFY);
 	while (!err && list_empty(&in->events))
 		err = f->flags & O_NONBLOCK ? -EAGAIN : wait_on(c, &in->wq, &notify_lock, L_NOTIFY);
-	while (!err && !list_empty(&in->events) && (n = read_event(in, b)) > 0)
-		done += n;
+	*ret = err ? NULL : event_take(in, room);
 	mutex_unlock(&notify_lock, L_NOTIFY);
-	if (err || done)
-		return err ? err : done;
-	return n < 0 ? n : -EINVAL;
+	return err || *ret ? err : -EINVAL;
+}
+
+static struct event *event_next(struct inotify *in, size_t room)
+{
+	struct event *e;
+
+	mutex_lock(&notify_lock, L_NOTIFY);
+	e = event_take(in, room);
+	mutex_unlock(&notify_lock, L_NOTIFY);
+	return e;
+}
+
+/* Its size or -EFAULT; it is gone in both cases, as on Linux. */
+static ssize_t event_put(struct event *e, struct iobuf *b)
+{
+	struct inotify_event k = {e->wd, e->mask, e->cookie, e->name_size};
+	ssize_t size = (ssize_t)event_size(e);
+
+	if (iobuf_put(b, &k, sizeof(k)) != sizeof(k) ||
+	    (e->name_size && iobuf_put(b, e->name, e->name_size) != (ssize_t)e->name_size))
+		size = -EFAULT;
+	kfree(e, sizeof(*e) + e->name_size);
+	return size;
+}
+
+static ssize_t inotify_read(struct ctx *c, struct file *f, struct iobuf *b, off_t *pos __unused)
+{
+	ssize_t done = 0, n = 0;
+	struct event *e;
+	int err = event_wait(c, f, iobuf_left(b), &e);
+
+	if (err)
+		return err;
+	for (; e && n >= 0; e = n >= 0 ? event_next(f->priv, iobuf_left(b)) : NULL) {
+		n = event_put(e, b);
+		done += MAX(n, 0);
+	}
+	return done ? done : n;
 }
 
 static uint32_t inotify_poll(struct file *f, struct poll_table *p)
@@ -324,6 +353,7 @@ static void inotify_release(struct file *f)
 {
 	struct inotify *in = f->priv;
 	struct inode_watch *w;
+	struct event *e;
 
 	mutex_lock(&notify_lock, L_NOTIFY);
 	fasync_remove(f);
@@ -334,9 +364,9 @@ static void inotify_release(struct file *f)
 		inode_put(i);
 		mutex_lock(&notify_lock, L_NOTIFY);
 	}
-	while (!list_empty(&in->events))
-		event_free(in, list_first(&in->events, struct event, link));
 	mutex_unlock(&notify_lock, L_NOTIFY);
+	while ((e = event_next(in, SIZE_MAX)))
+		kfree(e, sizeof(*e) + e->name_size);
 	instance_free(in);
 }
 

@@ -28,6 +28,7 @@
 
 #define INLINE_MAX (64ul << 10)
 #define INLINE_FIRST 64ul
+#define FEW 1024 /* bytes that a read moves by way of the stack */
 #define SIZE_MAX_FILE ((uint64_t)INT64_MAX & PAGE_MASK)
 
 #ifndef MFD_EXEC
@@ -251,31 +252,48 @@ int tmp_data_resize(struct inode *i, uint64_t size)
 	return err;
 }
 
-static ssize_t read_inline(struct inode *i, struct iobuf *b, off_t *pos)
+/* How much there is behind pos. */
+static size_t rest_of(const struct inode *i, off_t pos)
 {
-	ssize_t n = 0;
+	uint64_t size = __atomic_load_n(&i->size, __ATOMIC_RELAXED);
 
-	if ((uint64_t)*pos < i->size)
-		n = iobuf_put(b, data_of(i)->mem + *pos, MIN(iobuf_left(b), i->size - (uint64_t)*pos));
-	if (n > 0)
-		*pos += n;
+	return (uint64_t)pos < size ? size - (uint64_t)pos : 0;
+}
+
+/* A copy of `room` bytes or of what there is, if it lies here: how many. Else the descriptor that it is to be read by. */
+static size_t peek_inline(struct inode *i, char *buf, size_t room, off_t pos, int *ret_fd)
+{
+	const struct tmp_data *d = data_of(i);
+	size_t n = 0;
+
+	inode_lock(i);
+	*ret_fd = d->fd;
+	if (d->fd < 0)
+		n = MIN(room, rest_of(i, pos));
+	if (n)
+		memcpy(buf, d->mem + pos, n);
+	inode_unlock(i);
 	return n;
 }
 
+/* What lies inline goes through a buffer: a guest can make a copy to it last, and nobody else shall wait for that. */
 static ssize_t tmp_read(struct ctx *c __unused, struct file *f, struct iobuf *b, off_t *pos)
 {
-	struct inode *i = f->inode;
+	size_t room = MIN(MIN(iobuf_left(b), rest_of(f->inode, MAX(*pos, 0))), INLINE_MAX);
+	char few[FEW], *buf = few;
 	ssize_t n;
 	int fd;
 
 	if (*pos < 0)
 		return -EINVAL;
-	inode_lock(i);
-	fd = data_of(i)->fd;
-	n = fd < 0 ? read_inline(i, b, pos) : 0;
-	inode_unlock(i);
-	if (fd >= 0)
-		n = hostio_read(fd, b, pos);
+	if (room > sizeof(few) && !(buf = kalloc(room)))
+		return -ENOMEM;
+	n = (ssize_t)peek_inline(f->inode, buf, room, *pos, &fd);
+	n = fd < 0 ? iobuf_put(b, buf, (size_t)n) : hostio_read(fd, b, pos);
+	if (fd < 0)
+		*pos += MAX(n, 0);
+	if (buf != few)
+		kfree(buf, room);
 	file_accessed(f);
 	return n;
 }

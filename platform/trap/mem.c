@@ -13,7 +13,7 @@
 #include "platform/trap/trap.h"
 
 #define LIST_FILES_NS 600000000000     /* for lists that write files, or fill memory */
-#define LIST_CAS_NS 10000000000        /* the client may hold locks that others need */
+#define LIST_LOCKED_NS 10000000000     /* the client may hold locks that others need */
 #define BOUNCE (T_SIGSTACK - T_BUFFER) /* bytes of a thread area that results may lie in */
 
 static bool guest_range(uint64_t addr, uint64_t size)
@@ -190,8 +190,10 @@ static ssize_t transfer(const struct aspace *a, void *ours, uint64_t addr, size_
 /* What is queued on the same cpu must be seen. */
 static void settle(struct trap_cpu *c, uint64_t addr, size_t size)
 {
-	if (c->queued && addr < c->queued_hi && (size > ~addr || addr + size > c->queued_lo))
-		(void)list_run(c); /* a failure shows as EFAULT of the copy */
+	if (!c->queued || addr >= c->queued_hi || (size <= ~addr && addr + size <= c->queued_lo))
+		return;
+	c->list_limit = MIN(c->list_limit, LIST_LOCKED_NS);
+	(void)list_run(c); /* a failure shows as EFAULT of the copy */
 }
 
 ssize_t trap_read(struct cpu *cpu, void *dst, uint64_t addr, size_t size)
@@ -231,7 +233,7 @@ int trap_cas32(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desi
 		return err;
 	list_add(c, CMD_CAS, (uint64_t[6]){addr, *expected, desired}, 0);
 	list_touch(c, addr, 4);
-	c->list_limit = LIST_CAS_NS;
+	c->list_limit = LIST_LOCKED_NS;
 	err = list_run(c);
 	if (err == 0)
 		*expected = (uint32_t)c->list_result;

@@ -46,8 +46,8 @@ struct CAPABILITY("mutex") lock_class {
 	X(layer, 30)    /* inodes of a file system that is a layer of an overlay */                                    \
 	X(flock, 32)    /* an inode's file locks */                                                                    \
 	X(flocks, 33)   /* which file locks there are, and who waits for whose */                                      \
-	X(epollctl, 34) /* which files are watched by which epoll instances */                                         \
-	X(epoll, 35)    /* an epoll instance's interest list */                                                        \
+	X(epoll, 34)    /* an epoll instance's interest list */                                                        \
+	X(epollctl, 35) /* which files are watched by which epoll instances */                                         \
 	X(file, 40)     /* an open description: position, pipe and socket buffers */                                   \
 	X(notify, 42)   /* inotify watches and event queues */                                                         \
 	X(inflight, 44) /* unix sockets whose descriptors travel in messages */                                        \
@@ -86,8 +86,8 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_LAYER (&lock_class_layer)
 #define L_FLOCK (&lock_class_flock)
 #define L_FLOCKS (&lock_class_flocks)
-#define L_EPOLLCTL (&lock_class_epollctl)
 #define L_EPOLL (&lock_class_epoll)
+#define L_EPOLLCTL (&lock_class_epollctl)
 #define L_FILE (&lock_class_file)
 #define L_NOTIFY (&lock_class_notify)
 #define L_INFLIGHT (&lock_class_inflight)
