@@ -61,7 +61,7 @@ static void mother_wake(struct aspace *a)
 	syscall(SYS_futex, WORD(a, M_SEQ), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static bool is_dead(const struct aspace *a)
+bool aspace_dead(const struct aspace *a)
 {
 	siginfo_t si = {0};
 
@@ -89,7 +89,7 @@ static int wait_hint(const struct aspace *a, char *area)
 	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != HINT_HERE) {
 		if (now == HINT_FAILED)
 			return -EAGAIN;
-		if (is_dead(a) || now_ns() > until)
+		if (aspace_dead(a) || now_ns() > until)
 			return -ESRCH;
 		nap(word, now);
 	}
@@ -113,7 +113,7 @@ static pid_t fork_answer(struct aspace *from, uint32_t seq)
 
 	do {
 		seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-		last = is_dead(from) || now_ns() > until;
+		last = aspace_dead(from) || now_ns() > until;
 		pid = read_answer(seq);
 		if (!pid && !last)
 			nap(word, seen);
