@@ -42,7 +42,7 @@ enum cpu_event_kind {
 	CPU_SYSCALL, /* regs.orig_rax is the number, rip lies behind the instruction, rax is -ENOSYS */
 	CPU_FAULT,   /* an instruction of the guest caused a host signal: see the fields of cpu_event */
 	CPU_KICK,    /* cpu_kick() was called and nothing else happened */
-	CPU_LOST,    /* the host has taken the stub away (killed, out of memory): the process must die of SIGKILL */
+	CPU_LOST,    /* the host has taken the stub away, or aspace_kill(): the process must die of SIGKILL */
 };
 
 struct cpu_event {
@@ -52,6 +52,12 @@ struct cpu_event {
 	uint64_t addr;   /* si_addr */
 	uint32_t trapno; /* for the guest's sigcontext */
 	uint32_t err;
+};
+
+enum platform_loss {
+	LOSS_NONE,
+	LOSS_ASPACE, /* one or more: see aspace_lost() */
+	LOSS_ALL,    /* no aspace can be made any more */
 };
 
 enum cpu_action {
@@ -128,6 +134,15 @@ struct platform_ops {
 	void (*cpu_kick)(struct cpu *cpu);
 	/* Kills the whole aspace at once from any thread (SIGKILL, exit_group): each running cpu then gets CPU_LOST. */
 	void (*aspace_kill)(struct cpu *any);
+
+	/*
+	 * May be absent. Somebody else may kill the platform's processes, and a cpu whose upcall sleeps does not notice. watch_fd: a descriptor that can be
+	 * read when one has gone; then watch() tells what that means, on one thread of the caller's.
+	 */
+	int (*watch_fd)(void);
+	enum platform_loss (*watch)(void);
+	/* Whether the cpu's aspace has been taken away. With any locks held. */
+	bool (*aspace_lost)(struct cpu *any);
 
 	/* Registers: a private copy, valid and writable while the cpu is stopped. cs, ss, ds.. are ignored on resume. */
 	struct k_user_regs *(*cpu_regs)(struct cpu *cpu);

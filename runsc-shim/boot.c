@@ -330,10 +330,32 @@ static void tell_stop(int code, int signo)
 		ask_to_stop(&(struct boot_request){.signo = signo});
 }
 
+static bool on_loss(int fd __unused)
+{
+	struct boot_result r = {.wait_status = 0};
+	ssize_t n;
+
+	switch (platform->watch()) {
+	case LOSS_NONE:
+		break;
+	case LOSS_ASPACE:
+		tasks_lost();
+		break;
+	case LOSS_ALL:
+		error_set(&r.error, EXIT_SANDBOX, 0, "somebody outside has killed it",
+			  "the process that the sandbox makes others from has ended");
+		n = write(isolate_status_fd(), &r, sizeof(r));
+		_exit(n == sizeof(r) ? 0 : 1);
+	}
+	return true;
+}
+
 static int boot_control(int control_fd, struct error *e)
 {
 	int err = hostfd_call(control_fd, on_control);
 
+	if (!err)
+		err = hostfd_call(platform->watch_fd(), on_loss);
 	stop_fd = control_fd;
 	signal_init_hook = tell_stop;
 	return err ? error_set(e, EXIT_SANDBOX, -err, NULL, "cannot listen to the launcher") : 0;

@@ -35,6 +35,54 @@ static sysret_t run_syscall(struct task *t, struct k_user_regs *regs)
 	return ret;
 }
 
+/* Its memory and threads are gone: as if it had been killed by SIGKILL, but for a line to those who did not do it. */
+static void group_lost(struct thread_group *tg)
+{
+	struct sighand *s = sighand_lock_tg(tg);
+	bool known = tg->group_exit;
+	char comm[sizeof(tg->leader->comm)];
+
+	tg_kill_locked(tg, SIGKILL);
+	sighand_unlock(s);
+	if (known)
+		return;
+	mutex_lock(&tg->lock, L_TASK);
+	memcpy(comm, tg->leader->comm, sizeof(comm));
+	mutex_unlock(&tg->lock, L_TASK);
+	log_warn("pid %d (%s): its process on the host has been killed", tg->pid, comm);
+}
+
+static bool find_lost(struct thread_group *tg, void *arg)
+{
+	struct thread_group **ret = arg;
+	struct task *t;
+
+	mutex_lock(&tg->lock, L_TASK);
+	list_for_each(t, &tg->tasks, tg_link)
+		if (t->cpu && !tg->group_exit && platform->aspace_lost(t->cpu))
+			*ret = tg;
+	mutex_unlock(&tg->lock, L_TASK);
+	if (!*ret)
+		return true;
+	tg_get(tg);
+	return false;
+}
+
+void tasks_lost(void)
+{
+	struct thread_group *tg;
+
+	do {
+		tg = NULL;
+		mutex_lock(&pidtree_lock, L_PIDTREE);
+		tg_for_each(find_lost, &tg);
+		mutex_unlock(&pidtree_lock, L_PIDTREE);
+		if (tg)
+			group_lost(tg);
+		tg_put(tg);
+	} while (tg);
+}
+
 static void send_fault(struct task *t, const struct cpu_event *ev)
 {
 	siginfo_t info;
@@ -119,7 +167,7 @@ enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev)
 	case CPU_KICK:
 		break;
 	case CPU_LOST:
-		tg_kill(t->tg, SIGKILL);
+		group_lost(t->tg);
 		break;
 	}
 	if (!run_work(t, in_syscall, ret))

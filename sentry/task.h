@@ -189,6 +189,8 @@ void task_for_each(struct thread_group *tg, bool (*fn)(struct task *t, void *arg
 
 /* The upcall given to the platform: sentry/run.c. */
 enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev);
+/* platform->watch() says that processes of the host have gone: their tasks end, whatever they wait for. */
+void tasks_lost(void) EXCLUDES(L_PIDTREE);
 /* What platform->init() is given; the answers about call sites are in sentry/callsite.c. */
 bool task_code_range(struct cpu *cpu, uint64_t addr, uint64_t *ret_start, uint64_t *ret_end);
 uint64_t task_reserve(struct cpu *cpu, uint64_t near, size_t size);

@@ -25,7 +25,7 @@ bool tracee_wait(struct pcpu *c, int *ret_status)
 	while (r < 0 && errno == EINTR);
 	if (r < 0 || WIFEXITED(*ret_status) || WIFSIGNALED(*ret_status))
 		c->attached = false;
-	if (!c->attached || *ret_status >> 16 == PTRACE_EVENT_EXIT)
+	if (!c->attached)
 		c->lost = true;
 	return !c->lost;
 }

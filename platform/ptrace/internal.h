@@ -38,7 +38,9 @@ struct pcpu;
 struct aspace {
 	struct ref ref;    /* one for each cpu whose tracer exists */
 	pid_t pid;         /* the host process; constant */
-	_Atomic bool dead; /* aspace_kill(), or the host killed it */
+	_Atomic bool dead; /* aspace_kill(), or lost */
+	_Atomic bool lost; /* somebody has killed the process */
+	struct list link;  /* watch.c */
 	struct mutex lock;
 	struct list cpus;      /* L_ASPACE: pcpu.link, those in use */
 	struct list parked;    /* L_ASPACE: pcpu.link, given back, their host thread kept */
@@ -128,6 +130,15 @@ long tracer_call(struct pcpu *c, long (*fn)(struct pcpu *c, void *arg), void *ar
 void tracer_signal(struct pcpu *c, bool *flag);
 struct aspace *aspace_new(pid_t pid);
 void aspace_put(struct aspace *a);
+
+/* watch.c */
+/* Before there are threads. */
+int watch_init(void);
+void watch_add(struct aspace *a);
+void watch_remove(struct aspace *a);
+int ptrace_watch_fd(void);
+enum platform_loss ptrace_watch(void);
+bool ptrace_aspace_lost(struct cpu *any);
 
 /* inject.c */
 enum inject_end { INJECT_DONE, INJECT_FAULT, INJECT_LOST };

@@ -263,12 +263,12 @@ static void vdso_place(struct host_vdso *host)
 int stub_init(const struct platform_config *config __unused)
 {
 	static struct stub_filter filter;
-	struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP};
+	struct sigaction child = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP}; /* only ends matter to watch.c */
 	struct host_vdso vdso;
 	int err;
 	long pid;
 
-	if ((err = slots_open()) || (err = base_choose()) || (err = filter_make(&filter)))
+	if ((err = watch_init()) || (err = slots_open()) || (err = base_choose()) || (err = filter_make(&filter)))
 		return err;
 	sigaction(SIGCHLD, &child, NULL);
 	vdso_place(&vdso);

@@ -32,7 +32,7 @@
 #define PARKED_MAX 8
 #define EFLAGS_INIT 0x202
 #define TRACER_STACK (512 << 10)
-#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT)
+#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
 
 const struct platform_client *ptrace_client;
 static struct slab pcpu_slab = SLAB_INIT(struct pcpu);
@@ -52,13 +52,16 @@ struct aspace *aspace_new(pid_t pid)
 	mutex_init(&a->scratch);
 	list_init(&a->cpus);
 	list_init(&a->parked);
+	watch_add(a);
 	return a;
 }
 
 void aspace_put(struct aspace *a)
 {
-	if (ref_put(&a->ref))
-		slab_free(&aspace_slab, a);
+	if (!ref_put(&a->ref))
+		return;
+	watch_remove(a);
+	slab_free(&aspace_slab, a);
 }
 
 struct pcpu *tracer_self(void)
@@ -239,7 +242,7 @@ static bool cpu_unuse(struct pcpu *c)
 	list_remove(&c->link);
 	if (--a->users == 0)
 		aspace_end(a);
-	park = a->users && (c->leader || (!c->lost && a->parked_count < PARKED_MAX));
+	park = a->users && !a->lost && (c->leader || (!c->lost && a->parked_count < PARKED_MAX));
 	if (park) {
 		list_append(&a->parked, &c->link);
 		a->parked_count++;

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -51,6 +52,7 @@ static struct trap_cpu *pool;       /* lock */
 static unsigned pool_count;         /* lock */
 static bool refiller_runs;          /* lock */
 static bool starved;                /* lock: the host had no room for the last spare */
+static int deaths = -1;             /* epoll over the processes that nobody is to kill but we */
 
 static void aspace_place(struct aspace *a)
 {
@@ -81,6 +83,7 @@ static struct aspace *aspace_alloc(void)
 	a->parked = NULL;
 	a->parked_count = 0;
 	a->patches = NULL;
+	a->lost = false;
 	memset(a->slots, 0, sizeof(a->slots));
 	a->slots[0] = 1; /* the mother's */
 	mutex_init(&a->lock);
@@ -99,6 +102,7 @@ static void aspace_free(struct aspace *a)
 	if (a->top_slot > 1)
 		madvise(a->ctl + 2 * CTL_PAGE, (size_t)(a->top_slot - 1) * CTL_PAGE, MADV_REMOVE);
 	pthread_mutex_lock(&lock);
+	a->pid = 0;
 	a->next = free_aspaces;
 	free_aspaces = a;
 	if (starved)
@@ -114,6 +118,61 @@ void aspace_kill(struct aspace *a)
 void trap_aspace_kill(struct cpu *any)
 {
 	aspace_kill(any->aspace);
+}
+
+/* ---- processes that somebody else kills ---- */
+
+#define DEATH_INDEX                                                                                                    \
+	32 /* epoll reports index and pid, so that a late report is not taken for that of the next process */
+
+static int watch_add(const struct aspace *a)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = (uint64_t)a->index << DEATH_INDEX | (uint32_t)a->pid};
+
+	return epoll_ctl(deaths, EPOLL_CTL_ADD, a->pidfd, &e) < 0 ? -errno : 0;
+}
+
+static void watch_remove(const struct aspace *a)
+{
+	epoll_ctl(deaths, EPOLL_CTL_DEL, a->pidfd, NULL);
+}
+
+static enum platform_loss death(uint64_t report)
+{
+	struct aspace *a = &aspaces[report >> DEATH_INDEX];
+	bool known;
+
+	pthread_mutex_lock(&lock);
+	known = a->pid == (pid_t)report;
+	if (known) {
+		watch_remove(a);
+		a->lost = true;
+	}
+	pthread_mutex_unlock(&lock);
+	if (!known)
+		return LOSS_NONE;
+	return a == &aspaces[0] ? LOSS_ALL : LOSS_ASPACE;
+}
+
+int trap_watch_fd(void)
+{
+	return deaths;
+}
+
+enum platform_loss trap_watch(void)
+{
+	enum platform_loss loss = LOSS_NONE;
+	struct epoll_event events[16];
+	int n = epoll_wait(deaths, events, ARRAY_SIZE(events), 0);
+
+	for (int i = 0; i < n; i++)
+		loss = MAX(loss, death(events[i].data.u64));
+	return loss;
+}
+
+bool trap_aspace_lost(struct cpu *any)
+{
+	return any->aspace->lost;
 }
 
 static unsigned slot_alloc(struct aspace *a) REQUIRES(L_ASPACE)
@@ -201,6 +260,7 @@ static void aspace_destroy(struct aspace *a)
 {
 	struct trap_cpu *c, *next;
 
+	watch_remove(a);
 	aspace_kill(a);
 	for (c = a->parked; c; c = next) {
 		next = c->next;
@@ -260,6 +320,8 @@ void aspace_log_lost(const struct aspace *a, const char *when, int err)
 	siginfo_t si = {0};
 
 	waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT);
+	if ((si.si_code == CLD_KILLED && si.si_status == SIGKILL) || (!err && !si.si_pid))
+		return; /* its task says so */
 	log_warn("stub %d: lost %s: error %d, code %d, status %d", a->pid, when, -err, si.si_code, si.si_status);
 }
 
@@ -295,6 +357,8 @@ static int aspace_spawn(struct aspace *from, const struct trap_cpu *like, struct
 		err = -ENOMEM;
 	if (!err && !first_report(c))
 		err = -ESRCH;
+	if (!err)
+		err = watch_add(a);
 	if (err)
 		goto out_process;
 	if (!like) {
@@ -362,6 +426,17 @@ static void start_refiller(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Gives back one that has been taken from the pool. */
+static void spare_destroy(struct trap_cpu *c)
+{
+	struct aspace *a = c->cpu.aspace;
+
+	a->cpus = 0;
+	cpu_free(c);
+	aspace_destroy(a);
+	worker_release();
+}
+
 /* One of the pool, NULL if there is none. Waits for it if the host has no room for another process. */
 static struct trap_cpu *spare_take(bool wait)
 {
@@ -400,8 +475,11 @@ static bool spare_left(void)
 
 int trap_aspace_create(struct cpu **ret_cpu)
 {
-	struct trap_cpu *c = spare_take(false);
+	struct trap_cpu *c;
 	int err = 0;
+
+	while ((c = spare_take(false)) && aspace_dead(c->cpu.aspace))
+		spare_destroy(c); /* somebody has killed it */
 
 	for (int tries = 0; !c && (!err || (err == -ESRCH && tries < 4)); tries++)
 		err = aspace_spawn(&aspaces[0], NULL, &c);
@@ -567,5 +645,11 @@ int aspaces_init(const struct platform_config *config)
 	if (err)
 		return err;
 	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
-	return t->pidfd < 0 ? -errno : hostneed_reach(t->pid);
+	if (t->pidfd < 0)
+		return -errno;
+	deaths = epoll_create1(EPOLL_CLOEXEC);
+	if (deaths < 0)
+		return -errno;
+	err = watch_add(t);
+	return err ? err : hostneed_reach(t->pid);
 }

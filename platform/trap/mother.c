@@ -62,7 +62,7 @@ static void mother_wake(struct aspace *a)
 	syscall(SYS_futex, WORD(a, M_SEQ), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static bool is_dead(const struct aspace *a)
+bool aspace_dead(const struct aspace *a)
 {
 	siginfo_t si = {0};
 
@@ -90,7 +90,7 @@ static int wait_hint(const struct aspace *a, char *area)
 	while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) != HINT_HERE) {
 		if (now == HINT_FAILED)
 			return -EAGAIN;
-		if (is_dead(a) || now_ns() > until)
+		if (aspace_dead(a) || now_ns() > until)
 			return -ESRCH;
 		nap(word, now);
 	}
@@ -129,7 +129,8 @@ static void await_child(const struct aspace *from, const struct trap_cpu *c, uin
 
 	do
 		nap(word, 0);
-	while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0 && !read_answer(seq) && !is_dead(from) && now_ns() < until);
+	while (__atomic_load_n(word, __ATOMIC_SEQ_CST) == 0 && !read_answer(seq) && !aspace_dead(from) &&
+	       now_ns() < until);
 }
 
 /* The word is no more than a reason to look: all forks of the sandbox wait for this one, whatever its guest writes there. */
@@ -148,7 +149,7 @@ static pid_t fork_answer(struct aspace *from, const struct trap_cpu *c, uint32_t
 			return pid;
 		if (last)
 			return 0;
-		last = is_dead(from) || now_ns() > until;
+		last = aspace_dead(from) || now_ns() > until;
 		if (!last)
 			nap(word, seen);
 	}

@@ -32,6 +32,7 @@ struct aspace {
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
 	struct patches *patches;        /* L_ASPACE; NULL until there are any */
+	_Atomic bool lost;              /* somebody has killed its process */
 	struct aspace *next;            /* in the free list or the pool */
 };
 
@@ -163,6 +164,9 @@ void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
 
 /* aspace.c */
 int aspaces_init(const struct platform_config *config);
+int trap_watch_fd(void);
+enum platform_loss trap_watch(void);
+bool trap_aspace_lost(struct cpu *any);
 void aspace_kill(struct aspace *a);
 /* Logs how a stub ended that nobody has killed: its exit status says at which step of stub.S, if it left by itself. */
 void aspace_log_lost(const struct aspace *a, const char *when, int err);
@@ -173,6 +177,8 @@ void trap_cpu_put(struct cpu *cpu);
 void trap_aspace_kill(struct cpu *any);
 
 /* mother.c: what a stub's mother thread does. */
+/* Its process has ended, and has yet to be waited for. */
+bool aspace_dead(const struct aspace *a);
 int mother_init(int ctl_fd);
 /* Forks `from` into c's aspace, with c as its first thread: sets pid, pidfd and c's listener. Takes from's lock. */
 int mother_fork(struct aspace *from, struct trap_cpu *c);
