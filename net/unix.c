@@ -55,6 +55,7 @@ bool unix_is(const struct socket *s)
 void unix_sock_init(struct unix_sock *u, const struct proto_ops *ops, int family, int type)
 {
 	socket_init(&u->s, ops, family, type, 0);
+	mutex_init(&u->reading);
 	list_init(&u->queue);
 	list_init(&u->gc_link);
 	wait_queue_init(&u->peer_wait);
@@ -150,9 +151,7 @@ static struct unix_sock *mark_dead(struct unix_sock *u, struct list *queue, bool
 	wait_entry_remove(&u->relay);
 	*ret_unread = u->state == UNIX_CONNECTED ? !list_empty(&u->queue) : false;
 	u->state = UNIX_CLOSED;
-	list_splice(queue, &u->queue);
-	u->qlen = 0;
-	u->qbytes = 0;
+	unix_unqueue_all(u, queue);
 	mutex_unlock(&u->s.lock, L_SOCK);
 	return peer;
 }
@@ -335,9 +334,7 @@ void unix_dgram_disconnected(struct unix_sock *u, struct unix_sock *old_peer)
 	bool reset;
 
 	mutex_lock(&u->s.lock, L_SOCK);
-	list_splice(&queue, &u->queue);
-	u->qlen = 0;
-	u->qbytes = 0;
+	unix_unqueue_all(u, &queue);
 	mutex_unlock(&u->s.lock, L_SOCK);
 	if (!list_empty(&queue))
 		wake_up_all(&u->peer_wait, 0);

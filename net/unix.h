@@ -1,8 +1,9 @@
 /*
  * AF_UNIX: unix(7). What the files net/unix*.c share.
  *
- * Locks: L_SOCK of each socket for its state and receive queue; two sockets are locked by address (mutex_lock_two). L_SOCKNAME: the
- * table of names, after L_SOCK. L_INFLIGHT: counts of descriptors in messages, before L_SOCK.
+ * Locks: L_SOCK of each socket for its state and receive queue; two sockets are locked by address (mutex_lock_two). It is not held while data is copied
+ * from or to a guest, which can make that last. L_SOCKREAD, before it: those who read a stream. L_SOCKNAME: the table of names, after L_SOCK.
+ * L_INFLIGHT: counts of descriptors in messages, before L_SOCK.
  */
 #pragma once
 
@@ -22,7 +23,8 @@ enum unix_state { UNIX_CLOSED, UNIX_LISTENING, UNIX_CONNECTED };
 enum { UNIX_RCV_SHUTDOWN = 1, UNIX_SEND_SHUTDOWN = 2, UNIX_SHUTDOWN_BOTH = 3 };
 
 struct unix_sock {
-	struct socket s; /* first member */
+	struct socket s;      /* first member */
+	struct mutex reading; /* L_SOCKREAD */
 	/* L_SOCK of s.lock: */
 	struct unix_addr *addr; /* a reference; NULL: no name. Set once */
 	struct path path;       /* of a name in the file system: references */
@@ -47,7 +49,9 @@ struct unix_sock {
 };
 
 struct unix_msg {
+	struct ref ref; /* of whoever has it on a list, and of those who copy from it */
 	struct list link;
+	bool queued;              /* at its receiver: whose L_SOCK it is under */
 	struct unix_sock *from;   /* a reference: whom it is charged to, whose name recvfrom tells */
 	struct unix_sock *embryo; /* in a listener's queue: the connection, a reference; no data */
 	struct unix_addr *source; /* what recvfrom tells instead of the sender's name; a reference or NULL */
@@ -112,12 +116,15 @@ struct unix_msg *unix_msg_create(struct unix_sock *from, size_t size);
 /* A message with the next size bytes of b, after waiting for room in SO_SNDBUF. -EAGAIN, -EPIPE (shut down), -EFAULT, -ENOBUFS. */
 int __must_check unix_msg_fill(struct ctx *c, struct unix_sock *u, struct iobuf *b, size_t size, int64_t deadline,
 			       struct unix_msg **ret);
-/* Frees a message that is on no queue, with the descriptors in it and its charge. No lock held. */
+/* Drops a reference to a message that is on no queue; the last one frees it, with the descriptors in it and its charge. No lock held. */
 void unix_msg_free(struct unix_msg *m);
 void unix_msg_free_list(struct list *l);
 /* The next one of a queue, or NULL. */
 struct unix_msg *unix_dequeue(struct unix_sock *u) REQUIRES(L_SOCK);
 void unix_enqueue(struct unix_sock *u, struct unix_msg *m) REQUIRES(L_SOCK);
+/* Takes one off the queue, or all of them. */
+void unix_unqueue(struct unix_sock *u, struct unix_msg *m) REQUIRES(L_SOCK);
+void unix_unqueue_all(struct unix_sock *u, struct list *to) REQUIRES(L_SOCK);
 /* Nobody may queue any more to u, whose queue has more messages than its backlog allows. */
 static inline bool unix_queue_full(const struct unix_sock *u)
 {

@@ -166,7 +166,7 @@ static void keep_reachable(struct list *candidates, struct list *kept)
 }
 
 /* Takes the messages with descriptors out of a queue that nobody can read any more. */
-static void take_messages(struct unix_sock *u, struct list *hit)
+static void take_messages(struct unix_sock *u, struct list *hit) NO_TSA
 {
 	struct unix_msg *m, *next;
 
@@ -176,9 +176,7 @@ static void take_messages(struct unix_sock *u, struct list *hit)
 			take_messages(m->embryo, hit);
 		if (!m->scm.file_count)
 			continue;
-		list_remove(&m->link);
-		u->qlen--;
-		u->qbytes -= m->size - m->off;
+		unix_unqueue(u, m);
 		list_append(hit, &m->link);
 	}
 	mutex_unlock_nested(&u->s.lock, L_SOCK);

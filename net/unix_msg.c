@@ -5,8 +5,9 @@
  * overhead like that of Linux's buffers, and given back when they are freed; a sender waits while it has SO_SNDBUF on its way and is woken when a
  * quarter is left. Datagram queues are also bounded in number (the receiver's backlog).
  *
- * A receive copies to the guest under the receiver's lock, so that two readers of a stream do not mix. Used-up messages are freed after the lock
- * was dropped, because that may close files. A stream is never read beyond a message that carries descriptors.
+ * A receive copies to the guest without the receiver's lock, which senders need; a reference keeps the message meanwhile. Two readers of a stream take
+ * turns (L_SOCKREAD). Used-up messages are freed after all locks were dropped, because that may close files. A stream is never read beyond a
+ * message that carries descriptors.
  */
 #include <poll.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct unix_msg *unix_msg_create(struct unix_sock *from, size_t size)
 
 	if (!m)
 		return NULL;
+	ref_init(&m->ref);
 	list_init(&m->link);
 	m->size = size;
 	m->charge = size + UNIX_MSG_OVERHEAD;
@@ -51,6 +53,8 @@ static void msg_uncharge(struct unix_msg *m)
 
 void unix_msg_free(struct unix_msg *m)
 {
+	if (!ref_put(&m->ref))
+		return;
 	msg_uncharge(m);
 	if (m->scm.file_count)
 		unix_scm_detach(&m->scm);
@@ -72,16 +76,26 @@ void unix_msg_free_list(struct list *l)
 
 void unix_enqueue(struct unix_sock *u, struct unix_msg *m)
 {
+	m->queued = true;
 	list_append(&u->queue, &m->link);
 	u->qlen++;
 	u->qbytes += m->size;
 }
 
-static void unqueue(struct unix_sock *u, struct unix_msg *m)
+void unix_unqueue(struct unix_sock *u, struct unix_msg *m)
 {
+	m->queued = false;
 	list_remove(&m->link);
 	u->qlen--;
 	u->qbytes -= m->size - m->off;
+}
+
+void unix_unqueue_all(struct unix_sock *u, struct list *to)
+{
+	struct unix_msg *m;
+
+	while ((m = unix_dequeue(u)))
+		list_append(to, &m->link);
 }
 
 struct unix_msg *unix_dequeue(struct unix_sock *u)
@@ -89,7 +103,7 @@ struct unix_msg *unix_dequeue(struct unix_sock *u)
 	struct unix_msg *m = list_first(&u->queue, struct unix_msg, link);
 
 	if (m)
-		unqueue(u, m);
+		unix_unqueue(u, m);
 	return m;
 }
 
@@ -444,7 +458,8 @@ struct stream_reader {
 	int64_t deadline;
 	bool peek, have_scm, stop;
 	struct scm scm;
-	struct list used; /* messages to free */
+	struct list used;      /* messages to free */
+	struct unix_msg *lost; /* and one that somebody else took off the queue */
 };
 
 static bool same_sender(const struct scm *a, const struct scm *b)
@@ -452,7 +467,25 @@ static bool same_sender(const struct scm *a, const struct scm *b)
 	return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
 }
 
-/* Copies from one message; `m` is the head of the queue unless this peeks. 0, or -EFAULT before the first byte. */
+/* Copies from m with the lock dropped. If m is off the queue then, this is the end. */
+static ssize_t stream_copy(struct stream_reader *r, struct unix_sock *u, struct unix_msg *m) REQUIRES(L_SOCK)
+{
+	ssize_t n;
+
+	ref_get(&m->ref);
+	mutex_unlock(&u->s.lock, L_SOCK);
+	n = iobuf_put(r->nm->data, m->data + m->off, m->size - m->off);
+	mutex_lock(&u->s.lock, L_SOCK);
+	if (m->queued) {
+		BUG_ON(ref_put(&m->ref));
+		return n;
+	}
+	r->lost = m;
+	r->stop = true;
+	return n;
+}
+
+/* Takes from one message; `m` is the head of the queue unless this peeks. 0, or -EFAULT before the first byte. */
 static int stream_take(struct stream_reader *r, struct unix_sock *u, struct unix_msg *m) REQUIRES(L_SOCK)
 {
 	ssize_t n;
@@ -461,7 +494,7 @@ static int stream_take(struct stream_reader *r, struct unix_sock *u, struct unix
 		r->stop = true;
 		return 0;
 	}
-	n = iobuf_put(r->nm->data, m->data + m->off, m->size - m->off);
+	n = stream_copy(r, u, m);
 	if (n < 0) {
 		r->stop = true;
 		return r->done ? 0 : -EFAULT;
@@ -471,16 +504,16 @@ static int stream_take(struct stream_reader *r, struct unix_sock *u, struct unix
 		put_name(r->nm, m);
 	/* The first message, or the one with descriptors, says who it was. */
 	if (!r->have_scm || m->scm.file_count) {
-		r->stop = m->scm.file_count;
+		r->stop |= m->scm.file_count != 0;
 		scm_receive(m, r->peek, &r->scm);
 		r->have_scm = true;
 	}
-	if (r->peek)
+	if (r->peek || r->lost)
 		return 0;
 	m->off += (size_t)n;
 	u->qbytes -= (size_t)n;
 	if (m->off == m->size) {
-		unqueue(u, m);
+		unix_unqueue(u, m);
 		list_append(&r->used, &m->link);
 	}
 	return 0;
@@ -489,13 +522,17 @@ static int stream_take(struct stream_reader *r, struct unix_sock *u, struct unix
 /* What is there now. A peek walks along the queue without taking. */
 static int stream_drain(struct stream_reader *r, struct unix_sock *u) REQUIRES(L_SOCK)
 {
-	struct unix_msg *m, *next;
+	struct unix_msg *m = list_first(&u->queue, struct unix_msg, link);
 	int err = 0;
 
-	list_for_each_safe(m, next, &u->queue, link) {
-		if (err || r->stop || !iobuf_left(r->nm->data))
-			break;
+	while (m && iobuf_left(r->nm->data)) {
 		err = stream_take(r, u, m);
+		if (err || r->stop)
+			break;
+		if (!r->peek)
+			m = list_first(&u->queue, struct unix_msg, link);
+		else
+			m = m->link.next == &u->queue ? NULL : list_entry(m->link.next, struct unix_msg, link);
 	}
 	return err;
 }
@@ -510,7 +547,20 @@ static int stream_idle(struct unix_sock *u)
 	return u->shutdown & UNIX_RCV_SHUTDOWN ? 1 : 0;
 }
 
-static int stream_read_all(struct ctx *c, struct unix_sock *u, struct stream_reader *r) REQUIRES(L_SOCK)
+/* As socket_wait(); meanwhile others may read. */
+static int stream_wait(struct ctx *c, struct unix_sock *u, int64_t deadline) REQUIRES(L_SOCKREAD, L_SOCK)
+{
+	int err;
+
+	mutex_unlock(&u->reading, L_SOCKREAD);
+	err = socket_wait(c, &u->s, &u->s.wq, deadline);
+	mutex_unlock(&u->s.lock, L_SOCK);
+	mutex_lock(&u->reading, L_SOCKREAD);
+	mutex_lock(&u->s.lock, L_SOCK);
+	return err;
+}
+
+static int stream_read_all(struct ctx *c, struct unix_sock *u, struct stream_reader *r) REQUIRES(L_SOCKREAD, L_SOCK)
 {
 	for (;;) {
 		int err = stream_drain(r, u);
@@ -522,7 +572,7 @@ static int stream_read_all(struct ctx *c, struct unix_sock *u, struct stream_rea
 		err = stream_idle(u);
 		if (err)
 			return err < 0 ? err : 0;
-		err = socket_wait(c, &u->s, &u->s.wq, r->deadline);
+		err = stream_wait(c, u, r->deadline);
 		if (err)
 			return err;
 	}
@@ -543,10 +593,14 @@ ssize_t unix_stream_recv(struct ctx *c, struct socket *s, struct net_msg *nm)
 	list_init(&r.used);
 	r.target = MAX(nm->flags & MSG_WAITALL ? size : MIN((size_t)s->rcvlowat, size), 1u);
 	r.deadline = socket_deadline(s->rcvtimeo, nm->flags & MSG_DONTWAIT);
+	mutex_lock(&u->reading, L_SOCKREAD);
 	mutex_lock(&s->lock, L_SOCK);
 	err = stream_read_all(c, u, &r);
 	mutex_unlock(&s->lock, L_SOCK);
+	mutex_unlock(&u->reading, L_SOCKREAD);
 	unix_msg_free_list(&r.used);
+	if (r.lost)
+		unix_msg_free(r.lost);
 	if (r.have_scm)
 		scm_deliver(c, s, nm, &r.scm, r.peek);
 	return r.done ? (ssize_t)r.done : err;
@@ -573,7 +627,10 @@ static struct unix_msg *dgram_next(struct ctx *c, struct unix_sock *u, int64_t d
 	}
 }
 
-/* Copies one datagram out, and takes it off the queue unless this peeks (m is then cleared for the caller to free). */
+/*
+ * Copies one datagram out with the lock dropped, and takes it off the queue unless this peeks. In both cases there is a reference for the caller to
+ * drop.
+ */
 static ssize_t dgram_take(struct unix_sock *u, struct net_msg *nm, struct unix_msg *m, struct scm *scm) REQUIRES(L_SOCK)
 {
 	bool peek = nm->flags & MSG_PEEK;
@@ -584,14 +641,16 @@ static ssize_t dgram_take(struct unix_sock *u, struct net_msg *nm, struct unix_m
 	if (size < m->size)
 		nm->out_flags |= MSG_TRUNC;
 	size = MIN(size, m->size);
+	if (peek)
+		ref_get(&m->ref);
+	else
+		unix_unqueue(u, m);
+	mutex_unlock(&u->s.lock, L_SOCK);
 	if (size)
 		n = iobuf_put(nm->data, m->data, size);
-	if (n >= 0 && (size_t)n < size)
-		n = -EFAULT;
-	if (!peek)
-		unqueue(u, m);
-	if (n < 0)
-		return n; /* the datagram is lost, as on Linux */
+	mutex_lock(&u->s.lock, L_SOCK);
+	if (n < 0 || (size_t)n < size)
+		return -EFAULT; /* the datagram is lost, as on Linux */
 	scm_receive(m, peek, scm);
 	return nm->flags & MSG_TRUNC ? (ssize_t)m->size : n;
 }
@@ -615,10 +674,9 @@ ssize_t unix_dgram_recv(struct ctx *c, struct socket *s, struct net_msg *nm)
 		nm->addr_len = 0;
 		return n;
 	}
-	if (!(nm->flags & MSG_PEEK)) {
-		unix_msg_free(m);
+	unix_msg_free(m);
+	if (!(nm->flags & MSG_PEEK))
 		wake_up(&u->peer_wait, 0);
-	}
 	if (n >= 0)
 		scm_deliver(c, s, nm, &scm, nm->flags & MSG_PEEK);
 	return n;

@@ -50,6 +50,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(epollctl, 35) /* which files are watched by which epoll instances */                                         \
 	X(file, 40)     /* an open description: position, pipe and socket buffers */                                   \
 	X(notify, 42)   /* inotify watches and event queues */                                                         \
+	X(sockread, 43) /* one receive at a time takes from a stream */                                                \
 	X(inflight, 44) /* unix sockets whose descriptors travel in messages */                                        \
 	X(sock, 45)     /* a socket and its protocol state */                                                          \
 	X(sockname, 46) /* names of unix sockets; tables of ports */                                                   \
@@ -90,6 +91,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_EPOLLCTL (&lock_class_epollctl)
 #define L_FILE (&lock_class_file)
 #define L_NOTIFY (&lock_class_notify)
+#define L_SOCKREAD (&lock_class_sockread)
 #define L_INFLIGHT (&lock_class_inflight)
 #define L_SOCK (&lock_class_sock)
 #define L_SOCKNAME (&lock_class_sockname)
