@@ -2,7 +2,7 @@
  * From a spec to a running first process, in the sentry.
  *
  * Order: arena and log, the machine's names and sizes, the platform (which forks its template while there is one thread), the sentry's own filter, the
- * file tree, the standard streams, the identity, the program. From the filter on the sentry can do what platform/hostcalls.def lists and nothing else. Everything that
+ * file tree, the identity, the standard streams, the program. From the filter on the sentry can do what platform/hostcalls.def lists and nothing else. Everything that
  * can go wrong is told to the launcher as one error with its exit status.
  */
 #include "runsc-shim/boot.h"
@@ -298,11 +298,12 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	devfs_init();
 	tmpfs_register();
-	if (boot_mounts(c, s, e) || boot_streams(c, s, e) || boot_user(c, s, &cred, e))
+	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
 	cred_put(c->cred);
 	c->cred = cred;
-	if (boot_workdir(c, s, e))
+	/* They are the user's: he can open a pipe by /dev/stdin again. */
+	if (boot_streams(c, s, e) || boot_workdir(c, s, e))
 		return -1;
 	/* Signals that come before there is somebody to get them wait in the socket. */
 	return boot_program(c, s, ret, e) ? -1 : boot_control(control_fd, e);
