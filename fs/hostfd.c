@@ -647,7 +647,7 @@ static void host_evict(struct inode *i)
 	hostfd_put(i->priv);
 }
 
-static struct inode *host_inode(struct hostfd *h, const struct stat *st)
+static struct inode *host_inode(struct ctx *c, struct hostfd *h, const struct stat *st)
 {
 	struct mount *m = anon_mount_borrow();
 	struct inode *i = m ? inode_create(m->super, &host_inode_ops, NULL, st->st_mode, st->st_ino) : NULL;
@@ -655,8 +655,8 @@ static struct inode *host_inode(struct hostfd *h, const struct stat *st)
 	if (!i)
 		return NULL;
 	i->rdev = st->st_rdev;
-	i->uid = st->st_uid;
-	i->gid = st->st_gid;
+	i->uid = c->cred->fsuid;
+	i->gid = c->cred->fsgid;
 	i->size = (uint64_t)st->st_size;
 	i->priv = hostfd_get(h);
 	return i;
@@ -720,7 +720,7 @@ static void host_name(const struct stat *st, char *buf, size_t size)
 static int open_plain(struct ctx *c, int host_fd, const struct stat *st, int flags, struct file **ret)
 {
 	struct hostfd *h = hostfd_create(host_fd);
-	struct inode *i = h ? host_inode(h, st) : NULL;
+	struct inode *i = h ? host_inode(c, h, st) : NULL;
 	char name[48];
 	int err = -ENOMEM;
 

@@ -2,7 +2,7 @@
  * From a spec to a running first process, in the sentry.
  *
  * Order: arena and log, the machine's names and sizes, the platform (which forks its template while there is one thread), the sentry's own filter, the
- * file tree, the standard streams, the identity, the program. From the filter on the sentry can do what platform/hostcalls.def lists and nothing else. Everything that
+ * file tree, the identity, the standard streams, the program. From the filter on the sentry can do what platform/hostcalls.def lists and nothing else. Everything that
  * can go wrong is told to the launcher as one error with its exit status.
  */
 #include "runsc-shim/boot.h"
@@ -383,6 +383,7 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 		return -1;
 	cred_put(c->cred);
 	c->cred = cred;
+	/* They are the user's: he can open a pipe by /dev/stdin again. */
 	if (s->tty == TTY_YES ? boot_relay(c, s, e) : boot_streams(c, s, e))
 		return -1;
 	if (boot_workdir(c, s, e))

@@ -291,7 +291,7 @@ void stub_discard(pid_t pid)
 int stub_probe(const char **ret_why)
 {
 	int status, err = hostneed_check("ptrace", ret_why);
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	if (err)
 		return err;
@@ -301,9 +301,13 @@ int stub_probe(const char **ret_why)
 		*ret_why = "no process can be made";
 		return -errno;
 	}
-	if (pid == 0)
-		for (;;)
+	if (pid == 0) {
+		/* We may be killed before it is seized. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (getppid() == parent)
 			pause();
+		_exit(0);
+	}
 	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL) < 0) {
 		err = -errno;
 		*ret_why = "ptrace is refused (Yama's kernel.yama.ptrace_scope, or a seccomp filter around us)";

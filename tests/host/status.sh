@@ -70,7 +70,18 @@ early() {
 		echo $?
 	done | sort | uniq -c | xargs
 }
+others=$(sandboxes)
 check "a signal while it starts" "15 143" "$(early 2>/dev/null)"
+gone "leaves nothing" "$others"
+if [ "$PLATFORM" = ptrace ] && command -v strace >/dev/null; then
+	# Its first call of ptrace, on a process made for that, takes long enough to be killed in.
+	strace -f -o /dev/null -e inject=ptrace:delay_enter=2000000 "$SANDBOX" exec --platform ptrace -- true 2>/dev/null &
+	tries=50
+	until [ "$(sandboxes)" -gt $((others + 1)) ] || [ $((tries -= 1)) -le 0 ]; do sleep 0.1; done
+	kill -KILL "$(pgrep -P $!)"
+	wait $! 2>/dev/null
+	gone "being killed while it asks leaves nothing" "$others"
+fi
 status 0 "help" "$SANDBOX" exec --help
 check "help knows of the second signal" 1 "$(grep -c 'SIGKILL' out)"
 check "help teaches" yes "$(grep -q -- --bind out && grep -qi example out && echo yes)"

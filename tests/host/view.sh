@@ -40,6 +40,7 @@ print(ctypes.CDLL(None).mount(b"none", b"/mnt", None, 32, None) + 2, "ro" if " /
 	check "a number without a name" / "$(HOME=/root USER=root LOGNAME=root box --user 54321 --workdir / -- sh -c "$who")"
 	check "what --env says stays" "/h root daemon" "$(HOME=/root USER=root LOGNAME=root box --user daemon --env HOME=/h --env USER --workdir / -- sh -c "$who")"
 	check "--env - says nothing" "" "$(box --env - --user daemon --workdir / -- sh -c "$who")"
+	check "--user can open his streams" ab "$(echo a | box --user nobody --workdir / -- sh -c 'cat /dev/stdin; echo b >/dev/stderr' 2>&1 | xargs | tr -d ' ')"
 	check "--user has no power" 1 "$(box --user nobody --workdir / -- sh -c 'touch /etc/x 2>/dev/null; echo $?')"
 fi
 check "only loopback" "lo" "$(box -- sh -c 'tail -n +3 /proc/net/dev 2>/dev/null | cut -d: -f1 | xargs')"
