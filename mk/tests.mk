@@ -59,4 +59,4 @@ fuzz:
 
 .PHONY: unit unit-programs guest guest-programs check bench fuzz fuzz-programs
 
--include $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/fuzz/*.d)
+-include $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/kernel/*.d $(BUILD)/tests/fuzz/*.d)
