@@ -1,9 +1,10 @@
 /*
  * A guest can make a copy to its memory last, as it can see to it that its stack grows then. What a process does meanwhile that
- * has nothing to do with it must not wait: here it happens in the middle of such a copy, on the same thread, which would wait for ever.
+ * has nothing to do with it must not wait: here it happens in the middle of such a copy, which would wait for ever.
  */
 #include "tests/unit/ipc.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
@@ -54,10 +55,19 @@ static void file_meanwhile(void)
 static void (*const meanwhile[])(void) = {queue_meanwhile,  socket_meanwhile, socket_meanwhile,
 					  socket_meanwhile, epoll_meanwhile,  file_meanwhile};
 
+static void *meanwhile_main(void *arg)
+{
+	meanwhile[meanwhile_case]();
+	return arg;
+}
+
 static ssize_t slow_write(struct cpu *cpu, uint64_t addr, const void *src, size_t size)
 {
+	pthread_t t;
+
 	platform = fake;
-	meanwhile[meanwhile_case]();
+	ck_assert_int_eq(pthread_create(&t, NULL, meanwhile_main, NULL), 0);
+	pthread_join(t, NULL);
 	return fake->cpu_write(cpu, addr, src, size);
 }
 

@@ -1,7 +1,7 @@
 /* The system call layer on the platform for tests: results, hostile arguments, and every allocation failing in its turn. */
-#include <pthread.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -337,8 +337,8 @@ static int64_t lock_pi(struct cpu *cpu, uint64_t addr, uint32_t word)
 	return KCALL(cpu, SYS_futex, addr, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, 0);
 }
 
-/* Another process locks and unlocks what hashes everywhere, and a third one ends. */
-static void *meanwhile(void *arg)
+/* One process locks and unlocks what hashes everywhere, and another one ends. */
+static void *others_main(void *arg)
 {
 	for (uint64_t i = 0; i < 1000; i++) {
 		ck_assert_int_eq(lock_pi(victim, DATA + 4 * i, 0), 0);
@@ -348,14 +348,13 @@ static void *meanwhile(void *arg)
 	return arg;
 }
 
-/* A change of a word that lasts until others are through: on a thread of their own, because this one has locks. */
 static int cas32_meanwhile(struct cpu *cpu, uint64_t addr, uint32_t *expected, uint32_t desired)
 {
 	pthread_t t;
 
 	platform = fake;
-	ck_assert_int_eq(pthread_create(&t, NULL, meanwhile, NULL), 0);
-	ck_assert_int_eq(pthread_join(t, NULL), 0);
+	ck_assert_int_eq(pthread_create(&t, NULL, others_main, NULL), 0);
+	pthread_join(t, NULL);
 	return fake->cpu_cas32(cpu, addr, expected, desired);
 }
 
