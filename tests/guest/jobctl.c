@@ -444,7 +444,7 @@ static void stop_and_continue(pid_t pid)
 
 static void waits_go_on(void)
 {
-	struct timespec wait = {0, 150000000}, left = {0, 0};
+	struct timespec wait = {0, 400000000}, left = {0, 0};
 	struct epoll_event ev;
 	int p[2], ep, word = 0, sv[2];
 	sigset_t set;
@@ -453,14 +453,14 @@ static void waits_go_on(void)
 	ep = (int)MUST(epoll_create1(0));
 	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, p[0], &(struct epoll_event){.events = EPOLLIN}));
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	MUST(setsockopt(sv[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, 150000}, sizeof(struct timeval)));
+	MUST(setsockopt(sv[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, 400000}, sizeof(struct timeval)));
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	STOPPED("nanosleep", T(nanosleep(&wait, &left)));
-	STOPPED("poll", T(poll(&(struct pollfd){p[0], POLLIN, 0}, 1, 150)));
+	STOPPED("poll", T(poll(&(struct pollfd){p[0], POLLIN, 0}, 1, 400)));
 	STOPPED("ppoll", T(ppoll(&(struct pollfd){p[0], POLLIN, 0}, 1, &wait, NULL)));
-	STOPPED("select", T(select(0, NULL, NULL, NULL, &(struct timeval){0, 150000})));
-	STOPPED("epoll_wait", T(epoll_wait(ep, &ev, 1, 150)));
+	STOPPED("select", T(select(0, NULL, NULL, NULL, &(struct timeval){0, 400000})));
+	STOPPED("epoll_wait", T(epoll_wait(ep, &ev, 1, 400)));
 	STOPPED("futex", T(syscall(SYS_futex, &word, FUTEX_WAIT, 0, &wait, NULL, 0)));
 	STOPPED("sigtimedwait", T(sigtimedwait(&set, NULL, &wait)));
 	STOPPED("recv", T(recv(sv[0], &word, 1, 0)));
