@@ -143,8 +143,11 @@ def serve(prefix, a, b):
             a.sendall(piece)
         a.shutdown(socket.SHUT_WR)
         data = b""
-        while piece := a.recv(65536):
-            data += piece
+        try:
+            while piece := a.recv(65536):
+                data += piece
+        except ConnectionResetError:  # the server ended and had not read all
+            data += b" reset"
         got.append(data)
     else:
         for piece in (b"much more than ten", b"cut off"):
@@ -162,7 +165,10 @@ def host_sockets():
         "tcp": tcp_pair,
     }
     for name, pair in pairs.items():
-        native, box = [serve(prefix, *pair()) for prefix in ([], BOX + ["--"])]
+        for _ in range(3):  # on a busy machine the client's pieces may arrive as one
+            native, box = [serve(prefix, *pair()) for prefix in ([], BOX + ["--"])]
+            if native == box:
+                break
         differ = [(n, b) for n, b in zip(native[0], box[0]) if n != b]
         check(f"a {name} socket is one", native == box and len(native[0]) > 10, differ)
 
