@@ -6,8 +6,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "platform/cpu.h"
+
+#define SETTLE_NS 1000000000
+#define SETTLE_TRIES 10000
 
 const struct platform_ops *platform;
 
@@ -39,6 +43,28 @@ int platform_select(const char *name, const char **ret_why)
 		*ret_why = text;
 	}
 	return err;
+}
+
+/* Counted in order of beginning: one that takes long may be taken for a later one that is over. */
+static _Atomic unsigned ends_begun, ends_over;
+
+void aspace_end_begin(void)
+{
+	ends_begun++;
+}
+
+void aspace_end_over(void)
+{
+	ends_over++;
+}
+
+void aspaces_settle(void)
+{
+	const struct timespec nap = {0, SETTLE_NS / SETTLE_TRIES};
+	unsigned until = ends_begun;
+
+	for (unsigned i = 0; i < SETTLE_TRIES && (int)(ends_over - until) < 0; i++)
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL);
 }
 
 void *cpu_client(const struct cpu *cpu)

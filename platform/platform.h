@@ -211,6 +211,14 @@ struct platform_ops {
 	const struct platform_vdso *(*vdso)(void);
 };
 
+/*
+ * The host ends an address space while its parent goes on. Who needs to see its pages gone (those shared with another) calls aspaces_settle(),
+ * which waits until about all ends that had begun are over, for a second at most; who has one go on in the background tells both moments.
+ */
+void aspace_end_begin(void);
+void aspace_end_over(void);
+void aspaces_settle(void);
+
 /* Each cpu has one pointer of its owner's: set before it is started, read by the upcall. */
 void *cpu_client(const struct cpu *cpu);
 void cpu_set_client(struct cpu *cpu, void *client);

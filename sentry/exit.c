@@ -9,7 +9,7 @@
  * dead, because the process bears its id.
  *
  * Only the pages outlive that: the cpu is given back as the very last thing, so that a waiting parent does not wait for
- * the host's tear-down. What others could find mapped has gone before (mm_exit()).
+ * the host's tear-down. What others could find mapped has gone before (mm_exit()); who counts pages waits (aspaces_settle()).
  *
  * When init ends the sandbox ends: everybody else is killed.
  */
@@ -249,8 +249,10 @@ void task_exit(struct task *t)
 		exit_last(t);
 	exit_resources(t);
 	task_set_mm(t, NULL);
+	aspace_end_begin();
 	exit_publish(t);
 	task_put_cpu(t, NULL);
+	aspace_end_over();
 	task_put(t);
 }
 

@@ -171,6 +171,7 @@ int task_account(struct task *t, const char *name)
 {
 	int fd = -ESRCH;
 
+	aspaces_settle();
 	mutex_lock(&t->tg->lock, L_TASK);
 	if (t->cpu)
 		fd = platform->aspace_account ? platform->aspace_account(t->cpu, name) : -EOPNOTSUPP;

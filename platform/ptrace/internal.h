@@ -36,11 +36,13 @@
 struct pcpu;
 
 struct aspace {
-	struct ref ref;    /* one for each cpu whose tracer exists */
-	pid_t pid;         /* the host process; constant */
-	_Atomic bool dead; /* aspace_kill(), or lost */
-	_Atomic bool lost; /* somebody has killed the process */
-	struct list link;  /* watch.c */
+	struct ref ref;         /* one for each cpu whose tracer exists */
+	pid_t pid;              /* the host process; constant */
+	_Atomic bool dead;      /* aspace_kill(), or lost */
+	_Atomic bool lost;      /* somebody has killed the process */
+	struct list link;       /* watch.c */
+	_Atomic unsigned given; /* cpus that the client has */
+	_Atomic bool ending;    /* it has none any more */
 	struct mutex lock;
 	struct list cpus;      /* L_ASPACE: pcpu.link, those in use */
 	struct list parked;    /* L_ASPACE: pcpu.link, given back, their host thread kept */
@@ -128,6 +130,8 @@ struct pcpu *tracer_self(void);
 long tracer_call(struct pcpu *c, long (*fn)(struct pcpu *c, void *arg), void *arg);
 /* Wakes the tracer after a flag under c->lock has been set by fn of the caller. */
 void tracer_signal(struct pcpu *c, bool *flag);
+/* The client has no use for c any more. */
+void tracer_put(struct pcpu *c);
 struct aspace *aspace_new(pid_t pid);
 void aspace_put(struct aspace *a);
 

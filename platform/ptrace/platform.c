@@ -71,7 +71,7 @@ static int template_start(void)
 		return err;
 	err = (int)tracer_call(c, boot_finish, NULL);
 	if (err)
-		tracer_signal(c, &c->put);
+		tracer_put(c);
 	else
 		template_cpu = c;
 	return err;
@@ -145,6 +145,7 @@ static struct pcpu *parked_take(struct aspace *a)
 		list_append(&a->cpus, &found->link);
 		a->parked_count--;
 		a->users++;
+		a->given++;
 	}
 	mutex_unlock(&a->lock, L_ASPACE);
 	return found;
@@ -182,7 +183,7 @@ static int parked_prepare(struct pcpu *c, struct pcpu *from)
 		err = (int)tracer_call(c, fp_set, &i);
 	}
 	if (err)
-		tracer_signal(c, &c->put);
+		tracer_put(c);
 	return err;
 }
 
@@ -217,9 +218,7 @@ static void ptrace_cpu_start(struct cpu *cpu)
 
 static void ptrace_cpu_put(struct cpu *cpu)
 {
-	struct pcpu *c = pcpu_of(cpu);
-
-	tracer_signal(c, &c->put);
+	tracer_put(pcpu_of(cpu));
 }
 
 static void kick_host(struct pcpu *c)

@@ -58,10 +58,14 @@ struct aspace *aspace_new(pid_t pid)
 
 void aspace_put(struct aspace *a)
 {
+	bool ended = a->ending;
+
 	if (!ref_put(&a->ref))
 		return;
 	watch_remove(a);
 	slab_free(&aspace_slab, a);
+	if (ended)
+		aspace_end_over();
 }
 
 struct pcpu *tracer_self(void)
@@ -92,6 +96,17 @@ long tracer_call(struct pcpu *c, long (*fn)(struct pcpu *c, void *arg), void *ar
 		pthread_cond_wait(&c->answered, &c->lock.m);
 	pthread_mutex_unlock(&c->lock.m);
 	return r.result;
+}
+
+void tracer_put(struct pcpu *c)
+{
+	struct aspace *a = c->cpu.aspace;
+
+	if (--a->given == 0) {
+		a->ending = true;
+		aspace_end_begin();
+	}
+	tracer_signal(c, &c->put);
 }
 
 /* Called and returns with c->lock held. */
@@ -312,6 +327,7 @@ static void aspace_link(struct aspace *a, struct pcpu *c)
 	mutex_lock(&a->lock, L_ASPACE);
 	list_append(&a->cpus, &c->link);
 	a->users++;
+	a->given++;
 	mutex_unlock(&a->lock, L_ASPACE);
 }
 
@@ -320,6 +336,7 @@ static void aspace_unlink(struct aspace *a, struct pcpu *c)
 	mutex_lock(&a->lock, L_ASPACE);
 	list_remove(&c->link);
 	a->users--;
+	a->given--;
 	mutex_unlock(&a->lock, L_ASPACE);
 }
 
