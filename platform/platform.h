@@ -141,8 +141,8 @@ struct platform_ops {
 	 */
 	int (*watch_fd)(void);
 	enum platform_loss (*watch)(void);
-	/* Whether the cpu's aspace has been taken away. With any locks held. */
-	bool (*aspace_lost)(struct cpu *any);
+	/* Whether the cpu's aspace has been taken away, and by somebody else than itself and the platform. With any locks held. */
+	bool (*aspace_lost)(struct cpu *any, bool *ret_outside);
 
 	/* Registers: a private copy, valid and writable while the cpu is stopped. cs, ss, ds.. are ignored on resume. */
 	struct k_user_regs *(*cpu_regs)(struct cpu *cpu);

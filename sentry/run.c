@@ -35,8 +35,8 @@ static sysret_t run_syscall(struct task *t, struct k_user_regs *regs)
 	return ret;
 }
 
-/* Its memory and threads are gone: as if it had been killed by SIGKILL, but for a line to those who did not do it. */
-static void group_lost(struct thread_group *tg)
+/* Its memory and threads are gone: as if it had been killed by SIGKILL, and if that came from outside, with a line about it. */
+static void group_lost(struct thread_group *tg, bool outside)
 {
 	struct sighand *s = sighand_lock_tg(tg);
 	bool known = tg->group_exit;
@@ -44,7 +44,7 @@ static void group_lost(struct thread_group *tg)
 
 	tg_kill_locked(tg, SIGKILL);
 	sighand_unlock(s);
-	if (known)
+	if (known || !outside)
 		return;
 	mutex_lock(&tg->lock, L_TASK);
 	memcpy(comm, tg->leader->comm, sizeof(comm));
@@ -52,35 +52,46 @@ static void group_lost(struct thread_group *tg)
 	log_warn("pid %d (%s): its process on the host has been killed", tg->pid, comm);
 }
 
+struct loss {
+	struct thread_group *tg; /* a reference */
+	bool outside;
+};
+
 static bool find_lost(struct thread_group *tg, void *arg)
 {
-	struct thread_group **ret = arg;
+	struct loss *l = arg;
 	struct task *t;
 
 	mutex_lock(&tg->lock, L_TASK);
 	list_for_each(t, &tg->tasks, tg_link)
-		if (t->cpu && !tg->group_exit && platform->aspace_lost(t->cpu))
-			*ret = tg;
+		if (!l->tg && t->cpu && !tg->group_exit && platform->aspace_lost(t->cpu, &l->outside))
+			l->tg = tg_get(tg);
 	mutex_unlock(&tg->lock, L_TASK);
-	if (!*ret)
-		return true;
-	tg_get(tg);
-	return false;
+	return !l->tg;
 }
 
 void tasks_lost(void)
 {
-	struct thread_group *tg;
+	struct loss l;
 
 	do {
-		tg = NULL;
+		l = (struct loss){NULL, false};
 		mutex_lock(&pidtree_lock, L_PIDTREE);
-		tg_for_each(find_lost, &tg);
+		tg_for_each(find_lost, &l);
 		mutex_unlock(&pidtree_lock, L_PIDTREE);
-		if (tg)
-			group_lost(tg);
-		tg_put(tg);
-	} while (tg);
+		if (l.tg)
+			group_lost(l.tg, l.outside);
+		tg_put(l.tg);
+	} while (l.tg);
+}
+
+static void cpu_lost(struct task *t, struct cpu *cpu)
+{
+	bool outside = false;
+
+	if (platform->aspace_lost)
+		platform->aspace_lost(cpu, &outside);
+	group_lost(t->tg, outside);
 }
 
 static void send_fault(struct task *t, const struct cpu_event *ev)
@@ -167,7 +178,7 @@ enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev)
 	case CPU_KICK:
 		break;
 	case CPU_LOST:
-		group_lost(t->tg);
+		cpu_lost(t, cpu);
 		break;
 	}
 	if (!run_work(t, in_syscall, ret))

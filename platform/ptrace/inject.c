@@ -25,6 +25,7 @@ bool tracee_wait(struct pcpu *c, int *ret_status)
 	while (r < 0 && errno == EINTR);
 	if (r < 0 || WIFEXITED(*ret_status) || WIFSIGNALED(*ret_status))
 		c->attached = false;
+	c->killed = r > 0 && WIFSIGNALED(*ret_status) && WTERMSIG(*ret_status) == SIGKILL;
 	if (!c->attached)
 		c->lost = true;
 	return !c->lost;

@@ -39,7 +39,8 @@ struct aspace {
 	struct ref ref;         /* one for each cpu whose tracer exists */
 	pid_t pid;              /* the host process; constant */
 	_Atomic bool dead;      /* aspace_kill(), or lost */
-	_Atomic bool lost;      /* somebody has killed the process */
+	_Atomic bool lost;      /* the process has ended, and not by us */
+	_Atomic bool outside;   /* and not by what it did */
 	struct list link;       /* watch.c */
 	_Atomic unsigned given; /* cpus that the client has */
 	_Atomic bool ending;    /* it has none any more */
@@ -66,6 +67,7 @@ struct pcpu {
 	bool leader;           /* it is the host process's first thread */
 	bool seized, attached; /* tracer only: it was our tracee once; it is */
 	bool lost;             /* tracer only: the host thread is gone */
+	bool killed;           /* tracer only: by SIGKILL */
 	_Atomic bool kicked;   /* cpu_kick() since the last CPU_KICK */
 	_Atomic bool in_guest; /* a kick must interrupt the host thread */
 	struct k_user_regs regs;
@@ -142,7 +144,7 @@ void watch_add(struct aspace *a);
 void watch_remove(struct aspace *a);
 int ptrace_watch_fd(void);
 enum platform_loss ptrace_watch(void);
-bool ptrace_aspace_lost(struct cpu *any);
+bool ptrace_aspace_lost(struct cpu *any, bool *ret_outside);
 
 /* inject.c */
 enum inject_end { INJECT_DONE, INJECT_FAULT, INJECT_LOST };

@@ -192,7 +192,10 @@ static bool stop_event(struct pcpu *c, int status, struct cpu_event *ev)
 
 static bool must_leave(struct pcpu *c, struct cpu_event *ev)
 {
-	if (c->lost || c->cpu.aspace->dead) {
+	struct aspace *a = c->cpu.aspace;
+
+	if (c->lost || a->dead) {
+		a->outside = a->outside || (c->killed && !a->dead);
 		ev->kind = CPU_LOST;
 		return true;
 	}

@@ -44,13 +44,15 @@ void watch_remove(struct aspace *a)
 	pthread_mutex_unlock(&lock);
 }
 
-static bool has_ended(pid_t tid)
+static bool has_ended(pid_t tid, bool *ret_killed)
 {
 	siginfo_t si = {0};
 
+	if (waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) || si.si_pid != tid)
+		return false;
+	*ret_killed = si.si_code == CLD_KILLED && si.si_status == SIGKILL;
 	/* Stops of tracees are reported whether one asks for them or not. */
-	return waitid(P_PID, (id_t)tid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && si.si_pid == tid &&
-	       si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED;
+	return si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED;
 }
 
 /* Those in use leave by themselves, when their upcalls have ended. */
@@ -67,14 +69,15 @@ static void let_parked_die(struct aspace *a) REQUIRES(L_ASPACE)
 
 static bool look(struct aspace *a)
 {
+	bool lost = false, killed = false;
 	struct pcpu *c;
-	bool lost = false;
 
 	mutex_lock(&a->lock, L_ASPACE);
 	if (!a->lost)
 		list_for_each(c, &a->cpus, link)
-			lost = lost || has_ended(c->tid);
+			lost = lost || has_ended(c->tid, &killed);
 	if (lost) {
+		a->outside = killed && !a->dead;
 		a->lost = a->dead = true;
 		let_parked_die(a);
 	}
@@ -103,7 +106,8 @@ enum platform_loss ptrace_watch(void)
 	return loss;
 }
 
-bool ptrace_aspace_lost(struct cpu *any)
+bool ptrace_aspace_lost(struct cpu *any, bool *ret_outside)
 {
+	*ret_outside = any->aspace->outside;
 	return any->aspace->lost;
 }

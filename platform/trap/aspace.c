@@ -13,6 +13,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -83,7 +84,7 @@ static struct aspace *aspace_alloc(void)
 	a->parked = NULL;
 	a->parked_count = 0;
 	a->patches = NULL;
-	a->lost = false;
+	a->killed = a->lost = a->outside = false;
 	memset(a->slots, 0, sizeof(a->slots));
 	a->slots[0] = 1; /* the mother's */
 	mutex_init(&a->lock);
@@ -112,6 +113,7 @@ static void aspace_free(struct aspace *a)
 
 void aspace_kill(struct aspace *a)
 {
+	a->killed = true;
 	syscall(SYS_pidfd_send_signal, a->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -122,8 +124,9 @@ void trap_aspace_kill(struct cpu *any)
 
 /* ---- processes that somebody else kills ---- */
 
-#define DEATH_INDEX                                                                                                    \
-	32 /* epoll reports index and pid, so that a late report is not taken for that of the next process */
+/* epoll reports index and pid, so that a late report is not taken for that of the next process. */
+#define DEATH_INDEX 32
+#define LAST_THREAD_MS 100 /* from one thread's end to the process's, if that ends, too */
 
 static int watch_add(const struct aspace *a)
 {
@@ -137,6 +140,25 @@ static void watch_remove(const struct aspace *a)
 	epoll_ctl(deaths, EPOLL_CTL_DEL, a->pidfd, NULL);
 }
 
+/* A guest can end its own process, but not like this: nobody is told of what he does to himself. */
+static void note_end(struct aspace *a)
+{
+	siginfo_t si = {0};
+
+	if (waitid(P_PIDFD, (id_t)a->pidfd, &si, WEXITED | WNOHANG | WNOWAIT) || !si.si_pid)
+		return;
+	a->outside = !a->killed && si.si_code == CLD_KILLED && si.si_status == SIGKILL;
+	a->lost = true;
+}
+
+void aspace_note_lost(struct aspace *a)
+{
+	struct pollfd p = {.fd = a->pidfd, .events = POLLIN};
+
+	if (!a->killed && !a->lost && poll(&p, 1, LAST_THREAD_MS) > 0)
+		note_end(a);
+}
+
 static enum platform_loss death(uint64_t report)
 {
 	struct aspace *a = &aspaces[report >> DEATH_INDEX];
@@ -146,7 +168,7 @@ static enum platform_loss death(uint64_t report)
 	known = a->pid == (pid_t)report;
 	if (known) {
 		watch_remove(a);
-		a->lost = true;
+		note_end(a);
 	}
 	pthread_mutex_unlock(&lock);
 	if (!known)
@@ -170,8 +192,9 @@ enum platform_loss trap_watch(void)
 	return loss;
 }
 
-bool trap_aspace_lost(struct cpu *any)
+bool trap_aspace_lost(struct cpu *any, bool *ret_outside)
 {
+	*ret_outside = any->aspace->outside;
 	return any->aspace->lost;
 }
 

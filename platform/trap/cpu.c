@@ -484,6 +484,7 @@ static bool await_event(struct trap_cpu *c, struct cpu_event *ev)
 		}
 		break;
 	case REPORTED_LOST:
+		aspace_note_lost(c->cpu.aspace);
 		ev->kind = CPU_LOST;
 		break;
 	case REPORTED_DETACHED:

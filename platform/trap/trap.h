@@ -32,7 +32,8 @@ struct aspace {
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
 	struct patches *patches;        /* L_ASPACE; NULL until there are any */
-	_Atomic bool lost;              /* somebody has killed its process */
+	_Atomic bool killed;            /* by us */
+	_Atomic bool lost, outside;     /* its process has ended, and not by what it did or we */
 	struct aspace *next;            /* in the free list or the pool */
 };
 
@@ -166,7 +167,9 @@ void frame_event(const struct trap_cpu *c, int signo, struct cpu_event *ret_ev);
 int aspaces_init(const struct platform_config *config);
 int trap_watch_fd(void);
 enum platform_loss trap_watch(void);
-bool trap_aspace_lost(struct cpu *any);
+bool trap_aspace_lost(struct cpu *any, bool *ret_outside);
+/* A thread of its process has gone, and it too, perhaps: for trap_aspace_lost(). */
+void aspace_note_lost(struct aspace *a);
 void aspace_kill(struct aspace *a);
 /* Logs how a stub ended that nobody has killed: its exit status says at which step of stub.S, if it left by itself. */
 void aspace_log_lost(const struct aspace *a, const char *when, int err);

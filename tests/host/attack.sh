@@ -17,6 +17,7 @@ for what in state remap code scribble hint race linger door; do
 	esac
 	grep -q accepted out && fail "$what: $(grep accepted out)"
 	grep -q 'BUG\|sandbox+0x\|AddressSanitizer' err && fail "$what: the sentry failed: $(grep -m3 'BUG\|sandbox' err)"
+	[ "$(wc -l <err)" -le 2 ] || fail "$what: it fills the log: $(wc -l <err) lines"
 	gone "$what leaves no process" "$others"
 	check "$what plants nothing" "" "$(ls target)"
 done
