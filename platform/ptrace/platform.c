@@ -3,7 +3,7 @@
  *
  * A new aspace is a fork of the template, a guest's fork is a fork of its own stub, a thread is a thread of the stub: all
  * three are a clone() injected into an existing, stopped host thread, followed by a tracer for the child. The template's
- * own tracer is made at the first use, so that init() leaves no thread behind.
+ * own tracer is made at the first use, so that init() leaves no thread behind. From the first fork on one aspace is kept ready for an exec.
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -18,10 +18,14 @@
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
-/* CPUCLOCK_PROF (user and system time) and CPUCLOCK_VIRT (user time) of the kernel. */
+/* For room for an exec, where the host limits processes. */
+#define ROOM_WAIT_NS NSEC_PER_SEC
+#define ROOM_TRIES 100
 
 static struct mutex template_lock = MUTEX_INIT;
 static struct pcpu *template_cpu; /* template_lock */
+static struct cpu *spare;         /* template_lock: for exec, from the first fork on; or NULL */
+static _Atomic bool forked;
 
 static struct pcpu *pcpu_of(struct cpu *cpu)
 {
@@ -112,20 +116,62 @@ static int process_fork(struct pcpu *c, struct cpu **ret_cpu)
 	return 0;
 }
 
+static void ptrace_cpu_put(struct cpu *cpu);
+
+static struct cpu *spare_take(void)
+{
+	struct cpu *c;
+
+	pthread_mutex_lock(&template_lock.m);
+	c = spare;
+	spare = NULL;
+	pthread_mutex_unlock(&template_lock.m);
+	if (!c || !c->aspace->lost)
+		return c;
+	ptrace_cpu_put(c); /* somebody has killed it */
+	return NULL;
+}
+
+/* What is forked is likely to exec: where the host has no room for that, the fork fails, as programs expect, and not the exec. */
+static int spare_make(void)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&template_lock.m);
+	if (!spare)
+		err = process_fork(template_cpu, &spare);
+	pthread_mutex_unlock(&template_lock.m);
+	return err;
+}
+
 static int ptrace_aspace_create(struct cpu **ret_cpu)
 {
+	const struct timespec pause = ns_to_timespec(ROOM_WAIT_NS / ROOM_TRIES);
 	int err = 0;
 
 	pthread_mutex_lock(&template_lock.m);
 	if (!template_cpu)
 		err = template_start();
 	pthread_mutex_unlock(&template_lock.m);
-	return err ? err : process_fork(template_cpu, ret_cpu);
+	if (err)
+		return err;
+	/* Several execs share one spare: each makes room for the next, when its old stub has gone. */
+	for (int tries = 0; tries < ROOM_TRIES; tries++) {
+		*ret_cpu = spare_take();
+		err = *ret_cpu ? 0 : process_fork(template_cpu, ret_cpu);
+		if (err != -EAGAIN || !forked)
+			break;
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	}
+	return err;
 }
 
 static int ptrace_aspace_fork(struct cpu *parent, struct cpu **ret_cpu)
 {
-	return process_fork(pcpu_of(parent), ret_cpu);
+	int err = spare_make();
+
+	forked = true;
+	return err ? err : process_fork(pcpu_of(parent), ret_cpu);
 }
 
 /* A parked cpu of the aspace, back in use; NULL if there is none. */
