@@ -221,7 +221,7 @@ static int sentry_lost(int host_status, uint64_t cpu_ns, struct error *e)
 	const char *advice = "the messages above or in --log may say why";
 
 	if (limits_cpu_spent(cpu_ns))
-		advice = "it has used up the limit of CPU time: ulimit -t";
+		advice = "it has probably used up the limit of CPU time: ulimit -t";
 	return error_set(e, EXIT_SANDBOX, 0, advice, "the sandbox's kernel has ended: %s", how);
 }
 

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#define HALF_SECOND_NS 500000000
+
 static const struct {
 	int resource, err;
 	const char *what, *unit, *option;
@@ -84,7 +86,10 @@ int limits_check(struct error *e)
 	return 0;
 }
 
+/* The host enforces the limit by what it counts in ticks, which can be far from the time that was used. */
 bool limits_cpu_spent(uint64_t ns)
 {
-	return host[RLIMIT_CPU].rlim_max != RLIM_INFINITY && ns / 1000000000 >= host[RLIMIT_CPU].rlim_max;
+	rlim_t limit = host[RLIMIT_CPU].rlim_max;
+
+	return limit != RLIM_INFINITY && ns / HALF_SECOND_NS >= limit;
 }

@@ -15,5 +15,5 @@ void limits_raise(void);
 int limits_check(struct error *e);
 /* The limit that a host call has met which failed with err (an errno value), and what to do; NULL if it can be none. A static text. */
 const char *limits_why(int err);
-/* True if a process that may have this much CPU time, in ns, has used it up. */
+/* True if a process that has used this much CPU time, in ns, has probably been ended by the limit of it. */
 bool limits_cpu_spent(uint64_t ns);
