@@ -38,18 +38,24 @@ static sysret_t run_syscall(struct task *t, struct k_user_regs *regs)
 /* Its memory and threads are gone: as if it had been killed by SIGKILL, and if that came from outside, with a line about it. */
 static void group_lost(struct thread_group *tg, bool outside)
 {
-	struct sighand *s = sighand_lock_tg(tg);
-	bool known = tg->group_exit;
-	char comm[sizeof(tg->leader->comm)];
+	char comm[sizeof(tg->leader->comm)] = "";
+	struct sighand *s;
+	bool known;
 
-	tg_kill_locked(tg, SIGKILL);
+	mutex_lock(&pidtree_lock, L_PIDTREE);
+	if (tg->leader) { /* it may be reaped as soon as it is killed */
+		mutex_lock(&tg->lock, L_TASK);
+		memcpy(comm, tg->leader->comm, sizeof(comm));
+		mutex_unlock(&tg->lock, L_TASK);
+	}
+	mutex_unlock(&pidtree_lock, L_PIDTREE);
+	s = sighand_lock_tg(tg);
+	known = tg->group_exit || tg->lost;
+	tg->lost = true;
 	sighand_unlock(s);
-	if (known || !outside)
-		return;
-	mutex_lock(&tg->lock, L_TASK);
-	memcpy(comm, tg->leader->comm, sizeof(comm));
-	mutex_unlock(&tg->lock, L_TASK);
-	log_warn("pid %d (%s): its process on the host has been killed", tg->pid, comm);
+	if (!known && outside) /* before the end of the first process ends everything */
+		log_warn("pid %d (%s): its process on the host has been killed", tg->pid, comm);
+	tg_kill(tg, SIGKILL);
 }
 
 struct loss {

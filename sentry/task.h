@@ -71,6 +71,7 @@ struct thread_group {
 	/* Group exit: L_SIGHAND. */
 	bool group_exit; /* every task must die */
 	int exit_code;   /* as wait status */
+	bool lost;       /* its host process is gone, and that has been told */
 
 	struct sighand *sighand;   /* a reference; shared by CLONE_SIGHAND */
 	struct sigpending pending; /* shared pending; L_SIGHAND */
