@@ -7,8 +7,8 @@
 #include "guest.h"
 
 #define LIMIT(what, soft, hard) MUST(setrlimit(what, &(struct rlimit){soft, hard}))
-#define USER 54329 /* nobody else's */
 
+static uid_t user;       /* nobody else's, not even another such test's */
 static bool shared_user; /* others run as this user too, and what they have queued counts */
 
 /* An ordinary user, as whom root is limited too. */
@@ -17,8 +17,8 @@ static void become_user(void)
 	shared_user = getuid() != 0;
 	if (shared_user)
 		return;
-	MUST(setresgid(USER, USER, USER));
-	MUST(setresuid(USER, USER, USER));
+	MUST(setresgid(user, user, user));
+	MUST(setresuid(user, user, user));
 }
 
 static void burn(void)
@@ -355,6 +355,7 @@ static void inherited(void)
 
 int main(void)
 {
+	user = 20000 + getpid() % 40000;
 	cpu();
 	stack();
 	processes();
