@@ -169,6 +169,7 @@ int task_publish_locked(struct task *t, struct thread_group *parent, int32_t par
 	t->ctx.tgid = tg->pid;
 	list_append(&tg->tasks, &t->tg_link);
 	tg->task_count++;
+	tg->threaded |= thread;
 	tg->live++;
 	signal_join_group(t);
 	sighand_unlock(s);

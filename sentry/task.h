@@ -52,6 +52,7 @@ struct thread_group {
 	struct task *leader; /* L_PIDTREE; not a reference while it lives, kept by the pid table */
 	struct list tasks;   /* task.tg_link; changed under L_PIDTREE *and* L_SIGHAND, read under either */
 	unsigned task_count; /* live ones, L_PIDTREE */
+	bool threaded;       /* it has had more than one task; L_PIDTREE, and constant for its only task */
 	_Atomic unsigned
 	    live; /* as task_count, but counted down at the begin of an exit: 0 for the last one to leave */
 	struct task *exec_task;      /* replaces the whole group and waits until it is alone; L_SIGHAND */

@@ -95,20 +95,13 @@ static void trap_set_fast(struct cpu *cpu, const struct cpu_fast *fast)
 	__atomic_store_n((uint64_t *)(ctl + C_FAST_OFF), 0, __ATOMIC_SEQ_CST);
 }
 
-/* A stub with one guest thread tells by its clock: /proc would cost more than the rest of an exec. */
 static int trap_cpu_time(struct cpu *cpu, uint64_t *ret_ns)
 {
 	struct trap_cpu *c = to_trap(cpu);
 	const volatile struct timespec *base = (const volatile struct timespec *)(cpu_thr(c) + T_BASE);
-	uint64_t now, used, user, sys;
-	int err;
+	uint64_t now, used;
+	int err = hostproc_thread_time(cpu->aspace->pid, c->tid, &now);
 
-	if (cpu->aspace->top_slot == 1) {
-		err = hostproc_process_time(cpu->aspace->pid, &user, &sys);
-		now = user + sys;
-	} else {
-		err = hostproc_thread_time(cpu->aspace->pid, c->tid, &now);
-	}
 	if (err)
 		return err;
 	used = (uint64_t)base->tv_sec * 1000000000 + (uint64_t)base->tv_nsec; /* the guest's to forge, for itself */

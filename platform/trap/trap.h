@@ -27,7 +27,7 @@ struct aspace {
 	char *ctl, *thr;    /* our views of its control pages and thread areas */
 	struct mutex lock;
 	unsigned cpus;                  /* L_ASPACE: not parked */
-	unsigned top_slot;              /* L_ASPACE: highest slot ever used; 1: there has been one guest thread only */
+	unsigned top_slot;              /* L_ASPACE: highest slot ever used */
 	uint64_t slots[MAX_SLOTS / 64]; /* L_ASPACE: in use, parked ones included */
 	struct trap_cpu *parked;        /* L_ASPACE */
 	unsigned parked_count;          /* L_ASPACE */
