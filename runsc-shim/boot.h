@@ -15,8 +15,8 @@ struct boot_result {
 /* One request of the launcher over the control socket; the other way round, one to stop. */
 struct boot_request {
 	int signo; /* to the first process; the one that has stopped it */
-	bool
-	    from_terminal; /* the terminal sent it: to the guest's foreground group if there is one; it cannot be read in the background */
+	/* The terminal sent it: to the guest's foreground group, if there is one. The other way round: it cannot be read in the background. */
+	bool from_terminal;
 };
 
 /*

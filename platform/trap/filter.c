@@ -275,6 +275,7 @@ static void check_lseek(struct prog *p)
 	need(p, 2, SEEK_SET);
 }
 
+/* A host thread that is used again notes what it has used before: T_BASE. It can write that nowhere but to memory of the guest's. */
 static void check_clock(struct prog *p)
 {
 	need(p, 0, CLOCK_THREAD_CPUTIME_ID);

@@ -87,8 +87,7 @@
 #define T_FRAME 0x68
 #define T_FSBASE 0x70
 #define T_GSBASE 0x78
-#define T_BASE                                                                                                         \
-	0x80 /* struct timespec: CPU time of the host thread when it was given to its guest thread; 0 from the first */
+#define T_BASE 0x80     /* struct timespec: CPU time that the host thread had used for earlier guest threads */
 #define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000
