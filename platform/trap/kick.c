@@ -9,6 +9,7 @@
  * report at its end. While the thread waits for an answer the host holds signals back (WAIT_KILLABLE_RECV).
  */
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/ucontext.h>
 #include <unistd.h>
@@ -109,19 +110,22 @@ static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 		divert_answered(c, frame, (int64_t)frame_reg(c, frame, REG_RAX));
 }
 
+/* Its last jump: the answer is there, and all that is left is to return. */
+static bool is_fast_return(uint64_t rip)
+{
+	static const uint8_t jmp_r11[] = {0x41, 0xff, 0xe3};
+
+	return memcmp(stub_start + (rip - STUB_CODE), jmp_r11, sizeof(jmp_r11)) == 0;
+}
+
 bool undo_fast_answer(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 {
 	uint64_t ret;
-	int64_t nr;
 
 	if (signo != KICK_SIGNAL || rip < STUB_ADDR(stub_fast_pid) || rip >= STUB_ADDR(stub_fast))
 		return false;
 	ret = frame_reg(c, frame, REG_R11);
-	nr = patch_nr(c, ret);
-	if (nr < 0)
-		return false;
-	frame_set_reg(c, frame, REG_RIP, ret - 2);
-	frame_set_reg(c, frame, REG_RAX, (uint64_t)nr);
+	frame_set_reg(c, frame, REG_RIP, is_fast_return(rip) ? ret : ret - 2);
 	return true;
 }
 

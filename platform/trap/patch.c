@@ -150,18 +150,6 @@ uint64_t patch_redirect(struct trap_cpu *c, int signo, uint64_t rip)
 	return 0;
 }
 
-int64_t patch_nr(struct trap_cpu *c, uint64_t ret)
-{
-	const struct patches *p = patches_of(c);
-
-	if (!p)
-		return -1;
-	for (unsigned i = 0, n = site_count(p); i < n; i++)
-		if (p->site[i].kind == LOAD && p->site[i].call == ret - 2)
-			return p->site[i].nr;
-	return -1;
-}
-
 /* Recognizing. code[8] is the call; false: cannot be patched. */
 
 static bool is_prefix(uint8_t b)
@@ -285,7 +273,7 @@ static size_t put_rel(uint8_t *buf, size_t at, uint64_t here, uint64_t to)
 static uint64_t entry_for(const struct site *s)
 {
 	if (s->kind != LOAD)
-		return STUB_ADDR(stub_fast);
+		return STUB_ADDR(stub_fast_any);
 	switch (s->nr) {
 	case SYS_getpid:
 		return STUB_ADDR(stub_fast_pid);

@@ -18,9 +18,16 @@
 #define SYS_mmap 9
 #define SYS_munmap 11
 #define SYS_rt_sigprocmask 14
+#define SYS_getpid 39
 #define SYS_clone 56
+#define SYS_getuid 102
+#define SYS_getgid 104
+#define SYS_geteuid 107
+#define SYS_getegid 108
+#define SYS_getppid 110
 #define SYS_sigaltstack 131
 #define SYS_prctl 157
+#define SYS_gettid 186
 #define SYS_futex 202
 #define SYS_exit_group 231
 #define SYS_seccomp 317
@@ -33,7 +40,7 @@
 	.globl stub_stage, stub_stage_fault
 	.globl stub_resume_sp, stub_list_failed, stub_door_answered
 	.globl stub_store1, stub_store8, stub_xsave, stub_store_fault, stub_resume_fast, stub_door
-	.globl stub_fast, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
+	.globl stub_fast, stub_fast_any, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
 	.globl stub_fast_gid, stub_fast_egid
 
 	.section .rodata
@@ -395,15 +402,17 @@ stub_resume_end:
 1:
 	.endm
 
+/* Up to the last jump rax is the number of the call: undo_fast_answer() relies on it. */
 	.macro answer_id name, off, insn, reg
 	.balign 16
 \name:
 	check_gs \name\()_slow
+\name\()_answer:
 	mov %gs:C_FAST_OFF, %ecx
 	jrcxz 2f
 	jmp fast_save
-2:	\insn %gs:\off, \reg
-	mov %r11, %rcx
+2:	mov %r11, %rcx
+	\insn %gs:\off, \reg
 	jmp *%r11
 	.endm
 
@@ -414,6 +423,31 @@ stub_resume_end:
 	answer_id stub_fast_euid, C_EUID, mov, %eax
 	answer_id stub_fast_gid, C_GID, mov, %eax
 	answer_id stub_fast_egid, C_EGID, mov, %eax
+
+/* A site whose number is known only now. */
+	.macro when nr, then
+	lea -\nr(%rax), %ecx
+	jrcxz \then
+	.endm
+
+	.balign 16
+stub_fast_any:
+	check_gs stub_fast_any_slow
+	when SYS_getpid, 1f
+	when SYS_gettid, 2f
+	when SYS_getppid, 3f
+	when SYS_getuid, 4f
+	when SYS_geteuid, 5f
+	when SYS_getgid, 6f
+	when SYS_getegid, 7f
+	jmp fast_save
+1:	jmp stub_fast_pid_answer
+2:	jmp stub_fast_tid_answer
+3:	jmp stub_fast_ppid_answer
+4:	jmp stub_fast_uid_answer
+5:	jmp stub_fast_euid_answer
+6:	jmp stub_fast_gid_answer
+7:	jmp stub_fast_egid_answer
 
 	.balign 16
 stub_fast:

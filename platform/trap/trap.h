@@ -128,7 +128,8 @@ extern const char stub_report[], stub_answered[], stub_list[], stub_resume[], st
 extern const char stub_list_test[], stub_list_branch[], stub_cas[], stub_cas_fault[];
 extern const char stub_stage[], stub_stage_fault[], stub_resume_sp[], stub_list_failed[], stub_door_answered[];
 extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
-extern const char stub_fast[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[], stub_fast_euid[];
+extern const char stub_fast[], stub_fast_any[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[],
+    stub_fast_euid[];
 extern const char stub_fast_gid[], stub_fast_egid[];
 #define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label)-stub_start))
 
@@ -294,8 +295,6 @@ void patch_forget(struct trap_cpu *c, uint64_t addr, uint64_t size, bool restore
  * yet. False: no memory. */
 bool patch_fork(struct aspace *from, struct aspace *to);
 void patch_free(struct aspace *a);
-/* The number of the call at a patched site by its return address; -1 if there is none. */
-int64_t patch_nr(struct trap_cpu *c, uint64_t ret);
 void patch_init(const struct platform_config *config);
 
 /* A kick while the stub answers a call by itself: makes the frame one of the guest before the call. */
