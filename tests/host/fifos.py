@@ -1,30 +1,22 @@
 """FIFOs of bound directories: the host's programs and the sandbox's at either end."""
 import os
-import select
 import signal
 import subprocess
-import sys
 import time
 
-BOX = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"]]
+from common import EXEC, check, finish
+
 DIR = os.path.abspath("shared")
-failed = []
-
-
-def check(what, good, detail=""):
-    print(("ok: " if good else "FAILED: ") + what, detail if not good else "", flush=True)
-    if not good:
-        failed.append(what)
 
 
 def box(script, mode="", **kw):
     """A shell in a sandbox that has the directory as /shared."""
-    return subprocess.Popen(BOX + ["--bind", f"{DIR}:/shared{mode}", "--workdir", "/shared", "--", "sh", "-c", script], text=True,
+    return subprocess.Popen(EXEC + ["--bind", f"{DIR}:/shared{mode}", "--workdir", "/shared", "--", "sh", "-c", script], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kw)
 
 
 def python(script, mode=""):
-    return subprocess.run(BOX + ["--bind", f"{DIR}:/shared{mode}", "--workdir", "/shared", "--", "python3", "-c", script], text=True,
+    return subprocess.run(EXEC + ["--bind", f"{DIR}:/shared{mode}", "--workdir", "/shared", "--", "python3", "-c", script], text=True,
                           capture_output=True, timeout=60).stdout
 
 
@@ -138,7 +130,7 @@ def read_only():
 
 def private():
     """What is under an overlay is the sandbox's own, as Linux has it."""
-    p = subprocess.run(BOX + ["--", "sh", "-c", "timeout 1 cat shared/a; echo $?; echo mine >shared/a & cat shared/a"], text=True, capture_output=True, timeout=60)
+    p = subprocess.run(EXEC + ["--", "sh", "-c", "timeout 1 cat shared/a; echo $?; echo mine >shared/a & cat shared/a"], text=True, capture_output=True, timeout=60)
     check("below an overlay it is another", p.stdout == "124\nmine\n", p)
 
 
@@ -148,4 +140,4 @@ for name in ("a", "b"):
 for test in (both_directions, opens, interrupted, polled, read_only, private):
     signal.alarm(90)
     test()
-sys.exit(1 if failed else 0)
+finish()

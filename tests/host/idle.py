@@ -4,7 +4,9 @@ import subprocess
 import sys
 import time
 
-BOX = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"], "--"]
+from common import EXEC
+
+BOX = EXEC + ["--"]
 
 
 def family(pid):

@@ -2,18 +2,11 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
-EXEC = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"], "--"]
+from common import EXEC, check, finish
+
 THREADS = "import threading, time\nfor i in range(5): threading.Thread(target=time.sleep, args=(100,)).start()\n"
-failed = []
-
-
-def check(what, good, detail=""):
-    print(("ok: " if good else "FAILED: ") + what, detail if not good else "", flush=True)
-    if not good:
-        failed.append(what)
 
 
 def children(pid):
@@ -36,7 +29,7 @@ class Sandbox:
     """argv says `ready` when it is."""
 
     def __init__(self, argv):
-        self.p = subprocess.Popen(EXEC + argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.p = subprocess.Popen(EXEC + ["--"] + argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self.p.stdout.readline() == b"ready\n"
         time.sleep(0.3)  # it is asleep, and the spares are there
         self.sentry = children(self.p.pid)[0]
@@ -88,4 +81,4 @@ for stub in box.stubs[1:]:
     box.kill(stub)
 out = box.ends("a child, killed", 7, 1)
 check("its parent goes on", out == b"137\nmore\n\n", out)
-sys.exit(1 if failed else 0)
+finish()

@@ -2,23 +2,14 @@
 import fcntl
 import os
 import pty
-import re
 import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 
-EXEC = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"]]
-failed = []
-
-
-def check(what, good, detail=""):
-    print(("ok: " if good else "FAILED: ") + what, detail if not good else "", flush=True)
-    if not good:
-        failed.append(what)
+from common import EXEC, Reader, check, finish
 
 
 def piped(options, argv, text=b"", **more):
@@ -49,14 +40,14 @@ def pipes():
     check("the last of both options counts", r.stdout == b"none\n", r)
 
 
-class Terminal:
+class Terminal(Reader):
     """argv on a terminal of its own, under an interactive shell if it is text."""
 
     def __init__(self, what):
         self.master, self.slave = pty.openpty()
+        super().__init__(self.master)
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
         self.start = self.modes()
-        self.text = b""
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
@@ -80,18 +71,6 @@ class Terminal:
 
     def send(self, keys):
         os.write(self.master, keys.encode())
-
-    def expect(self, pattern, seconds=20):
-        deadline = time.monotonic() + seconds
-        while True:
-            m = re.search(pattern.encode(), self.text)
-            if m:
-                self.text = self.text[m.end():]
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.master], [], [], left)[0]:
-                return False
-            self.text += os.read(self.master, 4096)
 
     def soon(self, condition):
         deadline = time.monotonic() + 20
@@ -211,4 +190,4 @@ def left_raw():
 
 for test in (pipes, own_terminal, job_control, no_terminal, left_raw):
     test()
-sys.exit(1 if failed else 0)
+finish()

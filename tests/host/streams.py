@@ -3,29 +3,21 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
-BOX = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"]]
-failed = []
-
-
-def check(what, good, detail=""):
-    print(("ok: " if good else "FAILED: ") + what, detail if not good else "", flush=True)
-    if not good:
-        failed.append(what)
+from common import EXEC, check, finish
 
 
 def run(args, **kw):
-    return subprocess.run(BOX + ["--"] + args, timeout=60, **kw)
+    return subprocess.run(EXEC + ["--"] + args, timeout=60, **kw)
 
 
 def files():
-    subprocess.run(f"(echo one; {' '.join(BOX)} -- echo two; echo three) > f", shell=True, timeout=60)
+    subprocess.run(f"(echo one; {' '.join(EXEC)} -- echo two; echo three) > f", shell=True, timeout=60)
     check("a regular file at its own offset", open("f").read() == "one\ntwo\nthree\n", repr(open("f").read()))
-    subprocess.run(f"{' '.join(BOX)} -- echo four >> f", shell=True, timeout=60)
+    subprocess.run(f"{' '.join(EXEC)} -- echo four >> f", shell=True, timeout=60)
     check("append", open("f").read().endswith("three\nfour\n"))
-    out = subprocess.run(f"(head -c 0; {' '.join(BOX)} -- sh -c 'read x; echo got $x'; cat) < f", shell=True, timeout=60,
+    out = subprocess.run(f"(head -c 0; {' '.join(EXEC)} -- sh -c 'read x; echo got $x'; cat) < f", shell=True, timeout=60,
                          stdout=subprocess.PIPE).stdout
     check("input file is read at its offset", out.startswith(b"got one\n"), repr(out))
 
@@ -35,11 +27,11 @@ def pipes():
     check("a pipe through cat", r.stdout == b"x" * 1000000, len(r.stdout))
     r = run(["sh", "-c", "echo out; echo err >&2"], capture_output=True)
     check("stdout and stderr", (r.stdout, r.stderr) == (b"out\n", b"err\n"), repr(r))
-    p = subprocess.Popen(BOX + ["--", "yes"], stdout=subprocess.PIPE)
+    p = subprocess.Popen(EXEC + ["--", "yes"], stdout=subprocess.PIPE)
     p.stdout.read(10)
     p.stdout.close()
     check("a closed pipe ends it with SIGPIPE", p.wait(20) in (141, -13), p.returncode)
-    r = subprocess.run(" ".join(BOX) + " -- sh -c 'ls -l /proc/self/fd | wc -l' <&- >&- 2>&-", shell=True, timeout=60)
+    r = subprocess.run(" ".join(EXEC) + " -- sh -c 'ls -l /proc/self/fd | wc -l' <&- >&- 2>&-", shell=True, timeout=60)
     check("closed streams: wc cannot write", r.returncode == 1, r.returncode)
     r = run(["readlink", "/proc/self/fd/0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     check("/dev/null stays what it is", r.stdout == b"/dev/null\n", repr(r.stdout))
@@ -47,7 +39,7 @@ def pipes():
 
 def sockets():
     a, b = socket.socketpair()
-    p = subprocess.Popen(BOX + ["--", "sh", "-c", "read x; echo got $x"], stdin=b, stdout=b)
+    p = subprocess.Popen(EXEC + ["--", "sh", "-c", "read x; echo got $x"], stdin=b, stdout=b)
     b.close()
     a.sendall(b"hello\n")
     check("a socket as both streams", a.recv(100) == b"got hello\n")
@@ -166,7 +158,7 @@ def host_sockets():
     }
     for name, pair in pairs.items():
         for _ in range(3):  # on a busy machine the client's pieces may arrive as one
-            native, box = [serve(prefix, *pair()) for prefix in ([], BOX + ["--"])]
+            native, box = [serve(prefix, *pair()) for prefix in ([], EXEC + ["--"])]
             if native == box:
                 break
         differ = [(n, b) for n, b in zip(native[0], box[0]) if n != b]
@@ -181,7 +173,7 @@ def no_way_out():
             a, b = socket.socketpair(type=kind)
             with open("/dev/null") as null:
                 socket.send_fds(a, [b"hello"], [null.fileno()])
-            p = subprocess.run(BOX + ["--", "python3", "-c", CLIMBER, path], stdin=b, stderr=subprocess.PIPE, timeout=60)
+            p = subprocess.run(EXEC + ["--", "python3", "-c", CLIMBER, path], stdin=b, stderr=subprocess.PIPE, timeout=60)
             said = dict(line.split(" ", 1) for line in p.stderr.decode().splitlines()[:-1])
             want = dict.fromkeys(("connect", "bind", "listen", "accept", "sendto", "rights"), "EPERM")
             if kind == socket.SOCK_STREAM:
@@ -197,7 +189,7 @@ def no_way_out():
             a.close()
             b.close()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        p = subprocess.run(BOX + ["--", "python3", "-c", "import socket; s = socket.socket(fileno=0); print(s.getsockopt(1, 30), s.getsockname()[0])"],
+        p = subprocess.run(EXEC + ["--", "python3", "-c", "import socket; s = socket.socket(fileno=0); print(s.getsockopt(1, 30), s.getsockname()[0])"],
                            stdin=listener, stdout=subprocess.PIPE, timeout=60)
         check("a listening socket says what it is", p.stdout == b"1 127.0.0.1\n", repr(p.stdout))
 
@@ -205,7 +197,7 @@ def no_way_out():
 def extra_descriptors():
     r, w = os.pipe()
     os.set_inheritable(r, True)
-    p = subprocess.run(BOX + ["--", "ls", "/proc/self/fd"], stdout=subprocess.PIPE, close_fds=False, timeout=60)
+    p = subprocess.run(EXEC + ["--", "ls", "/proc/self/fd"], stdout=subprocess.PIPE, close_fds=False, timeout=60)
     check("other descriptors do not get in", p.stdout.split() == [b"0", b"1", b"2", b"3"], repr(p.stdout))
     os.close(r)
     os.close(w)
@@ -213,14 +205,14 @@ def extra_descriptors():
 
 def signals():
     script = "trap 'echo term; exit 9' TERM; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.05; done"
-    p = subprocess.Popen(BOX + ["--", "sh", "-c", script], stdout=subprocess.PIPE)
+    p = subprocess.Popen(EXEC + ["--", "sh", "-c", script], stdout=subprocess.PIPE)
     p.stdout.readline()
     p.send_signal(signal.SIGUSR1)
     check("SIGUSR1 arrives", p.stdout.readline() == b"usr1\n")
     p.send_signal(signal.SIGTERM)
     check("SIGTERM arrives", p.stdout.readline() == b"term\n")
     check("and its status comes back", p.wait(20) == 9, p.returncode)
-    p = subprocess.Popen(BOX + ["--", "sleep", "60"])
+    p = subprocess.Popen(EXEC + ["--", "sleep", "60"])
     time.sleep(0.5)
     p.send_signal(signal.SIGTERM)
     check("SIGTERM without a handler", p.wait(20) in (143, -15), p.returncode)
@@ -269,7 +261,7 @@ def gone(pids):
 def killed():
     for victim in ("launcher", "each of its processes"):
         for index in range(1 if victim == "launcher" else 3):
-            p = subprocess.Popen(BOX + ["--", "sh", "-c", "sleep 60 & sleep 61 & echo ready; wait"], stdout=subprocess.PIPE)
+            p = subprocess.Popen(EXEC + ["--", "sh", "-c", "sleep 60 & sleep 61 & echo ready; wait"], stdout=subprocess.PIPE)
             p.stdout.readline()
             pids = family(p.pid)
             target = p.pid if victim == "launcher" else pids[min(index + 1, len(pids) - 1)]
@@ -285,10 +277,10 @@ def killed():
 
 
 def neighbours():
-    ps = [subprocess.Popen(BOX + ["--", "sh", "-c", f"sleep 0.{i}; exit {i}"]) for i in range(6)]
+    ps = [subprocess.Popen(EXEC + ["--", "sh", "-c", f"sleep 0.{i}; exit {i}"]) for i in range(6)]
     check("six sandboxes at once", [p.wait(60) for p in ps] == list(range(6)))
 
 
 for test in (files, pipes, sockets, host_sockets, no_way_out, extra_descriptors, signals, killed, neighbours):
     test()
-sys.exit(1 if failed else 0)
+finish()

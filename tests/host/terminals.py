@@ -2,58 +2,32 @@
 import fcntl
 import os
 import pty
-import re
 import select
 import shutil
 import signal
 import struct
-import sys
 import termios
 import time
 
-BOX = [os.environ["SANDBOX"], "exec", "--platform", os.environ["PLATFORM"], "--"]
-failed = []
+from common import EXEC, Reader, check, finish
+
+BOX = EXEC + ["--"]
 
 
-def check(what, good, detail=""):
-    print(("ok: " if good else "FAILED: ") + what, detail if not good else "", flush=True)
-    if not good:
-        failed.append(what)
-
-
-class Terminal:
+class Terminal(Reader):
     def __init__(self, argv, rows=24, cols=80):
-        self.pid, self.fd = pty.fork()
+        self.pid, fd = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm"
             os.execvp(argv[0], argv)
+        super().__init__(fd)
         self.resize(rows, cols)
-        self.text = b""
 
     def resize(self, rows, cols):
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def send(self, keys):
         os.write(self.fd, keys.encode())
-
-    def expect(self, pattern, seconds=15):
-        """Reads until the pattern appears; what was before it is dropped."""
-        deadline = time.monotonic() + seconds
-        while True:
-            m = re.search(pattern.encode(), self.text)
-            if m:
-                self.text = self.text[m.end():]
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
-                return False
-            try:
-                data = os.read(self.fd, 4096)
-            except OSError:
-                data = b""
-            if not data:
-                return False
-            self.text += data
 
     def end(self, seconds=15):
         deadline = time.monotonic() + seconds
@@ -141,4 +115,4 @@ def full_screen():
 
 for test in (basics, shell, full_screen):
     test()
-sys.exit(1 if failed else 0)
+finish()
