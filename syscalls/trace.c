@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sentry/base/log.h"
 #include "sentry/base/slab.h"
 #include "syscalls/dispatch.h"
 #include "syscalls/trace_impl.h"
@@ -73,11 +74,12 @@ void text_quote(struct text *x, const char *s, size_t size, bool more)
 
 static void write_line(struct text *x)
 {
+	static bool said;
+
 	if (x->len + 1 >= x->size)
 		x->len = x->size - 2;
 	x->buf[x->len++] = '\n';
-	if (write(trace_fd, x->buf, x->len) < 0)
-		return;
+	log_lines(trace_fd, "trace", x->buf, x->len, &said);
 }
 
 /* Where the result is an address or a set of flags rather than a number. */

@@ -112,24 +112,41 @@ static void line_json(struct line *l, const char *s)
 	}
 }
 
-static void line_write(struct line *l)
+/* Once for each: the first line that is lost, not all of them. */
+static void say_lost(int fd, const char *what, int err, bool *said)
 {
-	const char *p = l->text;
+	if (fd == STDERR_FILENO || __atomic_exchange_n(said, true, __ATOMIC_RELAXED))
+		return;
+	dprintf(STDERR_FILENO, "sandbox: warning: cannot write to the %s: %s; what does not fit is lost\n", what,
+		strerrordesc_np(err));
+}
+
+void log_lines(int fd, const char *what, const char *text, size_t size, bool *said)
+{
 	int saved = errno;
 
-	l->size = MIN(l->size, sizeof(l->text) - 1);
-	l->text[l->size++] = '\n';
-	while (l->size > 0) {
-		ssize_t n = write(log_state.fd, p, l->size);
+	while (size > 0) {
+		ssize_t n = write(fd, text, size);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n <= 0) {
+			say_lost(fd, what, n ? errno : ENOSPC, said);
 			break;
-		p += n;
-		l->size -= (size_t)n;
+		}
+		text += n;
+		size -= (size_t)n;
 	}
 	errno = saved;
+}
+
+static void line_write(struct line *l)
+{
+	static bool said;
+
+	l->size = MIN(l->size, sizeof(l->text) - 1);
+	l->text[l->size++] = '\n';
+	log_lines(log_state.fd, "log", l->text, l->size, &said);
 }
 
 void log_write(enum log_level level, const char *fmt, ...)

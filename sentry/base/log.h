@@ -24,6 +24,11 @@ void log_write(enum log_level level, const char *fmt, ...) __printf(2, 3);
 			log_write(LOG_DEBUG, __VA_ARGS__);                                                             \
 	} while (0)
 
+/*
+ * Writes whole lines to fd. What cannot be written is lost; the first time (*said), stderr is told, with what the fd is for. errno stays.
+ */
+void log_lines(int fd, const char *what, const char *text, size_t size, bool *said);
+
 /* Prints the calling thread's stack to the log, as addresses for addr2line. */
 void log_backtrace(void);
 /*

@@ -65,6 +65,7 @@ for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
 	check "not found, closed $closed" 127 "$(eval '"${run[@]}" -- no-such-program' "$closed" 2>/dev/null; echo $?)"
 done
 complains 125 "a directory as standard input" eval '"${run[@]}" -- true <.'; names "stream 0.*Is a directory"
+check "a full disk below --strace" "hi 3 1" "$("${run[@]}" --strace=/dev/full -- sh -c 'printf "hi "; exit 3' 2>err; echo $? $(grep -c "cannot write to the trace: No space" err))"
 check "a full standard output" 1 "$("${run[@]}" -- echo hi 2>/dev/null >/dev/full; echo $?)"
 for command in "exec --help" doctor syscalls --version; do
 	"$SANDBOX" $command 2>err >/dev/full; check "$command to a full disk" "125 1" "$? $(grep -c 'No space left' err)"
