@@ -126,7 +126,7 @@ void trap_aspace_kill(struct cpu *any)
 
 /* epoll reports index and pid, so that a late report is not taken for that of the next process. */
 #define DEATH_INDEX 32
-#define LAST_THREAD_MS 100 /* from one thread's end to the process's, if that ends, too */
+#define LAST_THREAD_MS 5000 /* on a busy host; from one thread's end to the process's, if that ends, too */
 
 static int watch_add(const struct aspace *a)
 {

@@ -13,7 +13,7 @@ for what in state remap code scribble hint race linger door; do
 	got=$?
 	case $got in
 	0 | 132 | 133 | 135 | 136 | 137 | 139 | 159) echo "ok: $what ended with $got: $(tail -1 out)" ;;
-	*) fail "$what: status $got: $(tail -3 out err)" ;;
+	*) fail "$what: status $got: $(cat out err | tail -3)" ;;
 	esac
 	grep -q accepted out && fail "$what: $(grep accepted out)"
 	grep -q 'BUG\|sandbox+0x\|AddressSanitizer' err && fail "$what: the sentry failed: $(grep -m3 'BUG\|sandbox' err)"
