@@ -7,7 +7,7 @@
  * seen by the next.
  *
  * A fresh aspace is a fork of the template. A few are kept ready, with their first thread waiting in its first report; a
- * thread of our own refills that pool and buries the dead, because exec should wait neither for a fork nor for an exit, nor fail where the host limits processes: then a fork
+ * thread of our own refills that pool, because exec should not wait for a fork, nor fail where the host limits processes: then a fork
  * fails, as programs expect, while there is no spare, and an exec waits until an exec before it has made room. A cpu that is given back while others
  * of its aspace live is parked: its thread stays in its report and serves the next cpu_create().
  */
@@ -33,7 +33,6 @@
 #include "sentry/base/slab.h"
 
 #define POOL_TARGET 2
-#define UNBURIED_MAX 4
 #define SPARE_WAIT_S 1 /* for a spare, where the host has no room for another process */
 #define ASPACES_MAX 16384
 
@@ -48,13 +47,10 @@ static char *ctl_base, *thr_base;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t refill_wanted = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t refilled = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t buried = PTHREAD_COND_INITIALIZER;
 static struct aspace *free_aspaces; /* lock */
 static unsigned next_aspace = 1;    /* lock: never used so far */
 static struct trap_cpu *pool;       /* lock */
 static unsigned pool_count;         /* lock */
-static struct aspace *dead;         /* lock: killed by the refiller when it has nothing more urgent to do */
-static unsigned unburied;           /* lock: those, and the one that it has at hand */
 static bool refiller_runs;          /* lock */
 static bool starved;                /* lock: the host had no room for the last spare */
 static int deaths = -1;             /* epoll over the processes that nobody is to kill but we */
@@ -283,7 +279,7 @@ static void aspace_reap(struct aspace *a)
 		;
 }
 
-static void aspace_bury(struct aspace *a)
+static void aspace_destroy(struct aspace *a)
 {
 	struct trap_cpu *c, *next;
 
@@ -295,37 +291,6 @@ static void aspace_bury(struct aspace *a)
 	}
 	aspace_reap(a);
 	aspace_free(a);
-}
-
-/* By the refiller, if it is not far behind: an exec that waited for the end of the old process would take a tenth longer. */
-static void aspace_destroy(struct aspace *a)
-{
-	bool later;
-
-	pthread_mutex_lock(&lock);
-	later = refiller_runs && unburied < UNBURIED_MAX;
-	if (later) {
-		a->next = dead;
-		dead = a;
-		unburied++;
-		pthread_cond_signal(&refill_wanted);
-	}
-	pthread_mutex_unlock(&lock);
-	if (!later)
-		aspace_bury(a);
-}
-
-/* Where the host limits processes, those that are dead still count. False: there have been none. */
-static bool await_burials(void)
-{
-	bool any;
-
-	pthread_mutex_lock(&lock);
-	any = unburied > 0;
-	while (unburied)
-		pthread_cond_wait(&buried, &lock);
-	pthread_mutex_unlock(&lock);
-	return any;
 }
 
 /* Lets the host thread end and waits until it no longer uses its slot. */
@@ -440,52 +405,27 @@ out_worker:
 	return err;
 }
 
-/* False: the host has no room for it. */
-static bool refill(void)
+static void *refiller_main(void *arg __unused)
 {
 	struct trap_cpu *c;
 	int err;
 
-	pthread_mutex_unlock(&lock);
-	err = aspace_spawn(&aspaces[0], NULL, &c);
-	pthread_mutex_lock(&lock);
-	starved = err != 0;
-	if (err)
-		return false;
-	c->next = pool;
-	pool = c;
-	pool_count++;
-	pthread_cond_signal(&refilled);
-	return true;
-}
-
-static void bury_one(void)
-{
-	struct aspace *a = dead;
-
-	dead = a->next;
-	pthread_mutex_unlock(&lock);
-	aspace_bury(a);
-	pthread_mutex_lock(&lock);
-	if (--unburied == 0)
-		pthread_cond_broadcast(&buried);
-}
-
-static void *refiller_main(void *arg __unused)
-{
-	bool in_vain = false;
-
 	pthread_mutex_lock(&lock);
 	for (;;) {
-		if (pool_count < POOL_TARGET && !in_vain) {
-			in_vain = !refill();
+		while (pool_count >= POOL_TARGET)
+			pthread_cond_wait(&refill_wanted, &lock);
+		pthread_mutex_unlock(&lock);
+		err = aspace_spawn(&aspaces[0], NULL, &c);
+		pthread_mutex_lock(&lock);
+		starved = err != 0;
+		if (err) {
+			pthread_cond_wait(&refill_wanted, &lock);
 			continue;
 		}
-		in_vain = false;
-		if (dead)
-			bury_one();
-		else
-			pthread_cond_wait(&refill_wanted, &lock);
+		c->next = pool;
+		pool = c;
+		pool_count++;
+		pthread_cond_signal(&refilled);
 	}
 	return NULL;
 }
@@ -566,8 +506,6 @@ int trap_aspace_create(struct cpu **ret_cpu)
 
 	for (int tries = 0; !c && (!err || (err == -ESRCH && tries < 4)); tries++)
 		err = aspace_spawn(&aspaces[0], NULL, &c);
-	if (err == -EAGAIN && await_burials())
-		err = aspace_spawn(&aspaces[0], NULL, &c);
 	if (err == -EAGAIN)
 		c = spare_take(true);
 	if (!c)
@@ -586,8 +524,6 @@ int trap_aspace_fork(struct cpu *parent, struct cpu **ret_cpu)
 		return err;
 	spin_stop();
 	err = spare_left() ? aspace_spawn(parent->aspace, to_trap(parent), &c) : -EAGAIN;
-	if (err == -EAGAIN && await_burials())
-		err = aspace_spawn(parent->aspace, to_trap(parent), &c);
 	if (err)
 		return err;
 	if (!__atomic_load_n(&refiller_runs, __ATOMIC_RELAXED))
@@ -630,7 +566,7 @@ static int thread_create(struct trap_cpu *c)
 	return err;
 }
 
-static int cpu_create(struct cpu *from, struct cpu **ret_cpu)
+int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
 {
 	struct trap_cpu *c = NULL;
 	int err = worker_reserve();
@@ -663,15 +599,6 @@ static int cpu_create(struct cpu *from, struct cpu **ret_cpu)
 		worker_release();
 	else
 		*ret_cpu = &c->cpu;
-	return err;
-}
-
-int trap_cpu_create(struct cpu *from, struct cpu **ret_cpu)
-{
-	int err = cpu_create(from, ret_cpu);
-
-	if (err == -EAGAIN && await_burials())
-		err = cpu_create(from, ret_cpu);
 	return err;
 }
 
