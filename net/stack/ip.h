@@ -40,10 +40,10 @@ int ip_output(struct stack *s, struct pkt *p, const struct ip_out *o, const stru
 struct ip_error {
 	struct in6_addr src, dst; /* of the packet in error: src is ours */
 	uint16_t sport, dport;
-	uint32_t seq;      /* TCP */
-	int err;           /* positive errno, as Linux converts it */
-	bool hard;         /* fatal to a connection that is being made */
-	uint32_t mtu;      /* 0, or what fits (fragmentation needed, packet too big) */
+	uint32_t seq; /* TCP */
+	int err;      /* positive errno, as Linux converts it */
+	bool hard;    /* fatal to a connection that is being made */
+	uint32_t mtu; /* 0, or what fits (fragmentation needed, packet too big) */
 	uint8_t type, code;
 	struct in6_addr from;
 };

@@ -38,15 +38,16 @@ struct slice {
 };
 
 struct pkt {
-	struct list link;   /* the owner's queue */
-	struct netdev *dev; /* received on; borrowed, the stack's lock keeps it */
-	uint32_t len;       /* bytes: head and slices */
-	uint16_t head, tail;          /* of what is in room[] */
-	uint16_t net, transport;      /* offsets in room[] of headers that have been pulled or pushed */
-	uint16_t gso_size;            /* 0: one packet; else the payload of each segment that it stands for */
-	uint8_t count;                /* slices */
-	bool checksum_ok : 1;         /* in: verified, or never left this machine */
-	bool checksum_partial : 1;    /* out: the transport's checksum field holds the pseudo header's sum; whoever puts it on a wire completes it */
+	struct list link;        /* the owner's queue */
+	struct netdev *dev;      /* received on; borrowed, the stack's lock keeps it */
+	uint32_t len;            /* bytes: head and slices */
+	uint16_t head, tail;     /* of what is in room[] */
+	uint16_t net, transport; /* offsets in room[] of headers that have been pulled or pushed; PKT_HEAD: none yet */
+	uint16_t gso_size;       /* 0: one packet; else the payload of each segment that it stands for */
+	uint8_t count;           /* slices */
+	bool checksum_ok : 1;    /* in: verified, or never left this machine */
+	bool
+	    checksum_partial : 1; /* out: the transport's checksum field holds the pseudo header's sum; whoever puts it on a wire completes it */
 	struct slice slice[PKT_SLICES];
 	uint8_t room[PKT_HEAD];
 };
@@ -67,11 +68,27 @@ void pkt_trim(struct pkt *p, uint32_t len);
 void pkt_skip(struct pkt *p, uint32_t n);
 /* Adds a reference to bytes of b at the end. False: no slice left. */
 bool __must_check pkt_append(struct pkt *p, struct buf *b, uint32_t off, uint32_t len);
+/*
+ * Adds bytes of another packet at the end: references to its slices, a copy of what is in its room. False: no memory, no slice
+ * left, or from is shorter; p is as it was.
+ */
+bool __must_check pkt_append_from(struct pkt *p, const struct pkt *from, uint32_t off, uint32_t len);
+/* A packet of its own for bytes from outside, with room in front for a link header. NULL: no memory. */
+struct pkt *pkt_from(const void *data, size_t n);
+/* Puts back what pkt_pull() took since the offset `at` (p->net, p->transport), if nothing was skipped meanwhile. */
+void pkt_unpull(struct pkt *p, uint16_t at);
+/* Frees all packets of a queue. */
+void pkt_free_all(struct list *queue);
 /* Copies out of it; false if it is shorter. */
 bool __must_check pkt_copy(const struct pkt *p, uint32_t off, void *dst, size_t n);
 
-/* RFC 1071. Sums are 32 bits wide, in network order, folded at the end. */
+/*
+ * RFC 1071. Sums are 32 bits wide, in network order, folded at the end. sum_fold() is what belongs into a header's field; over data with a
+ * right checksum in it, it is 0. ~sum_fold() is the sum itself, as checksum_partial wants it.
+ */
 uint32_t sum_add(uint32_t sum, const void *data, size_t n, bool odd);
+/* From off (from the head on) to the end. */
 uint32_t sum_pkt(uint32_t sum, const struct pkt *p, uint32_t off);
+/* Of an IPv4 or IPv6 pseudo header; the two addresses are of one family. */
 uint32_t sum_pseudo(const struct in6_addr *src, const struct in6_addr *dst, uint8_t protocol, uint32_t len);
 uint16_t sum_fold(uint32_t sum);
