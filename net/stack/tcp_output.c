@@ -160,11 +160,15 @@ static bool copy_data(const struct tcp_sock *tp, struct pkt *p, struct tcp_chunk
 
 static bool append_data(const struct tcp_sock *tp, struct pkt *p, struct tcp_chunk *c, uint32_t seq, uint32_t n)
 {
+	struct tcp_chunk *first = c;
+
 	for (uint32_t done = 0; done < n; c = chunk_at(tp, c, seq + done)) {
 		uint32_t off = seq + done - c->seq, part = MIN(c->s.len - off, n - done);
 
-		if (!pkt_append(p, c->s.buf, c->s.off + off, part))
-			return copy_data(tp, p, c, seq + done, n - done);
+		if (!pkt_append(p, c->s.buf, c->s.off + off, part)) {
+			pkt_trim(p, 0);
+			return copy_data(tp, p, first, seq, n);
+		}
 		done += part;
 	}
 	return true;
