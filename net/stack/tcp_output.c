@@ -461,6 +461,16 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx)
 	return 0;
 }
 
+int tcp_retransmit_head(struct tcp_sock *tp)
+{
+	struct tcp_tx *tx = tcp_tx_head(tp);
+	uint32_t mss = tcp_current_mss(tp);
+
+	if (tx->chunk && tx->end - tx->seq > mss && !tcp_tx_split(tp, tx, tx->seq + mss))
+		return -ENOMEM;
+	return tcp_retransmit(tp, tx);
+}
+
 /* Cuts tx to what cwnd allows; false: not even a segment. */
 static bool fit(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET)
 {

@@ -43,6 +43,7 @@ struct wire {
 
 static struct {
 	int64_t now, wake_at;
+	int64_t rtt; /* that established() sees */
 	uint64_t random;
 	uint32_t mtu;
 	struct list sent; /* struct wire */
@@ -555,6 +556,7 @@ static inline struct tcp_sock *established(const char *options)
 	snprintf(text, sizeof(text), "S 0:0(0) win 65535 <%s>", options);
 	inject(text);
 	forget();
+	net.now += net.rtt;
 	inject(strstr(options, "TS") ? ". 1:1(0) ack 1 win 65535 <TS val 101 ecr 0>" : ". 1:1(0) ack 1 win 65535");
 	tp = accepted(l);
 	events();
