@@ -38,8 +38,12 @@ void tcp_rtt_sample(struct tcp_sock *tp, int64_t rtt)
 
 static void take_samples(struct tcp_sock *tp, struct tcp_acked *a) REQUIRES(L_NET)
 {
-	int64_t rtt = a->rtt >= 0 ? a->rtt : a->sack_rtt;
+	int64_t rtt;
 
+	/* What waited for a retransmission at the receiver tells nothing. */
+	if (a->retrans_acked)
+		a->rtt = a->last_rtt = -1;
+	rtt = a->rtt >= 0 ? a->rtt : a->sack_rtt;
 	if (rtt < 0 && a->advanced && tp->rcv_tsecr) {
 		int32_t ms = (int32_t)(tcp_ts(tcp_now(tp), tp->ts_offset) - tp->rcv_tsecr);
 

@@ -160,11 +160,15 @@ static bool copy_data(const struct tcp_sock *tp, struct pkt *p, struct tcp_chunk
 
 static bool append_data(const struct tcp_sock *tp, struct pkt *p, struct tcp_chunk *c, uint32_t seq, uint32_t n)
 {
+	struct tcp_chunk *first = c;
+
 	for (uint32_t done = 0; done < n; c = chunk_at(tp, c, seq + done)) {
 		uint32_t off = seq + done - c->seq, part = MIN(c->s.len - off, n - done);
 
-		if (!pkt_append(p, c->s.buf, c->s.off + off, part))
-			return copy_data(tp, p, c, seq + done, n - done);
+		if (!pkt_append(p, c->s.buf, c->s.off + off, part)) {
+			pkt_trim(p, 0);
+			return copy_data(tp, p, first, seq, n);
+		}
 		done += part;
 	}
 	return true;
@@ -455,6 +459,16 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx)
 	tp->prr.out += n;
 	mib_add(tp->ep.stack, MIB_TCP_RETRANS_SEGS, (n + mss - 1) / mss);
 	return 0;
+}
+
+int tcp_retransmit_head(struct tcp_sock *tp)
+{
+	struct tcp_tx *tx = tcp_tx_head(tp);
+	uint32_t mss = tcp_current_mss(tp);
+
+	if (tx->chunk && tx->end - tx->seq > mss && !tcp_tx_split(tp, tx, tx->seq + mss))
+		return -ENOMEM;
+	return tcp_retransmit(tp, tx);
 }
 
 /* Cuts tx to what cwnd allows; false: not even a segment. */

@@ -239,6 +239,8 @@ void tcp_send_reset(struct tcp_sock *tp) REQUIRES(L_NET);
 int __must_check tcp_send_syn(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Sends tx again. 0, -errno. */
 int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET);
+/* The first segment of the flight. */
+int tcp_retransmit_head(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Everything that is queued before una has arrived. */
 void tcp_sendq_clean(struct tcp_sock *tp, uint32_t una) REQUIRES(L_NET);
 /* What is lost, as far as cwnd allows. */

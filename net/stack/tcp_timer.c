@@ -150,8 +150,7 @@ static void rto_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 	if (!tp->first_retrans_at)
 		tp->first_retrans_at = syn_state(tp) ? head->sent_at : tcp_now(tp);
 	tcp_enter_loss(tp);
-	head = tcp_tx_head(tp);
-	if (tcp_retransmit(tp, head) == -ENOMEM) {
+	if (tcp_retransmit_head(tp) == -ENOMEM) {
 		tcp_arm_kind(tp, TCP_TIMER_RTO, tcp_now(tp) + MIN(tp->rtt.rto, RETRY_SOON));
 		return;
 	}
