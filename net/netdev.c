@@ -14,20 +14,6 @@
 
 static const struct sockaddr_in lo_addr = {.sin_family = AF_INET, .sin_addr = {0x0100007f}};
 static const struct sockaddr_in lo_mask = {.sin_family = AF_INET, .sin_addr = {0x000000ff}};
-static _Atomic uint64_t lo_bytes, lo_packets;
-
-void netdev_count(size_t size)
-{
-	__atomic_fetch_add((uint64_t *)&lo_bytes, size, __ATOMIC_RELAXED);
-	__atomic_fetch_add((uint64_t *)&lo_packets, MAX((size + LO_MTU - 1) / LO_MTU, 1ul), __ATOMIC_RELAXED);
-}
-
-void netdev_counts(uint64_t *ret_bytes, uint64_t *ret_packets)
-{
-	*ret_bytes = __atomic_load_n((uint64_t *)&lo_bytes, __ATOMIC_RELAXED);
-	*ret_packets = __atomic_load_n((uint64_t *)&lo_packets, __ATOMIC_RELAXED);
-}
-
 static void lo_ifreq(struct ifreq *r, const struct sockaddr_in *addr)
 {
 	memset(r, 0, sizeof(*r));

@@ -10,7 +10,9 @@
 #include <netinet/tcp.h>
 
 #include "fs/proc/proc.h"
+#include "net/netstack.h"
 #include "net/sockinfo.h"
+#include "net/stack/netdev.h"
 
 #define SS_UNCONNECTED 1
 #define SS_CONNECTING 2
@@ -214,16 +216,30 @@ static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r __u
 
 /* ---- the interface ---- */
 
-static int dev_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static void show_dev(struct seq *s, const struct netdev *d)
 {
-	uint64_t bytes, packets;
+	const struct netdev_stats *n = &d->stats;
 
-	netdev_counts(&bytes, &packets);
+	seq_printf(s, "%6s: %7" PRIu64 " %7" PRIu64 " %4" PRIu64 " %4" PRIu64 "    0     0          0 %9" PRIu64,
+		   d->name, n->rx_bytes, n->rx_packets, n->rx_errors, n->rx_dropped, n->multicast);
+	seq_printf(s, " %8" PRIu64 " %7" PRIu64 " %4" PRIu64 " %4" PRIu64 "    0     0       0          0\n",
+		   n->tx_bytes, n->tx_packets, n->tx_errors, n->tx_dropped);
+}
+
+static int dev_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+{
+	struct stack *st = netstack_of(c);
+	const struct netdev *d = NULL;
+
+	if (!st)
+		return -ENOMEM;
 	seq_puts(s, "Inter-|   Receive                                                |  Transmit\n"
 		    " face |bytes    packets errs drop fifo frame compressed multicast|"
 		    "bytes    packets errs drop fifo colls carrier compressed\n");
-	seq_printf(s, "    lo: %7" PRIu64 " %7" PRIu64 "    0    0    0     0          0         0", bytes, packets);
-	seq_printf(s, " %8" PRIu64 " %7" PRIu64 "    0    0    0     0       0          0\n", bytes, packets);
+	stack_enter(st);
+	while ((d = netdev_next(st, d ? d->index : 0)))
+		show_dev(s, d);
+	stack_leave(st);
 	return 0;
 }
 
