@@ -152,7 +152,7 @@ START_TEST(loopback)
 	ck_assert_int_eq(send_to(4, "127.0.0.1", 1000, "mapped"), 0);
 	gets(0, "::ffff:127.0.0.1:3000 mapped");
 	ck_assert_str_eq(netbed_output(&b), "");
-	ck_assert_uint_gt(netdev_by_index(b.s, LO_INDEX)->stats.rx_packets, 4);
+	ck_assert_uint_gt(b.s->lo->stats.rx_packets, 4);
 	finish();
 }
 END_TEST
