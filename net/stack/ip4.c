@@ -312,5 +312,9 @@ int ip4_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	finish_header(h, HEAD + o->options_len);
 	if ((r->type == RTN_MULTICAST && !o->no_loop && group_member(r->dev, &o->dst)) || r->type == RTN_BROADCAST)
 		ip_loop_copy(s, p, r);
+	if (o->host_only && r->type == RTN_MULTICAST && !r->local) {
+		pkt_free(p);
+		return 0;
+	}
 	return too_big(p, r->mtu) ? send_fragments(s, p, r) : ip_transmit(s, p, r);
 }

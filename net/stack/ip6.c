@@ -344,6 +344,10 @@ int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 		mib_add(s, MIB_IP6_OUT_MCAST_PKTS, 1);
 		if (!o->no_loop && group_member(r->dev, &o->dst))
 			ip_loop_copy(s, p, r);
+		if (o->host_only && !r->local) {
+			pkt_free(p);
+			return 0;
+		}
 	}
 	if (fragments)
 		return send_fragments(s, p, r, ip_ident(s, &r->src, &o->dst, o->protocol));

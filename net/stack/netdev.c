@@ -172,6 +172,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 		go_down(s, dev);
 	}
 	stack_drop_dev(s, dev);
+	neigh_forget_dev(s, dev);
 	netdev_drop_addrs(s, dev);
 	group_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);

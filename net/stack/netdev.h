@@ -32,7 +32,7 @@ struct link_ops {
 
 enum netdev_feature {
 	NETDEV_CHECKSUM = 1 << 0, /* takes checksum_partial */
-	NETDEV_TSO = 1 << 1,      /* takes gso_size */
+	NETDEV_TSO = 1 << 1,      /* takes gso_size; only with NETDEV_CHECKSUM */
 	NETDEV_ETHER = 1 << 2,    /* frames have Ethernet headers, neighbours are resolved */
 	NETDEV_NO_RA = 1 << 3,    /* router advertisements are not listened to */
 };

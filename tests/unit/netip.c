@@ -6,6 +6,7 @@
 
 #include "net/stack/core.h"
 #include "net/stack/dgram.h"
+#include "net/stack/inet.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
@@ -514,6 +515,72 @@ START_TEST(path_mtu)
 }
 END_TEST
 
+/* ---- segmentation ---- */
+
+static uint8_t tcp_out[20];
+
+/* A TCP packet of 3000 bytes, FIN, PSH and CWR, to be cut into segments of 1400. */
+static int send_tcp(const char *dst) NO_TSA
+{
+	struct ip_out o = {.dst = netbed_addr(dst), .protocol = IPPROTO_TCP, .dont_fragment = true};
+	static const uint8_t header[20] = {0, 7, 0, 9, 0xff, 0xff, 0xff, 0, 0, 0, 0, 1, 5 << 4, 0x99, 1, 0};
+	struct pkt *p = pkt_from(message, 3000);
+	struct ip_route r;
+	uint16_t sum;
+	int err;
+
+	stack_enter(b.s);
+	ck_assert_int_eq(ip_route(b.s, &o, &r), 0);
+	memcpy(pkt_push(p, 20), header, 20);
+	p->transport = p->head;
+	p->gso_size = 1400;
+	p->checksum_partial = true;
+	sum = (uint16_t)~sum_fold(sum_pseudo(&r.src, &o.dst, IPPROTO_TCP, p->len));
+	memcpy(p->room + p->transport + 16, &sum, 2);
+	err = ip_output(b.s, p, &o, &r);
+	stack_leave(b.s);
+	return err;
+}
+
+static void segments(const char *src, const char *dst, size_t head)
+{
+	static const size_t lens[] = {1400, 1400, 200};
+	static const uint8_t flags[] = {0x90, 0x10, 0x19};
+	struct in6_addr a = netbed_addr(src), c = netbed_addr(dst);
+	uint32_t at = 0;
+
+	ck_assert_int_eq(send_tcp(dst), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t f[NETBED_FRAME];
+		size_t n = netbed_output_bytes(&b, f, sizeof(f)), tcp = 14 + head;
+		uint32_t seq;
+
+		ck_assert_uint_eq(n, tcp + 20 + lens[i]);
+		memcpy(&seq, f + tcp + 4, 4);
+		ck_assert_uint_eq(ntohl(seq), 0xffffff00u + at);
+		ck_assert_uint_eq(f[tcp + 13], flags[i]);
+		ck_assert_mem_eq(f + tcp + 20, message + at, lens[i]);
+		ck_assert_uint_eq(
+		    sum_fold(sum_add(sum_pseudo(&a, &c, IPPROTO_TCP, (uint32_t)(n - tcp)), f + tcp, n - tcp, false)),
+		    0);
+		if (head == 20)
+			ck_assert_uint_eq(sum_fold(sum_add(0, f + 14, 20, false)), 0);
+		at += (uint32_t)lens[i];
+	}
+	ck_assert_uint_eq(netbed_output_bytes(&b, tcp_out, sizeof(tcp_out)), 0);
+}
+
+START_TEST(segmentation)
+{
+	setup();
+	fill_message();
+	segments("10.0.0.1", "10.0.0.2", 20);
+	segments("2001:db8::1", "2001:db8::2", 40);
+	netbed_fini(&b);
+	ck_assert_uint_eq(live(), 0);
+}
+END_TEST
+
 static int make(void *arg __unused)
 {
 	if (!netbed_init(&b))
@@ -552,4 +619,4 @@ START_TEST(no_memory_later)
 END_TEST
 
 UNIT_MAIN(answers, truncated, random_bytes, fragments4, fragments6, fragments_are_bounded, forwards, errors_are_limited,
-	  errnos, path_mtu, no_memory, no_memory_later)
+	  errnos, path_mtu, segmentation, no_memory, no_memory_later)
