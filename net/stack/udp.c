@@ -251,7 +251,6 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 {
 	struct port_bind *b;
 	struct udp_head h;
-	uint32_t hash;
 
 	if (!pull_header(s, p, in, &h)) {
 		pkt_free(p);
@@ -261,8 +260,7 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		deliver_all(s, p, in, &h);
 		return true;
 	}
-	hash = port_hash(s, &in->src, ntohs(h.sport), &in->dst, ntohs(h.dport));
-	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, hash);
+	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, 0);
 	if (!b) {
 		count(s, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);
 		return false;
