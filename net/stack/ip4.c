@@ -54,7 +54,9 @@ static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in
 		return true;
 	if (ours)
 		return false;
-	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || ip_is_local(s, &in->src, 0);
+	/* What the local table knows is us, or is a broadcast address. */
+	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) ||
+	       route_find_in(s, RT_TABLE_LOCAL, &in->src, 0);
 }
 
 /* The byte at which options are wrong, or 0; *ret_source_route: they route. */

@@ -235,6 +235,18 @@ int netdev_set_name(struct stack *s, struct netdev *dev, const char *name)
 	return 0;
 }
 
+int netdev_set_v6(struct stack *s, struct netdev *dev, bool on)
+{
+	if (on == !(dev->features & NETDEV_NO_V6))
+		return 0;
+	dev->features ^= NETDEV_NO_V6;
+	if (!on) {
+		netdev_drop_v6(s, dev);
+		return 0;
+	}
+	return dev->flags & IFF_UP ? go_up(s, dev) : 0;
+}
+
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac)
 {
 	memcpy(dev->mac, mac, MAC_LEN);

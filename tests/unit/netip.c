@@ -83,6 +83,7 @@ static const struct exchange exchanges[] = {
     {"from loopback", {.src = "127.0.0.1", .dst = "10.0.0.1", .protocol = 17, .dport = 7}, ""},
     {"to loopback", {.src = "10.0.0.2", .dst = "127.0.0.1", .protocol = 17, .dport = 7}, ""},
     {"from ourselves", {.src = "10.0.0.1", .dst = "10.0.0.1", .protocol = 17, .dport = 7}, ""},
+    {"from the broadcast address", {.src = "10.0.0.255", .dst = "10.0.0.1", .protocol = 1, .type = 8}, ""},
     {"source route", {UDP4, .options = source_route, .options_size = 8}, ""},
     {"bad option", {UDP4, .options = bad_option, .options_size = 4}, "10.0.0.1 > 10.0.0.2: icmp 12/0 5376.0, 41 bytes"},
     {"record route", {UDP4, .options = record, .options_size = 8}, "10.0.0.1 > 10.0.0.2: icmp 3/3 0.0, 45 bytes"},
