@@ -144,6 +144,8 @@ uint32_t netdev_mtu6(const struct netdev *dev);
 
 /* A frame from the link; takes p. */
 void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
+/* All frames that the link has now; takes them. TCP segments that follow each other are merged. dev is not destroyed by what they cause. */
+void netdev_receive_batch(struct stack *s, struct netdev *dev, struct list *frames) REQUIRES(L_NET);
 /* A frame for the link; takes p. 0, or why it was dropped: -ENETDOWN, -ENOMEM, the link's errno. */
 int netdev_transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
 void netdev_tap_add(struct netdev *dev, struct netdev_tap *t) REQUIRES(L_NET);
