@@ -1,9 +1,10 @@
 /*
  * UDP: RFC 768, 1122 (4.1), 8200 (8.1), 8085.
  *
- * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet best. Packets to groups and
- * broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from IPv6; a sender leaves its own partial, so that
- * what stays on this machine is never summed. A datagram for a port where nobody is draws an ICMP error, unless it was sent to many.
+ * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet
+ * best. Packets to groups and broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from
+ * IPv6; a sender leaves its own partial, so that what stays on this machine is never summed. A datagram for a port
+ * where nobody is draws an ICMP error, unless it was sent to many.
  */
 #include <linux/rtnetlink.h>
 #include <poll.h>
