@@ -79,7 +79,8 @@ void stack_destroy(struct stack *s)
 	if (!s)
 		return;
 	mutex_lock(&s->lock, L_NET);
-	tcp_stack_fini(s);
+	if (s->tcp)
+		tcp_stack_fini(s);
 	while ((dev = list_last(&s->netdevs, struct netdev, link)))
 		netdev_destroy(s, dev);
 	frag_flush_all(s);
