@@ -1,6 +1,7 @@
 /* The inside of struct stack, for the files of net/stack. All of it is guarded by L_NET. */
 #pragma once
 
+#include "net/stack/netdev.h"
 #include "net/stack/stack.h"
 
 #define WHEEL_BITS 6
@@ -12,6 +13,21 @@ struct wheel {
 	uint32_t occupied; /* levels with timers */
 	uint64_t map[WHEEL_LEVELS];
 	struct list slot[WHEEL_LEVELS][WHEEL_SLOTS];
+};
+
+#define NEIGH_CHAINS 256
+#define ROUTE_CHAINS 256
+#define PMTU_CHAINS 256
+#define FRAG_CHAINS 64
+#define PORT_CHAINS 1024
+#define PORT_MOVES 64
+#define ICMP_BUCKETS 256
+#define IDENTS 1024
+
+struct icmp_bucket {
+	bool used;
+	uint16_t tokens;
+	int64_t since;
 };
 
 struct tcp_stack;
@@ -27,6 +43,35 @@ struct stack {
 	unsigned loop_count;
 	uint64_t mib[MIB_COUNT];
 	struct tcp_stack *tcp; /* TCP's own */
+	uint64_t key[2];       /* of port_hash() */
+	/* netdev.c */
+	struct list netdevs; /* in the order of their indices */
+	unsigned netdev_count, last_index;
+	struct netdev *lo;
+	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
+	void *watch_arg;
+	/* route.c, ip_route.c */
+	uint32_t route_generation;
+	struct list tables;
+	unsigned table_count, route_count;
+	struct list routes[ROUTE_CHAINS];
+	struct list pmtus[PMTU_CHAINS], pmtu_age;
+	unsigned pmtu_count;
+	/* neigh.c */
+	struct list neighs[NEIGH_CHAINS], neigh_lru;
+	unsigned neigh_count, neigh_queued;
+	/* ip4.c, ip6.c, frag.c, icmp.c */
+	bool forward4, forward6; /* net.ipv4.ip_forward, net.ipv6.conf.all.forwarding */
+	uint8_t default_ttl;
+	uint32_t ident[IDENTS];
+	struct list frags[FRAG_CHAINS], frag_age;
+	uint32_t frag_memory;
+	struct icmp_bucket icmp_all, icmp_dst[ICMP_BUCKETS];
+	/* port.c, raw.c */
+	struct list ports[PORT_CHAINS];
+	uint16_t port_low, port_high;
+	uint32_t port_moved[PORT_MOVES];
+	struct list raws;
 };
 
 void wheel_init(struct wheel *w, int64_t now);

@@ -21,7 +21,7 @@ struct ip_out {
 	bool dont_fragment;
 	bool no_loop; /* multicast: not to this machine's own members */
 	uint32_t mark;
-	uint8_t options_len;       /* IPv4, a multiple of 4, checked by who set them */
+	uint8_t options_len; /* IPv4, a multiple of 4, checked by who set them */
 	const uint8_t *options;
 };
 
@@ -31,7 +31,7 @@ struct ip_route {
 	struct netdev *dev;
 	uint32_t mtu; /* of the path: PMTU included */
 	uint32_t generation;
-	bool local; /* does not leave this namespace: no checksums, no segmentation */
+	bool local;               /* does not leave this namespace: no checksums, no segmentation */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */
 };

@@ -72,11 +72,11 @@ struct netdev {
 struct netdev_addr {
 	struct list link;
 	struct netdev *dev;
-	struct in6_addr addr, peer; /* peer: of a point-to-point prefix; the address itself otherwise */
-	struct in6_addr broadcast;  /* IPv4; any: none */
-	uint8_t plen;               /* out of 128 */
-	uint8_t scope;              /* RT_SCOPE_* */
-	uint32_t flags;             /* IFA_F_* */
+	struct in6_addr addr, peer;           /* peer: of a point-to-point prefix; the address itself otherwise */
+	struct in6_addr broadcast;            /* IPv4; any: none */
+	uint8_t plen;                         /* out of 128 */
+	uint8_t scope;                        /* RT_SCOPE_* */
+	uint32_t flags;                       /* IFA_F_* */
 	int64_t valid_until, preferred_until; /* ns; INT64_MAX: for ever */
 	struct net_timer expiry;
 };
@@ -134,7 +134,8 @@ int __must_check netdev_del_addr(struct stack *s, struct netdev *dev, const stru
 struct netdev_addr *netdev_find_addr(struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* Any interface's. */
 struct netdev_addr *stack_find_addr(struct stack *s, const struct in6_addr *addr) REQUIRES(L_NET);
-uint32_t netdev_mtu6(const struct netdev *dev) REQUIRES(L_NET);
+/* What IPv6 takes it to be: a router may have told less. */
+uint32_t netdev_mtu6(const struct netdev *dev);
 
 /* A frame from the link; takes p. */
 void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);

@@ -37,13 +37,23 @@ struct slice {
 	uint32_t off, len;
 };
 
+/* Of a packet in an endpoint's queue: where it came from. */
+struct pkt_info {
+	struct in6_addr src, dst;
+	uint16_t sport;
+	uint8_t ttl, tos;
+	unsigned dev;
+};
+
 struct pkt {
+	struct pkt_info info;    /* of datagrams that wait to be read */
 	struct list link;        /* the owner's queue */
 	struct netdev *dev;      /* received on; borrowed, the stack's lock keeps it */
 	uint32_t len;            /* bytes: head and slices */
 	uint16_t head, tail;     /* of what is in room[] */
 	uint16_t net, transport; /* offsets in room[] of headers that have been pulled or pushed; PKT_HEAD: none yet */
 	uint16_t gso_size;       /* 0: one packet; else the payload of each segment that it stands for */
+	uint8_t link_type;       /* in: PACKET_HOST, PACKET_BROADCAST... of <linux/if_packet.h> */
 	uint8_t count;           /* slices */
 	bool checksum_ok : 1;    /* in: verified, or never left this machine */
 	bool

@@ -9,7 +9,8 @@
 
 #include "net/stack/stack.h"
 
-enum port_space { PORT_UDP, PORT_TCP };
+/* PORT_PING: the identifiers of ping sockets, which are given out alike. */
+enum port_space { PORT_UDP, PORT_TCP, PORT_PING };
 
 /* An endpoint's place. Set up with port_bind_init(); the caller fills in the first part before it binds. All of it L_NET. */
 struct port_bind {
@@ -50,6 +51,12 @@ void port_unbind(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
  */
 struct port_bind *port_lookup(struct stack *s, enum port_space space, const struct in6_addr *dst, uint16_t dport,
 			      const struct in6_addr *src, uint16_t sport, unsigned dev, uint32_t hash) REQUIRES(L_NET);
+/* All listening endpoints of a port: NULL first, NULL at the end. */
+struct port_bind *port_next(struct stack *s, enum port_space space, uint16_t port, struct port_bind *after)
+    REQUIRES(L_NET);
+/* Whether an endpoint with that port may have a packet at all. */
+bool port_suits(const struct port_bind *b, const struct in6_addr *dst, const struct in6_addr *src, uint16_t sport,
+		unsigned dev);
 /* A keyed hash of a four-tuple, for tables whose collisions nobody outside may choose. */
 uint32_t port_hash(struct stack *s, const struct in6_addr *a, uint16_t aport, const struct in6_addr *b, uint16_t bport)
     REQUIRES(L_NET);

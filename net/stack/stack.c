@@ -8,6 +8,9 @@
  */
 #include "net/stack/core.h"
 
+#include "net/stack/inet.h"
+#include "net/stack/neigh.h"
+#include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
 #define WAKE_BATCH 32
@@ -15,34 +18,74 @@
 
 static struct slab stack_slab = SLAB_INIT(struct stack);
 
-struct stack *stack_create(const struct stack_env *env)
+static void init_chains(struct list *l, unsigned n)
 {
-	struct stack *s = slab_alloc(&stack_slab);
+	for (unsigned i = 0; i < n; i++)
+		list_init(&l[i]);
+}
 
-	if (!s)
-		return NULL;
+static void init(struct stack *s, const struct stack_env *env)
+{
 	mutex_init(&s->lock);
 	s->env = *env;
 	s->now = env->now(env->arg);
 	s->wake_at = INT64_MAX;
 	list_init(&s->wakes);
 	list_init(&s->loop);
+	list_init(&s->netdevs);
+	list_init(&s->raws);
+	list_init(&s->pmtu_age);
+	list_init(&s->frag_age);
+	init_chains(s->pmtus, PMTU_CHAINS);
+	init_chains(s->frags, FRAG_CHAINS);
+	init_chains(s->ports, PORT_CHAINS);
 	wheel_init(&s->wheel, s->now);
-	if (tcp_stack_init(s)) {
-		slab_free(&stack_slab, s);
+	neigh_init(s);
+	route_init(s);
+	s->route_generation = 1;
+	s->default_ttl = 64;
+	s->port_low = 32768;
+	s->port_high = 60999;
+}
+
+struct stack *stack_create(const struct stack_env *env)
+{
+	struct stack *s = slab_alloc(&stack_slab);
+	int err;
+
+	if (!s)
 		return NULL;
-	}
-	return s;
+	init(s, env);
+	mutex_lock(&s->lock, L_NET);
+	stack_random(s, s->key, sizeof(s->key));
+	err = loopback_create(s);
+	mutex_unlock(&s->lock, L_NET);
+	if (!err)
+		err = tcp_stack_init(s);
+	if (!err)
+		return s;
+	if (s->lo)
+		stack_destroy(s);
+	else
+		slab_free(&stack_slab, s);
+	return NULL;
 }
 
 void stack_destroy(struct stack *s)
 {
+	struct netdev *dev;
+
 	if (!s)
 		return;
 	mutex_lock(&s->lock, L_NET);
 	tcp_stack_fini(s);
+	while ((dev = list_last(&s->netdevs, struct netdev, link)))
+		netdev_destroy(s, dev);
+	frag_flush_all(s);
+	pmtu_flush(s);
+	route_fini(s);
 	pkt_free_all(&s->loop);
-	BUG_ON(!list_empty(&s->wakes));
+	BUG_ON(!list_empty(&s->wakes) || !list_empty(&s->raws));
 	mutex_unlock(&s->lock, L_NET);
 	slab_free(&stack_slab, s);
 }
@@ -63,6 +106,22 @@ static void run_loop(struct stack *s) REQUIRES(L_NET)
 	struct pkt *p;
 
 	while ((p = list_first(&s->loop, struct pkt, link))) {
+		list_remove(&p->link);
+		s->loop_count--;
+		if (p->dev)
+			ip_receive(s, p->dev, p);
+		else
+			netdev_receive(s, s->lo, p);
+	}
+}
+
+void stack_drop_dev(struct stack *s, struct netdev *dev)
+{
+	struct pkt *p, *next;
+
+	list_for_each_safe(p, next, &s->loop, link) {
+		if (p->dev != dev)
+			continue;
 		list_remove(&p->link);
 		s->loop_count--;
 		pkt_free(p);
@@ -163,4 +222,16 @@ void stack_wake(struct stack *s, struct wakeup *w, uint32_t events)
 		return;
 	w->hold(w);
 	list_append(&s->wakes, &w->link);
+}
+
+void stack_watch(struct stack *s, void (*fn)(void *arg, enum stack_event e, bool gone, const void *what), void *arg)
+{
+	s->watch = fn;
+	s->watch_arg = arg;
+}
+
+void stack_notify(struct stack *s, enum stack_event e, bool gone, const void *what)
+{
+	if (s->watch)
+		s->watch(s->watch_arg, e, gone, what);
 }

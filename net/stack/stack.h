@@ -38,7 +38,10 @@ int64_t stack_now(const struct stack *s) REQUIRES(L_NET);
 /* From env. */
 void stack_random(struct stack *s, void *to, size_t n) REQUIRES(L_NET);
 uint32_t stack_random32(struct stack *s) REQUIRES(L_NET);
-/* Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(). */
+/*
+ * Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(), as received by p->dev, or by the
+ * loopback interface if that is NULL.
+ */
 void stack_loopback(struct stack *s, struct pkt *p) REQUIRES(L_NET);
 
 /* An endpoint's link to what sleeps on it (link is set up with list_init()): stack_wake() notes the events, stack_leave() delivers them. */

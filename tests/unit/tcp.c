@@ -6,7 +6,7 @@ START_TEST(passive_open)
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	IS(DO(S, tcp_poll(l)), 0);
 	inject("S 0:0(0) win 32000 <mss 1460,sackOK,wscale 7>");
 	expect("S. 0:0(0) ack 1 win 64240 <mss 1460,sackOK,wscale 7>");
@@ -31,7 +31,7 @@ START_TEST(active_open)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_poll(tp)), POLLOUT | POLLWRNORM | POLLHUP);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EALREADY);
@@ -55,7 +55,6 @@ START_TEST(active_open)
 }
 END_TEST
 
-
 /* ---- opening ---- */
 
 START_TEST(refused_and_unanswered)
@@ -63,7 +62,7 @@ START_TEST(refused_and_unanswered)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	expect("S 0:0(0)");
 	inject("R. 0:0(0) ack 2");
@@ -91,7 +90,7 @@ START_TEST(simultaneous_open)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	expect("S 0:0(0) <mss 1460,sackOK,TS,wscale 7>");
 	inject("S 0:0(0) win 1000 <mss 1000,wscale 2>");
@@ -123,7 +122,7 @@ START_TEST(synack_again)
 	struct tcp_sock *l;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	inject("S 0:0(0) win 1000 <mss 1460>");
 	expect("S. 0:0(0) ack 1 <mss 1460>");
 	pass(1000);
@@ -151,7 +150,7 @@ START_TEST(backlog)
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(1);
+	l = listener(1, false);
 	for (net.rport = 1; net.rport <= 2; net.rport++) {
 		inject("S 0:0(0) win 1000");
 		inject(". 1:1(0) ack 1");
@@ -187,7 +186,7 @@ START_TEST(cookie_options)
 	uint32_t tsval;
 
 	setup();
-	l = listener(1);
+	l = listener(1, false);
 	net.rport = 1;
 	inject("S 0:0(0) win 1000");
 	forget();
@@ -596,7 +595,7 @@ START_TEST(full_receiver)
 	char text[100];
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	DO_VOID(S, tcp_set_rcvbuf(l, 20000));
 	inject("S 0:0(0) win 65535 <mss 1000>");
 	inject(". 1:1(0) ack 1");
@@ -873,7 +872,7 @@ START_TEST(ecn)
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	inject("SEW 0:0(0) win 65535 <mss 1000,sackOK>");
 	expect("S.E 0:0(0) ack 1");
 	inject(". 1:1(0) ack 1");
@@ -899,7 +898,8 @@ END_TEST
 START_TEST(icmp)
 {
 	struct tcp_sock *tp;
-	struct ip_error e = {.src = our_addr, .dst = peer_addr, .sport = 8080, .dport = 4000, .err = EHOSTUNREACH, .hard = true};
+	struct ip_error e = {
+	    .src = our_addr, .dst = peer_addr, .sport = 8080, .dport = 4000, .err = EHOSTUNREACH, .hard = true};
 
 	setup();
 	tp = established("mss 1460");
@@ -921,7 +921,7 @@ START_TEST(icmp)
 	DO_VOID(S, tcp_error(S, &e));
 	IS(tp->ep.state, TCP_ESTABLISHED);
 	IS(tp->err_soft, EHOSTUNREACH);
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 81)), -EINPROGRESS);
 	e.sport = tp->ep.key.lport;
 	e.dport = 81;
@@ -948,7 +948,8 @@ START_TEST(half_open)
 }
 END_TEST
 
-UNIT_MAIN(passive_open, active_open, refused_and_unanswered, simultaneous_open, nobody_listens, synack_again, backlog, cookie_options,
-	  delayed_ack, nagle, timeout, gives_up, user_timeout, newreno, rack, lost_retransmission, tail_loss_probe, dsack_undo,
-	  eifel_undo, receiver_sacks, zero_window, probes_give_up, full_receiver, resets, challenges, paws, active_close, passive_close,
-	  simultaneous_close, abort_on_close, orphans, keepalive, urgent, ecn, icmp, half_open)
+UNIT_MAIN(passive_open, active_open, refused_and_unanswered, simultaneous_open, nobody_listens, synack_again, backlog,
+	  cookie_options, delayed_ack, nagle, timeout, gives_up, user_timeout, newreno, rack, lost_retransmission,
+	  tail_loss_probe, dsack_undo, eifel_undo, receiver_sacks, zero_window, probes_give_up, full_receiver, resets,
+	  challenges, paws, active_close, passive_close, simultaneous_close, abort_on_close, orphans, keepalive, urgent,
+	  ecn, icmp, half_open)

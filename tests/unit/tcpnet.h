@@ -119,28 +119,6 @@ static inline uint16_t tcp_sum(const struct wire *w)
 	return sum_fold(sum_add(sum, w->data, w->size, false));
 }
 
-static inline struct wire *wire_of(const struct pkt *p, const struct in6_addr *src, const struct in6_addr *dst,
-				   uint8_t tos, uint32_t from, uint32_t n, uint32_t head)
-{
-	struct wire *w = calloc(1, sizeof(*w) + head + n);
-	struct tcphdr *th;
-
-	MUST(w != NULL);
-	*w = (struct wire){.at = net.now, .src = *src, .dst = *dst, .tos = tos, .size = head + n};
-	MUST(pkt_copy(p, 0, w->data, head));
-	MUST(pkt_copy(p, head + from, w->data + head, n));
-	th = (struct tcphdr *)w->data;
-	th->th_seq = htonl(ntohl(th->th_seq) + from);
-	if (head + from + n < p->len)
-		th->th_flags &= (uint8_t) ~(TH_FIN | TH_PUSH);
-	if (from)
-		th->th_flags &= (uint8_t)~TCP_CWR;
-	th->th_sum = 0;
-	th->th_sum = tcp_sum(w);
-	list_init(&w->link);
-	return w;
-}
-
 static inline void wire_keep(struct stack *s __unused, struct wire *w)
 {
 	const struct tcphdr *th = (const struct tcphdr *)w->data;
@@ -151,40 +129,6 @@ static inline void wire_keep(struct stack *s __unused, struct wire *w)
 		net.rport = ntohs(th->th_dport);
 	}
 	list_append(&net.sent, &w->link);
-}
-
-/* p's head is the TCP header; its checksum is not looked at. Takes p. */
-static inline void packet_out(struct stack *s, struct pkt *p, const struct in6_addr *src, const struct in6_addr *dst,
-			      uint8_t tos)
-{
-	const struct tcphdr *th = pkt_peek(p, sizeof(*th));
-	uint32_t head = th->th_off * 4u, data = p->len - head, size = p->gso_size ? p->gso_size : MAX(data, 1u), n;
-
-	for (uint32_t from = 0; from < data || from == 0; from += n) {
-		struct wire *w;
-
-		n = MIN(size, data - from);
-		w = wire_of(p, src, dst, tos, from, n, head);
-		if (net.wire_out)
-			net.wire_out(s, w);
-		else
-			wire_keep(s, w);
-		if (data == 0)
-			break;
-	}
-	pkt_free(p);
-}
-
-static inline void wire_in(struct stack *s, const struct wire *w)
-{
-	struct ip_in ip = {.src = w->src, .dst = w->dst, .protocol = IPPROTO_TCP, .ttl = 64, .tos = w->tos};
-	struct pkt *p = pkt_from(w->data, w->size);
-
-	if (!p)
-		return;
-	stack_enter(s);
-	tcp_input(s, p, &ip);
-	stack_leave(s);
 }
 
 #include "tests/unit/tcpnet_ip.h"
@@ -459,12 +403,12 @@ static inline uint32_t events(void)
 	return e;
 }
 
-static inline struct tcp_sock *sock_new(void)
+static inline struct tcp_sock *sock_new(bool v6)
 {
 	struct tcp_sock *tp;
 
 	stack_enter(S);
-	tp = tcp_create(S, false);
+	tp = tcp_create(S, v6);
 	ck_assert_ptr_nonnull(tp);
 	tp->wakeup = &waker;
 	stack_leave(S);
@@ -529,11 +473,11 @@ static inline void setup(void)
 	net_setup(S, &our_addr);
 }
 
-static inline struct tcp_sock *listener(int backlog)
+static inline struct tcp_sock *listener(int backlog, bool v6)
 {
-	struct tcp_sock *tp = sock_new();
+	struct tcp_sock *tp = sock_new(v6);
 
-	IS(DO(S, tcp_bind(tp, &any4, 8080)), 0);
+	IS(DO(S, tcp_bind(tp, v6 ? &in6addr_any : &any4, 8080)), 0);
 	IS(DO(S, tcp_listen(tp, backlog)), 0);
 	return tp;
 }
@@ -550,7 +494,7 @@ static inline struct tcp_sock *accepted(struct tcp_sock *l)
 /* A passive connection with the options that the peer's SYN has. */
 static inline struct tcp_sock *established(const char *options)
 {
-	struct tcp_sock *l = listener(5), *tp;
+	struct tcp_sock *l = listener(5, false), *tp;
 	char text[200];
 
 	snprintf(text, sizeof(text), "S 0:0(0) win 65535 <%s>", options);

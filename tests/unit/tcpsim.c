@@ -34,6 +34,7 @@ static struct {
 	bool trace;
 	struct end end[2];
 	struct tcp_sock *listener;
+	bool v6;
 } sim;
 
 static uint32_t pick(uint32_t n)
@@ -85,7 +86,7 @@ static void sim_out(struct stack *s __unused, struct wire *w)
 		return;
 	}
 	trace(w, "sent");
-	MUST(w->size <= net.mtu - 20);
+	MUST(w->size <= net.mtu - (sim.v6 ? 40 : 20));
 	sim.busy_until[side] = MAX(sim.busy_until[side], net.now) + (int64_t)w->size * sim.per_byte;
 	w->at = sim.busy_until[side] + sim.delay + (sim.jitter ? (int64_t)pick((uint32_t)sim.jitter) * 1000 : 0);
 	if (chance(sim.dup)) {
@@ -193,7 +194,10 @@ static void make_end(struct end *e, int n)
 	uint32_t mss = net.mtu - 40;
 
 	*e = (struct end){.addr = n ? peer_addr : our_addr};
+	if (sim.v6)
+		MUST(inet_pton(AF_INET6, n ? "2001:db8::2" : "2001:db8::1", &e->addr) == 1);
 	e->s = stack_at(&e->wake_at);
+	net_setup(e->s, &e->addr);
 	e->to_send = chance(200) ? 0 : pick_log(MIN(1u << 20, mss * 400));
 	e->write_max = pick_log(60000);
 	e->read_max = pick_log(100000);
@@ -273,16 +277,14 @@ static void open_both(bool simultaneous)
 
 	S = b->s;
 	if (simultaneous) {
-		b->tp = sock_new();
+		b->tp = sock_new(sim.v6);
 		IS(DO(S, tcp_bind(b->tp, &b->addr, 80)), 0);
-		our_addr = b->addr;
 		IS(DO(S, tcp_connect(b->tp, &a->addr, 81)), -EINPROGRESS);
 	} else {
-		sim.listener = listener(3);
+		sim.listener = listener(3, sim.v6);
 	}
-	our_addr = a->addr;
 	S = a->s;
-	a->tp = sock_new();
+	a->tp = sock_new(sim.v6);
 	IS(DO(S, tcp_bind(a->tp, &a->addr, 81)), 0);
 	a->tp->nodelay = a->nodelay;
 	IS(DO(S, tcp_connect(a->tp, &b->addr, simultaneous ? 80 : 8080)), -EINPROGRESS);
@@ -309,6 +311,7 @@ static void run_seed(unsigned seed)
 	net.now = start = 1000 * NSEC_PER_SEC + (int64_t)pick(1000000) * MS;
 	net.wire_out = sim_out;
 	make_link();
+	sim.v6 = net.mtu >= 1280 && chance(300);
 	make_end(a, 0);
 	make_end(b, 1);
 	make_conf(a);
