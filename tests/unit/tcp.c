@@ -1,5 +1,5 @@
 /* net/stack/tcp*.c: connections, as scripts of segments. */
-#include "tests/unit/tcpnet.h"
+#include "tests/unit/tcpscript.h"
 
 START_TEST(passive_open)
 {
@@ -776,7 +776,7 @@ START_TEST(abort_on_close)
 	inject("S 0:0(0) win 1000");
 	inject(". 1:1(0) ack 1");
 	forget();
-	tp = accepted(tcp_find_listener(S->tcp, &(struct tcp_key){our_addr, peer_addr, 8080, 1}, 0));
+	tp = accepted(the_listener());
 	DO_VOID(S, tcp_release(tp));
 	expect("F. 1:1(0) ack 1");
 	inject("P. 1:11(10) ack 1"); /* bytes for nobody */
@@ -785,7 +785,7 @@ START_TEST(abort_on_close)
 	inject("S 0:0(0) win 1000");
 	inject(". 1:1(0) ack 1");
 	forget();
-	tp = accepted(tcp_find_listener(S->tcp, &(struct tcp_key){our_addr, peer_addr, 8080, 1}, 0));
+	tp = accepted(the_listener());
 	DO_VOID(S, tcp_close(tp, true));
 	expect("R. 1:1(0) ack 1");
 	DO_VOID(S, tcp_release(tp));
@@ -948,8 +948,51 @@ START_TEST(half_open)
 }
 END_TEST
 
+/* ---- this machine itself ---- */
+
+START_TEST(loopback)
+{
+	struct tcp_sock *l, *a, *b;
+	uint32_t sent = 0, got = 0;
+	struct in6_addr lo = any4;
+
+	setup();
+	lo.s6_addr[12] = 127;
+	lo.s6_addr[15] = 1;
+	l = listener(5, true); /* on ::, which stands for IPv4 too */
+	a = sock_new(false);
+	IS(DO(S, tcp_connect(a, &any4, 8080)), -EINPROGRESS); /* nowhere is here */
+	IS(DO(S, tcp_connect(a, &lo, 8080)), 0);
+	b = accepted(l);
+	IS(memcmp(&b->ep.key.raddr, &lo, sizeof(lo)), 0);
+	while (got < 20000000) {
+		if (sent < 20000000 && DO(S, tcp_send_room(a)) > 0)
+			sent += (uint32_t)send_bytes(S, a, sent, 50000, 0);
+		for (ssize_t n; (n = recv_bytes(S, b, got, 1 << 20, 0)) > 0;)
+			got += (uint32_t)n;
+		net.now += MS / 10;
+	}
+	IS(got, sent);
+	ck_assert_uint_le(a->segs_out * 20000, got); /* large ones */
+	DO_VOID(S, tcp_release(a));
+	IS(recv_bytes(S, b, got, 1, 0), 0);
+	DO_VOID(S, tcp_release(b));
+	IS(slab_live("struct tcp_sock"), 1);
+	IS(slab_live("struct tcp_timewait"), 1);
+	a = sock_new(false);
+	IS(DO(S, tcp_bind(a, &lo, 999)), 0);
+	IS(DO(S, tcp_connect(a, &lo, 1000)), -EINPROGRESS);
+	IS(DO(S, tcp_connect(a, &lo, 1000)), -ECONNREFUSED);
+	IS(DO(S, tcp_connect(a, &lo, 999)), -EINPROGRESS); /* to itself: a simultaneous open */
+	IS(a->ep.state, TCP_ESTABLISHED);
+	IS(send_bytes(S, a, 0, 10, 0), 10);
+	IS(recv_bytes(S, a, 0, 100, 0), 10);
+	nothing();
+}
+END_TEST
+
 UNIT_MAIN(passive_open, active_open, refused_and_unanswered, simultaneous_open, nobody_listens, synack_again, backlog,
 	  cookie_options, delayed_ack, nagle, timeout, gives_up, user_timeout, newreno, rack, lost_retransmission,
 	  tail_loss_probe, dsack_undo, eifel_undo, receiver_sacks, zero_window, probes_give_up, full_receiver, resets,
 	  challenges, paws, active_close, passive_close, simultaneous_close, abort_on_close, orphans, keepalive, urgent,
-	  ecn, icmp, half_open)
+	  ecn, icmp, half_open, loopback)

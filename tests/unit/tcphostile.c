@@ -2,7 +2,7 @@
  * net/stack/tcp*.c: segments from somebody who means harm, at every state of a connection. They may end a connection as the rules say; they must not
  * break an invariant, read what is not theirs, or make us keep more than buffers allow.
  */
-#include "tests/unit/tcpnet.h"
+#include "tests/unit/tcpscript.h"
 
 #define ROUNDS 3000
 
@@ -159,7 +159,7 @@ static struct tcp_sock *victim(uint8_t state, struct tcp_sock **l)
 	if (state == TCP_LISTEN)
 		return listener(3, false);
 	tp = established(options[pick(3)]);
-	*l = tcp_find_listener(S->tcp, &(struct tcp_key){our_addr, peer_addr, 8080, 1}, 0);
+	*l = the_listener();
 	send_bytes(S, tp, 0, pick(30000) + 1, 0);
 	if (state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK)
 		inject("F. 1:1(0) ack 1");

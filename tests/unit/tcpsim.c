@@ -5,7 +5,7 @@
  * reads, when it shuts down. Every byte must be right, both ends must see the other's end, and nothing may be left when TIME_WAIT is over.
  * TCPSIM_SEEDS=5000 runs more of them, TCPSIM_FIRST=77 from there on; TCPSIM_TRACE=1 prints the segments.
  */
-#include "tests/unit/tcpnet.h"
+#include "tests/unit/tcpscript.h"
 
 #define SEEDS 400
 #define QUEUE_MAX 2000 /* packets on the link */
