@@ -63,8 +63,6 @@ static void note_acked(struct tcp_sock *tp, const struct tcp_tx *tx, uint32_t un
 	int64_t rtt = tcp_now(tp) - tx->sent_at;
 	bool whole = !seq_before(una, tx->end);
 
-	a->syn |= tx->flags & TH_SYN;
-	a->data |= !(tx->flags & TH_SYN);
 	if (tx->ever_retrans)
 		a->retrans_acked = true;
 	if (tx->sacked)
@@ -77,7 +75,7 @@ static void note_acked(struct tcp_sock *tp, const struct tcp_tx *tx, uint32_t un
 		a->last_rtt = rtt;
 		a->orig_sacked |= !seq_after(tx->end, tp->high_seq);
 	}
-	tcp_rack_delivered(tp, tx, false);
+	tcp_rack_delivered(tp, tx);
 }
 
 void tcp_ack_clean(struct tcp_sock *tp, uint32_t una, struct tcp_acked *a)
@@ -163,7 +161,6 @@ bool tcp_ack(struct tcp_sock *tp, struct tcp_in *in)
 
 	if (!acceptable(tp, in))
 		return false;
-	a.prior_flight = tcp_in_flight(tp);
 	a.prior_delivered = (uint32_t)tp->delivered;
 	tp->last_ack_at = tcp_now(tp);
 	tp->probes_out = tp->keep_probes = 0;

@@ -189,7 +189,7 @@ static void late_ack(struct tcp_sock *l, struct tcp_in *in) REQUIRES(L_NET)
 	}
 	if (l->accept_count > l->backlog || request_route(&r))
 		return;
-	tp = tcp_request_finish(&r, in);
+	tp = tcp_request_finish(&r);
 	if (tp)
 		tcp_segment(tp, in);
 }
@@ -211,7 +211,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 	tp->ep.key = r->ep.key;
 	tp->route = r->route;
 	tp->iss = tp->snd_una = tp->snd_sml = r->iss;
-	tp->snd_nxt = tp->write_seq = tp->push_seq = r->iss + 1;
+	tp->snd_nxt = tp->write_seq = r->iss + 1;
 	tp->irs = r->irs;
 	tp->rcv_nxt = tp->rcv_wup = tp->copied_seq = tp->drs.seq = tp->last_ack_sent = r->irs + 1;
 	tp->rcv_wnd = r->window;
@@ -231,7 +231,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 		tcp_rtt_sample(tp, stack_now(r->ep.stack) - r->sent_at);
 }
 
-struct tcp_sock *tcp_request_finish(struct tcp_request *r, struct tcp_in *in __unused)
+struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
 	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
@@ -283,7 +283,7 @@ static void complete(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET)
 		}
 		return;
 	}
-	tp = tcp_request_finish(r, in);
+	tp = tcp_request_finish(r);
 	if (tp)
 		tcp_segment(tp, in);
 }

@@ -52,12 +52,13 @@ struct tcp_in {
 
 /* What an acknowledgment has told. */
 struct tcp_acked {
-	uint32_t prior_una, prior_flight, prior_delivered;
+	uint32_t prior_una, prior_delivered;
 	uint32_t bytes;                  /* newly acknowledged, cumulatively */
 	uint32_t sacked;                 /* newly, selectively */
 	uint32_t lost;                   /* newly found so */
 	int64_t rtt, last_rtt, sack_rtt; /* of the first and last acknowledged, of the first sacked; ns; < 0: none */
-	bool advanced, data, syn, dup, retrans_acked, orig_sacked, dsack, ece, window;
+	bool advanced, dup, dsack, ece, window; /* window: it changed */
+	bool retrans_acked, orig_sacked;        /* something that was sent twice; once */
 };
 
 /* A connection request that has been answered with SYN+ACK. */
@@ -318,7 +319,7 @@ void tcp_sack_fill(struct tcp_sock *tp, struct tcp_options *o) REQUIRES(L_NET);
 
 /* ---- tcp_rack.c ---- */
 /* tx was delivered. */
-void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx, bool was_sacked) REQUIRES(L_NET);
+void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx) REQUIRES(L_NET);
 void tcp_rack_dsack(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L_NET);
 /* Marks what is lost; arms the reordering timer for what may be. */
 void tcp_rack_detect(struct tcp_sock *tp) REQUIRES(L_NET);
@@ -336,7 +337,7 @@ void tcp_clear_recovery(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_mark_path_lost(struct tcp_sock *tp, uint32_t mss) REQUIRES(L_NET);
 
 /* ---- tcp_cong.c ---- */
-void tcp_cong_init(struct tcp_sock *tp, int64_t now);
+void tcp_cong_init(struct tcp_sock *tp);
 const struct tcp_cong_ops *tcp_cong_find(const char *name);
 uint32_t tcp_slow_start(struct tcp_sock *tp, uint32_t bytes);
 /* Additive increase by one segment each `window` bytes. */
@@ -366,7 +367,7 @@ void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss) REQU
 void tcp_request_input(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET);
 void tcp_request_error(struct tcp_request *r, const struct ip_error *e) REQUIRES(L_NET);
 /* The accepted end for a request whose handshake is complete, in the accept queue; NULL: no memory. */
-struct tcp_sock *tcp_request_finish(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET);
+struct tcp_sock *tcp_request_finish(struct tcp_request *r) REQUIRES(L_NET);
 void tcp_request_fill(struct tcp_request *r, struct tcp_sock *l, const struct tcp_in *in) REQUIRES(L_NET);
 void tcp_request_synack(struct tcp_request *r, uint32_t tsval) REQUIRES(L_NET);
 void tcp_listen_stop(struct tcp_sock *tp) REQUIRES(L_NET);

@@ -31,7 +31,6 @@ static void begin_reduction(struct tcp_sock *tp)
 {
 	tp->high_seq = tp->snd_nxt;
 	tp->rack.tlp = false;
-	tp->prior_cwnd = tp->cwnd;
 	tp->prr = (struct tcp_prr){.recover_fs = MAX(tcp_flight_size(tp), tp->mss)};
 	tp->ssthresh = MAX(tp->cong->ssthresh(tp), 2 * tp->mss);
 	tp->ecn_cwr = tp->ecn_ok;

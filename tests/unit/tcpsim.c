@@ -8,7 +8,6 @@
 #include "tests/unit/tcpscript.h"
 
 #define SEEDS 400
-#define QUEUE_MAX 2000 /* packets on the link */
 #define LIMIT (4 * 3600 * NSEC_PER_SEC)
 
 struct end {
@@ -27,6 +26,7 @@ struct end {
 static struct {
 	uint64_t random;
 	unsigned loss, dup, corrupt; /* in 1000 */
+	int64_t queue;               /* ns of waiting at most */
 	int64_t delay, jitter, per_byte;
 	int64_t busy_until[2];
 	struct list flight; /* struct wire, by time */
@@ -80,7 +80,7 @@ static void sim_out(struct stack *s __unused, struct wire *w)
 	int side = w->src.s6_addr[15] - 1;
 	struct wire *copy;
 
-	if (chance(sim.loss) || sim.count >= QUEUE_MAX) {
+	if (chance(sim.loss) || sim.busy_until[side] - net.now > sim.queue) {
 		trace(w, "lost");
 		free(w);
 		return;
@@ -178,6 +178,7 @@ static void make_link(void)
 	unsigned bad = pick(4);
 
 	net.mtu = mtus[pick(ARRAY_SIZE(mtus))];
+	sim.queue = (int64_t)(1 + pick(1000)) * MS;
 	sim.loss = bad ? pick(bad * 60) : 0;
 	sim.dup = bad > 1 ? pick(100) : 0;
 	sim.corrupt = bad > 2 ? pick(50) : 0;
@@ -337,6 +338,75 @@ static void run_seed(unsigned seed)
 	ck_assert_uint_eq(slab_live("struct pkt"), 0);
 }
 
+/* Bytes one way over a link: the time that it takes, in ms. */
+static int64_t transfer(uint32_t bytes, const char *congestion)
+{
+	struct end *a = &sim.end[0], *b = &sim.end[1];
+	int64_t start;
+
+	sim.random = net.random = 5;
+	net.now = start = 1000 * NSEC_PER_SEC;
+	net.wire_out = sim_out;
+	list_init(&sim.flight);
+	sim.count = 0;
+	sim.busy_until[0] = sim.busy_until[1] = 0;
+	sim.v6 = false;
+	net.mtu = 1500;
+	for (int i = 0; i < 2; i++) {
+		make_end(&sim.end[i], i);
+		sim.end[i].to_send = i ? 0 : bytes;
+		sim.end[i].write_max = 65536;
+		sim.end[i].read_max = 1 << 20;
+		sim.end[i].think = MS / 10;
+		sim.end[i].slow_reader = false;
+		stack_enter(sim.end[i].s);
+		strcpy(tcp_conf(sim.end[i].s)->congestion, congestion);
+		stack_leave(sim.end[i].s);
+	}
+	a->to_get = 0;
+	b->to_get = bytes;
+	open_both(false);
+	while (!b->eof && net.now - start < LIMIT)
+		step();
+	start = (net.now - start) / MS;
+	while (!a->released || !b->released || !quiet())
+		step();
+	close_all();
+	return start;
+}
+
+/* A link of 100 Mbit/s and a round trip of 40 ms: 20 MB take 1.6 s at best. */
+START_TEST(throughput)
+{
+	static const struct {
+		const char *congestion;
+		unsigned loss, jitter; /* in 1000; us */
+		int64_t queue, most;   /* ms */
+	} cases[] = {
+	    {"cubic", 0, 0, 200, 2300},  {"cubic", 0, 0, 20, 2600},     {"cubic", 0, 0, 5, 3200},
+	    {"reno", 0, 0, 20, 3000},    {"cubic", 1, 0, 50, 9000},     {"reno", 1, 0, 50, 12000},
+	    {"cubic", 10, 0, 50, 30000}, {"cubic", 0, 8000, 200, 4000},
+	};
+
+	sim.trace = getenv("TCPSIM_TRACE") != NULL;
+	sim.per_byte = 80;
+	sim.delay = 20 * MS;
+	sim.dup = sim.corrupt = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int64_t ms;
+
+		sim.loss = cases[i].loss;
+		sim.jitter = cases[i].jitter;
+		sim.queue = cases[i].queue * MS;
+		ms = transfer(20000000, cases[i].congestion);
+		if (getenv("TCPSIM_SHOW"))
+			fprintf(stderr, "case %zu: %ld ms\n", i, (long)ms);
+		else
+			ck_assert_msg(ms <= cases[i].most, "case %zu: %ld ms", i, (long)ms);
+	}
+}
+END_TEST
+
 START_TEST(seeds)
 {
 	const char *count = getenv("TCPSIM_SEEDS"), *first = getenv("TCPSIM_FIRST");
@@ -351,4 +421,4 @@ START_TEST(seeds)
 }
 END_TEST
 
-UNIT_MAIN(seeds)
+UNIT_MAIN(throughput, seeds)
