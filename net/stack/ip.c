@@ -126,6 +126,7 @@ void ip_loop_copy(struct stack *s, const struct pkt *p, const struct ip_route *r
 	if (!copy)
 		return;
 	copy->dev = r->dev;
+	copy->looped = true;
 	copy->link_type = r->type == RTN_MULTICAST ? PACKET_MULTICAST : PACKET_BROADCAST;
 	copy->checksum_ok = copy->checksum_partial;
 	stack_loopback(s, copy);

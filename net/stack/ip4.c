@@ -44,15 +44,15 @@ bad:
 	return NULL;
 }
 
-static bool martian(struct stack *s, struct netdev *dev, const struct ip_in *in) REQUIRES(L_NET)
+static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in) REQUIRES(L_NET)
 {
-	bool lo = dev->flags & IFF_LOOPBACK;
+	bool ours = in->dev->flags & IFF_LOOPBACK || p->looped;
 
 	if (addr_is_multicast(&in->src) || addr_is_limited_broadcast(&in->src) || in->dst.s6_addr[12] == 0)
 		return true;
 	if (in->src.s6_addr[12] == 0 && !addr_is_limited_broadcast(&in->dst) && !addr_is_multicast(&in->dst))
 		return true;
-	if (lo)
+	if (ours)
 		return false;
 	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || ip_is_local(s, &in->src, 0);
 }
@@ -254,7 +254,7 @@ void ip4_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	    .ttl = h.ttl,
 	    .tos = h.tos,
 	};
-	if (martian(s, dev, &in)) {
+	if (martian(s, p, &in)) {
 		mib_add(s, MIB_IP_IN_ADDR_ERRORS, 1);
 		pkt_free(p);
 		return;

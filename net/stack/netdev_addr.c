@@ -4,7 +4,8 @@
  * As Linux's fib_add_ifaddr() and addrconf: an IPv4 address gives a local route for itself, a connected one for its prefix (by the first address
  * of a prefix, the primary; later ones are secondary), and broadcast routes for its prefix's first and last address; on the loopback interface
  * the whole prefix is local. An IPv6 address gives a local route and a connected one; an interface that is up, one for ff00::/8.
- * Deleting a primary deletes its secondaries, as Linux does unless promote_secondaries is set.
+ * Deleting a primary deletes its secondaries, as Linux does unless promote_secondaries is set; with the last IPv4 address, all of the
+ * interface's IPv4 routes go.
  *
  * IPv6 addresses are used at once: duplicate address detection (RFC 4862, 5.4) is not done, as with Linux's `nodad`. The lifetimes of those that a
  * router's prefix gave run out by a timer each.
@@ -244,6 +245,16 @@ int netdev_add_addr(struct stack *s, struct netdev *dev, const struct addr_confi
 	return 0;
 }
 
+static bool has_v4(const struct netdev *dev)
+{
+	const struct netdev_addr *a;
+
+	list_for_each(a, &dev->addrs, link)
+		if (addr_is_v4(&a->addr))
+			return true;
+	return false;
+}
+
 int netdev_del_addr(struct stack *s, struct netdev *dev, const struct in6_addr *addr, unsigned plen)
 {
 	struct netdev_addr *a = netdev_find_addr(dev, addr), *other, *next;
@@ -258,6 +269,8 @@ int netdev_del_addr(struct stack *s, struct netdev *dev, const struct in6_addr *
 		    addr_prefix_eq(&other->addr, addr, plen))
 			free_addr(s, other);
 	route_flush_prefsrc(s, dev, addr);
+	if (!has_v4(dev))
+		route_flush_v4(s, dev);
 	s->route_generation++;
 	return netdev_sync_routes(s, dev);
 }

@@ -110,9 +110,10 @@ static bool overlap(const struct port_bind *a, const struct port_bind *b)
 	return a4 ? addr_is_any(&b->addr) && !b->v6only : addr_is_any(&a->addr) && !a->v6only;
 }
 
+/* a comes to a port that b has. */
 static bool conflict(const struct port_bind *a, const struct port_bind *b)
 {
-	bool listens = a->space == PORT_TCP && (a->listening || b->listening);
+	bool listens = a->space == PORT_TCP && b->listening;
 
 	if (a == b || !overlap(a, b))
 		return false;
@@ -202,11 +203,8 @@ static void move(struct port_bind *b, bool listening)
 
 int port_listen(struct stack *s __unused, struct port_bind *b)
 {
-	b->listening = true;
-	if (conflicts(b->bucket, b)) {
-		b->listening = false;
+	if (conflicts(b->bucket, b))
 		return -EADDRINUSE;
-	}
 	move(b, true);
 	return 0;
 }

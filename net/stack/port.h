@@ -2,8 +2,8 @@
  * Ports: who is bound to which, for UDP and TCP.
  *
  * Every endpoint with a port stands in its port's bucket: bound, connected, listening, accepted, in TIME_WAIT. What may share a port is
- * Linux's rule: two endpoints conflict if their addresses and devices overlap, unless both have SO_REUSEADDR and neither listens, or both have
- * SO_REUSEPORT and one owner. Addresses as everywhere: 0.0.0.0 is ::ffff:0.0.0.0, and :: without v6only overlaps with all of IPv4.
+ * Linux's rule: two endpoints conflict if their addresses and devices overlap, unless both have SO_REUSEADDR and the one that is there does not
+ * listen, or both have SO_REUSEPORT and one owner. Addresses as everywhere: 0.0.0.0 is ::ffff:0.0.0.0, and :: without v6only overlaps with all of IPv4.
  */
 #pragma once
 

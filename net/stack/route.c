@@ -272,6 +272,17 @@ void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_a
 	}
 }
 
+void route_flush_v4(struct stack *s, struct netdev *dev)
+{
+	for (unsigned i = 0; i < ROUTE_CHAINS; i++) {
+		struct route *r, *next;
+
+		list_for_each_safe(r, next, &s->routes[i], link)
+			if (r->c.dev == dev && !r->c.v6)
+				drop(s, r);
+	}
+}
+
 void route_fini(struct stack *s)
 {
 	for (unsigned i = 0; i < ROUTE_CHAINS; i++) {
