@@ -385,7 +385,7 @@ START_TEST(throughput)
 	} cases[] = {
 	    {"cubic", 0, 0, 200, 2300},  {"cubic", 0, 0, 20, 2600},     {"cubic", 0, 0, 5, 3200},
 	    {"reno", 0, 0, 20, 3000},    {"cubic", 1, 0, 50, 9000},     {"reno", 1, 0, 50, 12000},
-	    {"cubic", 10, 0, 50, 30000}, {"cubic", 0, 8000, 200, 4000},
+	    {"cubic", 10, 0, 50, 60000}, {"cubic", 0, 8000, 200, 4000},
 	};
 
 	sim.trace = getenv("TCPSIM_TRACE") != NULL;
