@@ -299,7 +299,7 @@ struct tcp_conf {
 	char congestion[16];
 };
 struct tcp_conf *tcp_conf(struct stack *s) REQUIRES(L_NET);
-/* Calls fn for each endpoint, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not change any. */
+/* Calls fn for each listener, connection, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not change any. */
 void tcp_for_each(struct stack *s, void (*fn)(const struct tcp_ep *ep, void *arg), void *arg) REQUIRES(L_NET);
 /* When what its timer does is due; kind as in /proc/net/tcp: 0 none, 1 retransmission, 2 keep-alive, 3 TIME_WAIT, 4 probe. */
 int tcp_timer_kind(const struct tcp_ep *ep, int64_t *ret_deadline) REQUIRES(L_NET);

@@ -10,8 +10,6 @@
  */
 #include "net/stack/tcp_priv.h"
 
-#include <poll.h>
-
 #define MIN_RTT_TIME (300 * NSEC_PER_SEC)
 
 void tcp_rtt_sample(struct tcp_sock *tp, int64_t rtt)
@@ -185,7 +183,5 @@ bool tcp_ack(struct tcp_sock *tp, struct tcp_in *in)
 		ack_of_probe(tp);
 	if (a.advanced)
 		tcp_rearm(tp);
-	if (tp->nospace && tp->wmem <= tp->sndbuf / 3 * 2)
-		tcp_wake(tp, POLLOUT | POLLWRNORM | POLLWRBAND);
 	return true;
 }

@@ -306,6 +306,7 @@ void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
 	if (tp->ep.state == TCP_CLOSE)
 		return;
 	tcp_push(tp, 0);
+	tcp_write_space(tp);
 	tcp_ack_check(tp);
 }
 

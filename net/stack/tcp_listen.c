@@ -346,6 +346,7 @@ int tcp_listen(struct tcp_sock *tp, int backlog)
 			return err;
 		tp->shutdown = 0;
 		tp->ep.state = TCP_LISTEN;
+		list_append(&tcp_stack(tp->ep.stack)->listeners, &tp->ep.hash);
 	} else if (tp->ep.state != TCP_LISTEN) {
 		return -EINVAL;
 	}

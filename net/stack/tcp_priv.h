@@ -90,6 +90,7 @@ struct tcp_stack {
 	uint64_t key[2], secret[2]; /* of the table; of sequence numbers and cookies */
 	struct list *conns;
 	uint32_t conn_buckets, conn_count;
+	struct list listeners; /* struct tcp_ep, by hash */
 	struct list dead;
 	int tw_count, orphans;
 	struct tcp_conf conf;
@@ -201,6 +202,8 @@ void tcp_reap(struct tcp_stack *n) REQUIRES(L_NET);
 struct tcp_sock *tcp_sock_create(struct stack *s, const struct tcp_sock *like) REQUIRES(L_NET);
 void tcp_sock_free(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_wake(struct tcp_sock *tp, uint32_t events) REQUIRES(L_NET);
+/* tcp_user.c: wakes who waits for room, if there is some. */
+void tcp_write_space(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_set_state(struct tcp_sock *tp, uint8_t state) REQUIRES(L_NET);
 /* The connection is over: out of the tables, timers off; freed if nobody owns it. err: 0, or what the owner is told. */
 void tcp_done(struct tcp_sock *tp, int err) REQUIRES(L_NET);

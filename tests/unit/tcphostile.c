@@ -69,8 +69,8 @@ static void check_sock(const struct tcp_sock *tp)
 
 static void check_all(const struct tcp_ep *ep, void *arg)
 {
-	++*(unsigned *)arg;
-	if (ep->kind == TCP_IS_SOCK)
+	*(unsigned *)arg += ep->state != TCP_LISTEN;
+	if (ep->kind == TCP_IS_SOCK && ep->state != TCP_LISTEN)
 		check_sock((const struct tcp_sock *)ep);
 }
 
