@@ -66,12 +66,12 @@ static void note_acked(struct tcp_sock *tp, const struct tcp_tx *tx, uint32_t un
 	if (tx->sacked)
 		return;
 	tp->delivered += (whole ? tx->end : una) - tx->seq;
+	a->orig_sacked |= !tx->ever_retrans && !seq_after(whole ? tx->end : una, tp->high_seq);
 	if (!whole)
 		return;
 	if (!tx->ever_retrans) {
 		a->rtt = a->rtt < 0 ? rtt : a->rtt;
 		a->last_rtt = rtt;
-		a->orig_sacked |= !seq_after(tx->end, tp->high_seq);
 	}
 	tcp_rack_delivered(tp, tx);
 }

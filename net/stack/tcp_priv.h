@@ -58,6 +58,7 @@ struct tcp_acked {
 	uint32_t lost;                   /* newly found so */
 	int64_t rtt, last_rtt, sack_rtt; /* of the first and last acknowledged, of the first sacked; ns; < 0: none */
 	bool advanced, dup, dsack, ece, window; /* window: it changed */
+	bool frto_new;                          /* F-RTO: new data may tell whether anything was lost */
 	bool retrans_acked, orig_sacked;        /* something that was sent twice; once */
 };
 

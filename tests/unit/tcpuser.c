@@ -80,7 +80,8 @@ static void client(uint16_t port, const char *last)
 
 START_TEST(overflow)
 {
-	struct tcp_sock *l;
+	struct tcp_sock *l, *tp, *none;
+	uint32_t iss;
 
 	setup();
 	l = listener(1, false);
@@ -100,15 +101,22 @@ START_TEST(overflow)
 	inject(". 1:1(0) ack 1");
 	IS(l->accept_count, 2);
 	IS(l->request_count, 0);
-	client(4, NULL);
 	accepted(l);
+	client(4, NULL);
+	iss = list_first(&l->requests, struct tcp_request, link)->iss;
+	client(5, ". 1:1(0) ack 1");
 	stack_enter(S);
 	tcp_conf(S)->abort_on_overflow = true;
 	stack_leave(S);
-	client(5, NULL);
+	net.rport = 4;
+	net.iss = iss;
+	inject(". 1:1(0) ack 1");
+	expect("R 1:1(0)");
+	IS(l->request_count, 0);
 	accepted(l);
-	IS(DO(S, tcp_accept(l, &l->listener)), -EAGAIN);
-	IS(DO(S, tcp_accept(accepted(l), &l->listener)), -EINVAL);
+	tp = accepted(l);
+	IS(DO(S, tcp_accept(l, &none)), -EAGAIN);
+	IS(DO(S, tcp_accept(tp, &none)), -EINVAL);
 }
 END_TEST
 
@@ -229,7 +237,8 @@ START_TEST(info)
 	IS(i.wscales, 0x75);
 	IS(i.options, TCPI_OPT_SACK | TCPI_OPT_WSCALE);
 	IS(i.pmtu, 1500);
-	DO_VOID(S, tcp_info(the_listener(), &i));
+	tp = the_listener();
+	DO_VOID(S, tcp_info(tp, &i));
 	IS(i.state, TCP_LISTEN);
 	IS(i.sacked, 5);
 }
