@@ -201,6 +201,7 @@ static void fill(const struct dgram *d, const struct dgram_to *to, struct ip_out
 			     .options_len = to->options_len,
 			     .options = to->options};
 	group = is_group(&o->dst);
+	o->host_only = d->mc_host_only;
 	if (addr_is_any(&o->src) && !addr_is_multicast(&d->local) && addr_is_v4(&d->local) == addr_is_v4(&o->dst))
 		o->src = d->local;
 	if (group && !o->bound_dev)

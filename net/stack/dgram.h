@@ -18,16 +18,17 @@ struct dgram {
 	struct wakeup wakeup;
 	bool v6;
 	/* By the owner, at any time: */
-	uint32_t rcvbuf;  /* bytes, with overhead */
-	bool broadcast;   /* SO_BROADCAST */
-	bool recverr;     /* IP_RECVERR, IPV6_RECVERR */
-	bool no_mc_loop;  /* not IP_MULTICAST_LOOP */
-	bool no_mc_all;   /* not IP_MULTICAST_ALL: only groups that this socket joined */
-	bool no_checksum; /* SO_NO_CHECK: of IPv4 */
-	uint8_t ttl, tos; /* ttl 0: the default */
-	uint8_t mc_ttl;   /* 0: 1; MC_TTL_ZERO: it stays here */
-	uint8_t pmtu;     /* enum pmtu_discovery */
-	unsigned mc_dev;  /* IP_MULTICAST_IF */
+	uint32_t rcvbuf;   /* bytes, with overhead */
+	bool broadcast;    /* SO_BROADCAST */
+	bool recverr;      /* IP_RECVERR, IPV6_RECVERR */
+	bool no_mc_loop;   /* not IP_MULTICAST_LOOP */
+	bool no_mc_all;    /* not IP_MULTICAST_ALL: only groups that this socket joined */
+	bool no_checksum;  /* SO_NO_CHECK: of IPv4 */
+	uint8_t ttl, tos;  /* ttl 0: the default */
+	uint8_t mc_ttl;    /* 0: 1 */
+	bool mc_host_only; /* IP_MULTICAST_TTL was set to 0 */
+	uint8_t pmtu;      /* enum pmtu_discovery */
+	unsigned mc_dev;   /* IP_MULTICAST_IF */
 	struct in6_addr mc_addr;
 	uint32_t mark;
 	/* dgram.c's: */
@@ -108,6 +109,7 @@ bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, unsi
 struct udp_sock {
 	struct dgram d;
 	struct port_bind bind;
+	bool addr_given, port_given; /* by udp_bind(), not by connecting or sending */
 };
 
 void udp_init(struct udp_sock *u, bool v6);
@@ -123,6 +125,7 @@ void udp_bind_dev(struct udp_sock *u, unsigned dev) REQUIRES(L_NET);
 /* Binds if need be. As dgram_route(). */
 int __must_check udp_connect(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, uint16_t port,
 			     unsigned dev) REQUIRES(L_NET);
+/* What was not bound to by name is free again. */
 void udp_disconnect(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /* Takes p, the payload. 0, or -errno: the pending error, as udp_bind(), dgram_route(), dgram_fits() or ip_output(). */
 int __must_check udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to)

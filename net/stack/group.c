@@ -138,7 +138,7 @@ static void put_record(struct buf *b, const struct in6_addr *addr, uint8_t type)
 static bool reports(const struct netdev *dev, const struct in6_addr *addr)
 {
 	return dev->flags & IFF_UP && dev->features & NETDEV_ETHER && !everybodys(addr) &&
-	       (addr_is_v4(addr) || (addr->s6_addr[1] & 15) > 1);
+	       (addr_is_v4(addr) || (!(dev->features & NETDEV_NO_V6) && (addr->s6_addr[1] & 15) > 1));
 }
 
 static void report_one(struct stack *s, struct netdev *dev, const struct in6_addr *addr, uint8_t type) REQUIRES(L_NET)

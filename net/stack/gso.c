@@ -17,9 +17,9 @@ struct tcp_head {
 	uint16_t window, sum, urgent;
 } __packed;
 
-#define TCP_FIN 0x01
-#define TCP_PSH 0x08
-#define TCP_CWR 0x80
+#define TCP_FIN 0x01u
+#define TCP_PSH 0x08u
+#define TCP_CWR 0x80u
 
 static bool is_v4(const struct pkt *p)
 {
@@ -102,7 +102,7 @@ static void fix_tcp(struct pkt *q, uint32_t at, bool first, bool last, const str
 	if (!last)
 		t->flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (!first)
-		t->flags &= (uint8_t)~TCP_CWR;
+		t->flags &= 0xff ^ TCP_CWR;
 	t->sum = (uint16_t)~sum_fold(sum_pseudo(src, dst, IPPROTO_TCP, q->len - (uint32_t)(q->transport - q->head)));
 	q->checksum_partial = true;
 }

@@ -25,6 +25,7 @@ int __must_check netdev_auto_addrs(struct stack *s, struct netdev *dev) REQUIRES
 struct in6_addr netdev_eui64(const struct netdev *dev, const struct in6_addr *prefix);
 int __must_check netdev_sync_routes(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
 void netdev_drop_addrs(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+void netdev_drop_v6(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
 void netdev_addr_lifetime(struct stack *s, struct netdev_addr *a, int64_t valid, int64_t preferred) REQUIRES(L_NET);
 
 /* stack.c */

@@ -23,6 +23,7 @@ struct ip_out {
 	uint32_t mark;
 	uint8_t options_len; /* IPv4, a multiple of 4, checked by who set them */
 	const uint8_t *options;
+	bool host_only; /* multicast with TTL 0: only to this machine's members */
 };
 
 /* A route to dst as a transport caches it; stale when the stack's route generation has changed. */
@@ -34,6 +35,7 @@ struct ip_route {
 	bool local;               /* does not leave this namespace: no checksums, no segmentation */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */
+	int64_t until;            /* ns: when it has to be looked up again though nothing has changed; 0: never */
 };
 
 /* -ENETUNREACH, -EHOSTUNREACH, -EACCES (prohibit), -EINVAL (a source that is not ours), -ENETDOWN. */

@@ -111,7 +111,7 @@ void ndp_solicit_timer(struct stack *s, struct net_timer *t)
 void ndp_up(struct stack *s, struct netdev *dev)
 {
 	dev->solicits = 0;
-	if (dev->features & NETDEV_ETHER && !(dev->features & NETDEV_NO_RA) && !s->forward6)
+	if (dev->features & NETDEV_ETHER && !(dev->features & (NETDEV_NO_RA | NETDEV_NO_V6)) && !s->forward6)
 		net_timer_arm(s, &dev->solicit_timer, s->now + stack_random32(s) % SECOND);
 }
 

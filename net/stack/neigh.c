@@ -299,6 +299,21 @@ void neigh_flush_dev(struct stack *s, struct netdev *dev)
 	}
 }
 
+void neigh_forget_dev(struct stack *s, const struct netdev *dev)
+{
+	for (unsigned i = 0; i < NEIGH_CHAINS; i++) {
+		struct neigh *n;
+
+		list_for_each(n, &s->neighs[i], hash) {
+			struct pkt *p;
+
+			list_for_each(p, &n->queue, link)
+				if (p->dev == dev)
+					p->dev = NULL;
+		}
+	}
+}
+
 void neigh_each(struct stack *s, bool (*fn)(void *arg, const struct neigh *n), void *arg)
 {
 	struct neigh *n;

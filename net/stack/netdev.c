@@ -172,6 +172,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 		go_down(s, dev);
 	}
 	stack_drop_dev(s, dev);
+	neigh_forget_dev(s, dev);
 	netdev_drop_addrs(s, dev);
 	group_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);
@@ -232,6 +233,18 @@ int netdev_set_name(struct stack *s, struct netdev *dev, const char *name)
 	memcpy(dev->name, to, sizeof(to));
 	stack_notify(s, STACK_LINK, false, dev);
 	return 0;
+}
+
+int netdev_set_v6(struct stack *s, struct netdev *dev, bool on)
+{
+	if (on == !(dev->features & NETDEV_NO_V6))
+		return 0;
+	dev->features ^= NETDEV_NO_V6;
+	if (!on) {
+		netdev_drop_v6(s, dev);
+		return 0;
+	}
+	return dev->flags & IFF_UP ? go_up(s, dev) : 0;
 }
 
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac)

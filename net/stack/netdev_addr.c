@@ -115,7 +115,7 @@ int netdev_sync_routes(struct stack *s, struct netdev *dev)
 	list_for_each(a, &dev->addrs, link) {
 		err = err ? err : addr_is_v4(&a->addr) ? add_v4_routes(s, a) : add_v6_routes(s, a);
 	}
-	if (!err && !(dev->flags & IFF_LOOPBACK))
+	if (!err && !(dev->flags & IFF_LOOPBACK) && !(dev->features & NETDEV_NO_V6))
 		err = add_route(s, dev, RT_TABLE_LOCAL, RTN_MULTICAST, &groups, 8, NULL);
 	return err;
 }
@@ -213,6 +213,8 @@ int netdev_add_addr(struct stack *s, struct netdev *dev, const struct addr_confi
 
 	if (!addr_config_ok(c))
 		return -EINVAL;
+	if (!addr_is_v4(&c->addr) && dev->features & NETDEV_NO_V6)
+		return -EACCES;
 	if (netdev_find_addr(dev, &c->addr))
 		return -EEXIST;
 	if (dev->addr_count == ADDRS_MAX)
@@ -270,7 +272,7 @@ int netdev_del_addr(struct stack *s, struct netdev *dev, const struct in6_addr *
 			free_addr(s, other);
 	route_flush_prefsrc(s, dev, addr);
 	if (!has_v4(dev))
-		route_flush_v4(s, dev);
+		route_flush_family(s, dev, false);
 	s->route_generation++;
 	return netdev_sync_routes(s, dev);
 }
@@ -282,6 +284,17 @@ void netdev_drop_addrs(struct stack *s, struct netdev *dev)
 	while ((a = list_first(&dev->addrs, struct netdev_addr, link)))
 		free_addr(s, a);
 	route_flush_dev(s, dev, false);
+}
+
+void netdev_drop_v6(struct stack *s, struct netdev *dev)
+{
+	struct netdev_addr *a, *next;
+
+	list_for_each_safe(a, next, &dev->addrs, link)
+		if (!addr_is_v4(&a->addr))
+			free_addr(s, a);
+	route_flush_family(s, dev, true);
+	s->route_generation++;
 }
 
 struct in6_addr netdev_eui64(const struct netdev *dev, const struct in6_addr *prefix)
@@ -303,7 +316,7 @@ static int add_auto(struct stack *s, struct netdev *dev, struct in6_addr addr, u
 	struct addr_config c = {.addr = addr, .plen = plen, .scope = scope, .valid = INT64_MAX, .preferred = INT64_MAX};
 	int err = netdev_add_addr(s, dev, &c);
 
-	return err == -EEXIST ? 0 : err;
+	return err == -EEXIST || err == -EACCES ? 0 : err;
 }
 
 int netdev_auto_addrs(struct stack *s, struct netdev *dev)

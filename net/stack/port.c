@@ -275,6 +275,8 @@ struct port_bind *port_lookup(struct stack *s, enum port_space space, const stru
 	}
 	if (!best || !best->reuse_port || group < 2 || best->peer_port)
 		return best;
+	if (!hash)
+		hash = port_hash(s, src, sport, dst, dport);
 	pick = (uint32_t)((uint64_t)hash * group >> 32);
 	list_for_each(b, &k->listeners, link)
 		if (b->reuse_port && score(b, dst, src, sport, dev) == best_score && pick-- == 0)

@@ -46,8 +46,8 @@ void port_unlisten(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 /* Harmless if it is not bound. */
 void port_unbind(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 /*
- * The listening endpoint that suits a packet best: by address, device and peer; of a SO_REUSEPORT group the one that `hash` (of the four-tuple)
- * picks. NULL: none.
+ * The listening endpoint that suits a packet best: by address, device and peer; of a SO_REUSEPORT group the one that `hash` picks (0: that of
+ * the four-tuple is made if need be). NULL: none.
  */
 struct port_bind *port_lookup(struct stack *s, enum port_space space, const struct in6_addr *dst, uint16_t dport,
 			      const struct in6_addr *src, uint16_t sport, unsigned dev, uint32_t hash) REQUIRES(L_NET);

@@ -272,13 +272,13 @@ void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_a
 	}
 }
 
-void route_flush_v4(struct stack *s, struct netdev *dev)
+void route_flush_family(struct stack *s, struct netdev *dev, bool v6)
 {
 	for (unsigned i = 0; i < ROUTE_CHAINS; i++) {
 		struct route *r, *next;
 
 		list_for_each_safe(r, next, &s->routes[i], link)
-			if (r->c.dev == dev && !r->c.v6)
+			if (r->c.dev == dev && r->c.v6 == v6)
 				drop(s, r);
 	}
 }

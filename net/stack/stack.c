@@ -13,7 +13,7 @@
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
-#define WAKE_BATCH 32
+#define WAKE_BATCH 8
 #define LOOP_MAX 16384
 
 static struct slab stack_slab = SLAB_INIT(struct stack);
