@@ -86,10 +86,11 @@ static void check(void)
 
 /* ---- segments ---- */
 
-static void random_options(struct wire *w, uint8_t *p, size_t n, const struct tcp_sock *tp)
+static void random_options(uint8_t *p, size_t n, const struct tcp_sock *tp)
 {
 	struct tcp_options o = {0};
-	uint8_t good[TCP_OPTIONS_MAX];
+	uint8_t good[TCP_OPTIONS_MAX] = {0};
+	size_t used;
 
 	for (size_t i = 0; i < n; i++)
 		p[i] = (uint8_t)(pick(3) ? pick(12) : pick(256));
@@ -104,8 +105,8 @@ static void random_options(struct wire *w, uint8_t *p, size_t n, const struct tc
 		o.sacks[i].end = near_to(o.sacks[i].start, 8000);
 	}
 	memset(p, 0, n);
-	memcpy(p, good, tcp_options_build(&o, good));
-	(void)w;
+	used = tcp_options_build(&o, good);
+	memcpy(p, good, used);
 }
 
 static void attack(const struct tcp_sock *tp)
@@ -126,7 +127,7 @@ static void attack(const struct tcp_sock *tp)
 							      : pick(256)),
 			      .th_win = htons((uint16_t)(pick(3) ? pick(65536) : pick(3))),
 			      .th_urp = htons((uint16_t)pick(65536))};
-	random_options(w, (uint8_t *)(th + 1), options, tp);
+	random_options((uint8_t *)(th + 1), options, tp);
 	if (pick(20) == 0)
 		w->size = pick((uint32_t)w->size);
 	if (w->size >= sizeof(*th))
@@ -198,7 +199,7 @@ static void act(struct tcp_sock *tp)
 
 static void let_go(struct tcp_sock *l)
 {
-	struct tcp_sock *c;
+	struct tcp_sock *c = NULL;
 
 	if (!l)
 		return;
