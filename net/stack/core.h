@@ -30,6 +30,14 @@ struct icmp_bucket {
 	int64_t since;
 };
 
+/* What route_input_type() last said. */
+struct input_type {
+	uint32_t generation;
+	unsigned dev;
+	struct in6_addr dst;
+	uint8_t type;
+};
+
 struct tcp_stack;
 
 struct stack {
@@ -52,6 +60,7 @@ struct stack {
 	void *watch_arg;
 	/* route.c, ip_route.c */
 	uint32_t route_generation;
+	struct input_type input_type;
 	struct list tables;
 	unsigned table_count, route_count;
 	struct list routes[ROUTE_CHAINS];

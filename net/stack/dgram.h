@@ -1,8 +1,9 @@
 /*
- * Datagram endpoints: what UDP, raw and ping sockets share. A queue of packets bounded in bytes, errors, multicast memberships, and the options of
- * ip(7) and ipv6(7) that say how to send.
+ * Datagram endpoints: what UDP, raw and ping sockets share. A queue of packets bounded in bytes, errors, multicast
+ * memberships, and the options of ip(7) and ipv6(7) that say how to send.
  *
- * An endpoint belongs to the socket that embeds it, which sets the fields below "by the owner" and fills in wakeup.hold and wakeup.deliver. All under L_NET.
+ * An endpoint belongs to the socket that embeds it, which sets the fields below "by the owner" and fills in wakeup.hold
+ * and wakeup.deliver. All under L_NET.
  */
 #pragma once
 
@@ -18,16 +19,17 @@ struct dgram {
 	struct wakeup wakeup;
 	bool v6;
 	/* By the owner, at any time: */
-	uint32_t rcvbuf;  /* bytes, with overhead */
-	bool broadcast;   /* SO_BROADCAST */
-	bool recverr;     /* IP_RECVERR, IPV6_RECVERR */
-	bool no_mc_loop;  /* not IP_MULTICAST_LOOP */
-	bool no_mc_all;   /* not IP_MULTICAST_ALL: only groups that this socket joined */
-	bool no_checksum; /* SO_NO_CHECK: of IPv4 */
-	uint8_t ttl, tos; /* ttl 0: the default */
-	uint8_t mc_ttl;   /* 0: 1; MC_TTL_ZERO: it stays here */
-	uint8_t pmtu;     /* enum pmtu_discovery */
-	unsigned mc_dev;  /* IP_MULTICAST_IF */
+	uint32_t rcvbuf;   /* bytes, with overhead */
+	bool broadcast;    /* SO_BROADCAST */
+	bool recverr;      /* IP_RECVERR, IPV6_RECVERR */
+	bool no_mc_loop;   /* not IP_MULTICAST_LOOP */
+	bool no_mc_all;    /* not IP_MULTICAST_ALL: only groups that this socket joined */
+	bool no_checksum;  /* SO_NO_CHECK: of IPv4 */
+	uint8_t ttl, tos;  /* ttl 0: the default */
+	uint8_t mc_ttl;    /* 0: 1 */
+	bool mc_host_only; /* IP_MULTICAST_TTL was set to 0 */
+	uint8_t pmtu;      /* enum pmtu_discovery */
+	unsigned mc_dev;   /* IP_MULTICAST_IF */
 	struct in6_addr mc_addr;
 	uint32_t mark;
 	/* dgram.c's: */
@@ -83,12 +85,15 @@ void dgram_error(struct stack *s, struct dgram *d, const struct ip_error *e, con
 /* POLL* */
 uint32_t dgram_poll(const struct dgram *d) REQUIRES(L_NET);
 /*
- * The way to a destination, and what IP is told. -EDESTADDRREQ, -EACCES (broadcast without the option), -ENETUNREACH (IPv4 by a socket of
- * IPv6 only, or no route) and what ip_route() says.
+ * The way to a destination, and what IP is told. -EDESTADDRREQ, -EACCES (broadcast without the option), -ENETUNREACH
+ * (IPv4 by a socket of IPv6 only, or no route) and what ip_route() says.
  */
 int __must_check dgram_route(struct stack *s, struct dgram *d, const struct dgram_to *to, struct ip_out *ret_o,
 			     struct ip_route *ret_r) REQUIRES(L_NET);
-/* For a payload of that size, with the transport's header: sets o->dont_fragment. -EMSGSIZE, which is also queued as a local error. */
+/*
+ * For a payload of that size, with the transport's header: sets o->dont_fragment. -EMSGSIZE, which is also queued as a
+ * local error.
+ */
 int __must_check dgram_fits(struct stack *s, struct dgram *d, struct ip_out *o, struct ip_route *r, uint32_t size)
     REQUIRES(L_NET);
 /* Whether an endpoint may be bound to addr. 0, -EAFNOSUPPORT, -ENODEV, -EADDRNOTAVAIL. */
@@ -108,13 +113,14 @@ bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, unsi
 struct udp_sock {
 	struct dgram d;
 	struct port_bind bind;
+	bool addr_given, port_given; /* by udp_bind(), not by connecting or sending */
 };
 
 void udp_init(struct udp_sock *u, bool v6);
 void udp_close(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /*
- * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the scope of a link-local
- * address. -EINVAL (is bound), -EADDRNOTAVAIL, -EADDRINUSE, -ENODEV, -ENOMEM.
+ * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the
+ * scope of a link-local address. -EINVAL (is bound), -EADDRNOTAVAIL, -EADDRINUSE, -ENODEV, -ENOMEM.
  */
 int __must_check udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, uint16_t port, unsigned dev)
     REQUIRES(L_NET);
@@ -123,6 +129,7 @@ void udp_bind_dev(struct udp_sock *u, unsigned dev) REQUIRES(L_NET);
 /* Binds if need be. As dgram_route(). */
 int __must_check udp_connect(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, uint16_t port,
 			     unsigned dev) REQUIRES(L_NET);
+/* What was not bound to by name is free again. */
 void udp_disconnect(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /* Takes p, the payload. 0, or -errno: the pending error, as udp_bind(), dgram_route(), dgram_fits() or ip_output(). */
 int __must_check udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to)

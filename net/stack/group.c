@@ -1,10 +1,11 @@
 /*
  * Multicast groups of interfaces, and the reports of them: IGMPv3 (RFC 3376) and MLDv2 (RFC 3810), enough to receive.
  *
- * Memberships are counted. The first of a group is reported at once and, with all others of the interface, once more within a second; the last one's
- * end is reported too. Queries of any version are answered by one report of everything after a random part of the time
- * that they allow. No source filters, no versions 1 and 2: what a querier of these says is understood as a query, but answered in version 3 or 2 of MLD.
- * 224.0.0.1 and ff02::1 are everybody's and never reported.
+ * Memberships are counted. The first of a group is reported at once and, with all others of the interface, once more
+ * within a second; the last one's end is reported too. Queries of any version are answered by one report of everything
+ * after a random part of the time that they allow. No source filters, no versions 1 and 2: what a querier of these says
+ * is understood as a query, but answered in version 3 or 2 of MLD. 224.0.0.1 and ff02::1 are everybody's and never
+ * reported.
  */
 #include <netinet/icmp6.h>
 #include <netinet/igmp.h>
@@ -138,7 +139,7 @@ static void put_record(struct buf *b, const struct in6_addr *addr, uint8_t type)
 static bool reports(const struct netdev *dev, const struct in6_addr *addr)
 {
 	return dev->flags & IFF_UP && dev->features & NETDEV_ETHER && !everybodys(addr) &&
-	       (addr_is_v4(addr) || (addr->s6_addr[1] & 15) > 1);
+	       (addr_is_v4(addr) || (!(dev->features & NETDEV_NO_V6) && (addr->s6_addr[1] & 15) > 1));
 }
 
 static void report_one(struct stack *s, struct netdev *dev, const struct in6_addr *addr, uint8_t type) REQUIRES(L_NET)

@@ -1,9 +1,9 @@
 /*
  * What a link does not do itself: cutting a large TCP packet into segments, and completing checksums.
  *
- * A transport leaves in its checksum field the sum of the pseudo header, uncomplemented, as virtio-net has it: adding up what is there from the transport
- * header on gives the checksum. Segments of one packet share its payload's buffers. FIN and PSH belong to the last one, CWR
- * (RFC 3168, 6.1.2) to the first.
+ * A transport leaves in its checksum field the sum of the pseudo header, uncomplemented, as virtio-net has it: adding
+ * up what is there from the transport header on gives the checksum. Segments of one packet share its payload's buffers.
+ * FIN and PSH belong to the last one, CWR (RFC 3168, 6.1.2) to the first.
  */
 #include <netinet/in.h>
 
@@ -17,9 +17,9 @@ struct tcp_head {
 	uint16_t window, sum, urgent;
 } __packed;
 
-#define TCP_FIN 0x01
-#define TCP_PSH 0x08
-#define TCP_CWR 0x80
+#define TCP_FIN 0x01u
+#define TCP_PSH 0x08u
+#define TCP_CWR 0x80u
 
 static bool is_v4(const struct pkt *p)
 {
@@ -102,7 +102,7 @@ static void fix_tcp(struct pkt *q, uint32_t at, bool first, bool last, const str
 	if (!last)
 		t->flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (!first)
-		t->flags &= (uint8_t)~TCP_CWR;
+		t->flags &= 0xff ^ TCP_CWR;
 	t->sum = (uint16_t)~sum_fold(sum_pseudo(src, dst, IPPROTO_TCP, q->len - (uint32_t)(q->transport - q->head)));
 	q->checksum_partial = true;
 }

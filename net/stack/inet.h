@@ -25,6 +25,7 @@ int __must_check netdev_auto_addrs(struct stack *s, struct netdev *dev) REQUIRES
 struct in6_addr netdev_eui64(const struct netdev *dev, const struct in6_addr *prefix);
 int __must_check netdev_sync_routes(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
 void netdev_drop_addrs(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+void netdev_drop_v6(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
 void netdev_addr_lifetime(struct stack *s, struct netdev_addr *a, int64_t valid, int64_t preferred) REQUIRES(L_NET);
 
 /* stack.c */
@@ -83,8 +84,8 @@ struct ip6_fragment {
 int ip4_output(struct stack *s, struct pkt *p, const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET);
 int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET);
 /*
- * To the protocol in->protocol; takes p, whose head is the transport header (the network header can be put back, if all of it was pulled).
- * False: nobody knows the protocol, and p is still the caller's.
+ * To the protocol in->protocol; takes p, whose head is the transport header (the network header can be put back, if all
+ * of it was pulled). False: nobody knows the protocol, and p is still the caller's.
  */
 bool ip_deliver(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 

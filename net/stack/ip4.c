@@ -1,9 +1,10 @@
 /*
  * IPv4: RFC 791, 1122 (3.2.1), 1812 (forwarding), 6864 (identification).
  *
- * A header is taken only if every length fits and its checksum is right. Options are parsed to see that they are well formed; source routes are
- * refused, as Linux does by default, and the rest has no effect. Addresses that no host may have, or ours from outside, are
- * martians: dropped. Forwarding is off unless somebody asks for it; then the limits on TTL and MTU are told to the source by ICMP.
+ * A header is taken only if every length fits and its checksum is right. Options are parsed to see that they are well
+ * formed; source routes are refused, as Linux does by default, and the rest has no effect. Addresses that no host may
+ * have, or ours from outside, are martians: dropped. Forwarding is off unless somebody asks for it; then the limits on
+ * TTL and MTU are told to the source by ICMP.
  *
  * Fragments that we make carry what the header had; options that are not to be copied become no-operations.
  */
@@ -54,7 +55,9 @@ static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in
 		return true;
 	if (ours)
 		return false;
-	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || ip_is_local(s, &in->src, 0);
+	/* What the local table knows is us, or is a broadcast address. */
+	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) ||
+	       route_find_in(s, RT_TABLE_LOCAL, &in->src, 0);
 }
 
 /* The byte at which options are wrong, or 0; *ret_source_route: they route. */
@@ -312,5 +315,9 @@ int ip4_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	finish_header(h, HEAD + o->options_len);
 	if ((r->type == RTN_MULTICAST && !o->no_loop && group_member(r->dev, &o->dst)) || r->type == RTN_BROADCAST)
 		ip_loop_copy(s, p, r);
+	if (o->host_only && r->type == RTN_MULTICAST && !r->local) {
+		pkt_free(p);
+		return 0;
+	}
 	return too_big(p, r->mtu) ? send_fragments(s, p, r) : ip_transmit(s, p, r);
 }

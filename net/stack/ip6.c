@@ -1,9 +1,11 @@
 /*
- * IPv6: RFC 8200, with 5095 (no routing headers of type 0), 6946 (atomic fragments), 8504, section 5.3 (bounds on extension headers).
+ * IPv6: RFC 8200, with 5095 (no routing headers of type 0), 6946 (atomic fragments), 8504, section 5.3 (bounds on
+ * extension headers).
  *
- * Extension headers are walked in the order in which they come, at most EXT_COUNT of them and EXT_BYTES altogether, so that all of them stay in the
- * packet's room; a packet with more is dropped. Unknown options are treated as their two highest bits say. A routing
- * header with segments left, or a header that is not known, is answered by a parameter problem.
+ * Extension headers are walked in the order in which they come, at most EXT_COUNT of them and EXT_BYTES altogether, so
+ * that all of them stay in the packet's room; a packet with more is dropped. Unknown options are treated as their two
+ * highest bits say. A routing header with segments left, or a header that is not known, is answered by a parameter
+ * problem.
  *
  * IPv4-mapped addresses never come from a wire, since inside they mean IPv4. Only the source fragments.
  */
@@ -258,7 +260,7 @@ void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	    .tos = (uint8_t)(ntohl(h->version_class_flow) >> 20),
 	};
 	in.broadcast = p->link_type != PACKET_HOST || addr_is_multicast(&in.dst);
-	type = martian(dev, &in) ? RTN_UNREACHABLE : route_input_type(s, dev, &in.dst);
+	type = martian(dev, &in) || dev->features & NETDEV_NO_V6 ? RTN_UNREACHABLE : route_input_type(s, dev, &in.dst);
 	if (type == RTN_LOCAL || (type == RTN_MULTICAST && group_member(dev, &in.dst))) {
 		deliver(s, p, &in, next);
 	} else if (type == RTN_UNICAST && s->forward6 && p->link_type == PACKET_HOST && !addr_needs_dev(&in.src) &&
@@ -344,6 +346,10 @@ int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 		mib_add(s, MIB_IP6_OUT_MCAST_PKTS, 1);
 		if (!o->no_loop && group_member(r->dev, &o->dst))
 			ip_loop_copy(s, p, r);
+		if (o->host_only && !r->local) {
+			pkt_free(p);
+			return 0;
+		}
 	}
 	if (fragments)
 		return send_fragments(s, p, r, ip_ident(s, &r->src, &o->dst, o->protocol));

@@ -1,9 +1,10 @@
 /*
  * The way of a packet: ip_route() for senders, the reverse for what comes in; path MTUs: RFC 1191, 8201, 5927.
  *
- * A transport keeps what ip_route() said until the generation of the stack changes. What the path takes is kept by destination, for ten
- * minutes, as many as PMTUS_MAX, the oldest going first; only a transport that found its own packet in an ICMP error
- * enters something there, and nothing below the minima that the protocols guarantee or Linux accepts.
+ * A transport keeps what ip_route() said until the generation of the stack changes. What the path takes is kept by
+ * destination, for ten minutes, as many as PMTUS_MAX, the oldest going first; only a transport that found its own
+ * packet in an ICMP error enters something there, and nothing below the minima that the protocols guarantee or Linux
+ * accepts.
  */
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
@@ -82,7 +83,7 @@ void ip_pmtu(struct stack *s, const struct in6_addr *dst, uint32_t mtu)
 	s->route_generation++;
 }
 
-static uint32_t path_mtu(struct stack *s, const struct ip_route *r, const struct in6_addr *dst, uint32_t of_route)
+static void set_mtu(struct stack *s, struct ip_route *r, const struct in6_addr *dst, uint32_t of_route)
 {
 	const struct pmtu *m = r->local ? NULL : pmtu_find(s, dst);
 	uint32_t mtu = addr_is_v4(dst) || r->local ? r->dev->mtu : netdev_mtu6(r->dev);
@@ -90,13 +91,16 @@ static uint32_t path_mtu(struct stack *s, const struct ip_route *r, const struct
 	mtu = MIN(mtu, PKT_MAX);
 	if (of_route)
 		mtu = MIN(mtu, MAX(of_route, 68u));
-	return m && m->expires > s->now ? MIN(mtu, m->mtu) : mtu;
+	if (m && m->expires > s->now && m->mtu < mtu) {
+		mtu = m->mtu;
+		r->until = r->until ? MIN(r->until, m->expires) : m->expires;
+	}
+	r->mtu = mtu;
 }
 
 bool ip_route_stale(const struct stack *s, const struct ip_route *r)
 {
-	/* A path's MTU is looked at again now and then, since it expires without a change of generation. */
-	return !r->dev || r->generation != s->route_generation;
+	return !r->dev || r->generation != s->route_generation || (r->until && s->now >= r->until);
 }
 
 void ip_confirm(struct stack *s, const struct ip_route *r)
@@ -121,16 +125,26 @@ bool ip_is_local(struct stack *s, const struct in6_addr *addr, unsigned dev)
 	return r && r->c.type == RTN_LOCAL;
 }
 
-uint8_t route_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst)
+static uint8_t find_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst) REQUIRES(L_NET)
 {
 	const struct route *r;
+
+	r = route_find(s, dst, IN6_IS_ADDR_LINKLOCAL(dst) && !(dev->flags & IFF_LOOPBACK) ? dev->index : 0);
+	return route_errno(r) ? RTN_UNREACHABLE : r->c.type;
+}
+
+/* The last answer is kept: most packets are for the address that the one before was for. */
+uint8_t route_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst)
+{
+	struct input_type *last = &s->input_type;
 
 	if (addr_is_multicast(dst))
 		return RTN_MULTICAST;
 	if (addr_is_limited_broadcast(dst))
 		return RTN_BROADCAST;
-	r = route_find(s, dst, IN6_IS_ADDR_LINKLOCAL(dst) && !(dev->flags & IFF_LOOPBACK) ? dev->index : 0);
-	return route_errno(r) ? RTN_UNREACHABLE : r->c.type;
+	if (last->generation != s->route_generation || last->dev != dev->index || !addr_eq(&last->dst, dst))
+		*last = (struct input_type){s->route_generation, dev->index, *dst, find_input_type(s, dev, dst)};
+	return last->type;
 }
 
 /* Multicast and 255.255.255.255: by the interface that is named, or that has the source, or that a route leads to. */
@@ -187,6 +201,7 @@ static int route_unicast(struct stack *s, const struct in6_addr *dst, struct net
 	if (!addr_is_any(&r->c.prefsrc))
 		ret->src = r->c.prefsrc;
 	*mtu = r->c.mtu;
+	ret->until = r->c.expires;
 	return 0;
 }
 
@@ -230,7 +245,7 @@ int ip_route(struct stack *s, const struct ip_out *o, struct ip_route *ret)
 		err = choose_source(s, o, &dst, &r);
 	if (err)
 		return err;
-	r.mtu = path_mtu(s, &r, &dst, mtu);
+	set_mtu(s, &r, &dst, mtu);
 	*ret = r;
 	return 0;
 }
@@ -245,7 +260,7 @@ int route_forward(struct stack *s, const struct in6_addr *dst, struct ip_route *
 		return err;
 	if (r.type != RTN_UNICAST)
 		return -EINVAL;
-	r.mtu = path_mtu(s, &r, dst, mtu);
+	set_mtu(s, &r, dst, mtu);
 	*ret = r;
 	return 0;
 }

@@ -1,11 +1,13 @@
 /*
  * Neighbour discovery: RFC 4861, and addresses by it: RFC 4862.
  *
- * Solicitations for our addresses are answered, advertisements update the neighbour table. An interface that comes up asks for routers three times; what they
- * advertise gives a default route (metric 1024, as long as the router says), on-link prefixes, addresses of 64-bit prefixes, hop limit
- * and MTU, unless this namespace forwards. Every packet must have hop limit 255, so that it comes from the link itself.
+ * Solicitations for our addresses are answered, advertisements update the neighbour table. An interface that comes up
+ * asks for routers three times; what they advertise gives a default route (metric 1024, as long as the router says),
+ * on-link prefixes, addresses of 64-bit prefixes, hop limit and MTU, unless this namespace forwards. Every packet must
+ * have hop limit 255, so that it comes from the link itself.
  *
- * Not done: duplicate address detection (addresses are used at once), redirects, temporary addresses, reachability times of routers.
+ * Not done: duplicate address detection (addresses are used at once), redirects, temporary addresses, reachability
+ * times of routers.
  */
 #include <linux/rtnetlink.h>
 #include <net/ethernet.h>
@@ -111,7 +113,7 @@ void ndp_solicit_timer(struct stack *s, struct net_timer *t)
 void ndp_up(struct stack *s, struct netdev *dev)
 {
 	dev->solicits = 0;
-	if (dev->features & NETDEV_ETHER && !(dev->features & NETDEV_NO_RA) && !s->forward6)
+	if (dev->features & NETDEV_ETHER && !(dev->features & (NETDEV_NO_RA | NETDEV_NO_V6)) && !s->forward6)
 		net_timer_arm(s, &dev->solicit_timer, s->now + stack_random32(s) % SECOND);
 }
 

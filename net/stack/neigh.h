@@ -33,8 +33,8 @@ int neigh_output(struct stack *s, struct netdev *dev, const struct in6_addr *add
 /* Borrowed; NULL. */
 struct neigh *neigh_find(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /*
- * What a packet, or an administrator, says of a neighbour. mac: NULL if nothing; state: NUD_REACHABLE, NUD_STALE, NUD_PERMANENT.
- * -ENOENT, -ENOBUFS, -EINVAL (no address known).
+ * What a packet, or an administrator, says of a neighbour. mac: NULL if nothing; state: NUD_REACHABLE, NUD_STALE,
+ * NUD_PERMANENT. -ENOENT, -ENOBUFS, -EINVAL (no address known).
  */
 int neigh_update(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const uint8_t *mac, uint8_t state,
 		 unsigned flags) REQUIRES(L_NET);
@@ -44,5 +44,7 @@ int __must_check neigh_del(struct stack *s, struct netdev *dev, const struct in6
 /* Against ping-pong of two that answer ARP for one address: the last change is a second ago. */
 bool neigh_may_change(struct stack *s, const struct neigh *n) REQUIRES(L_NET);
 void neigh_flush_dev(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+/* Packets that wait and came in by dev do not know it any more. */
+void neigh_forget_dev(struct stack *s, const struct netdev *dev) REQUIRES(L_NET);
 /* Calls fn for each until it returns false. fn changes nothing. */
 void neigh_each(struct stack *s, bool (*fn)(void *arg, const struct neigh *n), void *arg) REQUIRES(L_NET);

@@ -1,11 +1,13 @@
 /*
  * Network interfaces: netdevice(7), rtnetlink(7). Making, naming, flags, MTU, and the way of frames in and out.
  *
- * Routes that follow from flags and addresses are the kernel's own (RTPROT_KERNEL): whenever one of them changes, those of the interface
- * are dropped and made anew from what it is now (netdev_addr.c). An interface that goes down loses its other routes too, as on Linux,
- * and its neighbours; its addresses stay, also those of IPv6, which Linux drops unless keep_addr_on_down is set.
+ * Routes that follow from flags and addresses are the kernel's own (RTPROT_KERNEL): whenever one of them changes, those
+ * of the interface are dropped and made anew from what it is now (netdev_addr.c). An interface that goes down loses its
+ * other routes too, as on Linux, and its neighbours; its addresses stay, also those of IPv6, which Linux drops unless
+ * keep_addr_on_down is set.
  *
- * Going out, a packet is made into what the link can take: segments of it (gso.c), checksums completed. Taps see what the wire sees.
+ * Going out, a packet is made into what the link can take: segments of it (gso.c), checksums completed. Taps see what
+ * the wire sees.
  */
 #include "net/stack/netdev.h"
 
@@ -172,6 +174,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 		go_down(s, dev);
 	}
 	stack_drop_dev(s, dev);
+	neigh_forget_dev(s, dev);
 	netdev_drop_addrs(s, dev);
 	group_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);
@@ -232,6 +235,18 @@ int netdev_set_name(struct stack *s, struct netdev *dev, const char *name)
 	memcpy(dev->name, to, sizeof(to));
 	stack_notify(s, STACK_LINK, false, dev);
 	return 0;
+}
+
+int netdev_set_v6(struct stack *s, struct netdev *dev, bool on)
+{
+	if (on == !(dev->features & NETDEV_NO_V6))
+		return 0;
+	dev->features ^= NETDEV_NO_V6;
+	if (!on) {
+		netdev_drop_v6(s, dev);
+		return 0;
+	}
+	return dev->flags & IFF_UP ? go_up(s, dev) : 0;
 }
 
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac)

@@ -1,9 +1,9 @@
 /*
  * Network interfaces of a stack: their addresses, flags and counters, and the link behind each.
  *
- * A link (loopback, AF_PACKET, TAP, veth, nat) makes a netdev with its link_ops, hands frames to netdev_receive() and is handed frames by
- * transmit(). All of it is guarded by L_NET; pointers to a netdev are good as long as the lock is held, or as the route generation
- * has not changed.
+ * A link (loopback, AF_PACKET, TAP, veth, nat) makes a netdev with its link_ops, hands frames to netdev_receive() and
+ * is handed frames by transmit(). All of it is guarded by L_NET; pointers to a netdev are good as long as the lock is
+ * held, or as the route generation has not changed.
  */
 #pragma once
 
@@ -20,8 +20,11 @@ struct netdev_addr;
 
 struct link_ops {
 	/*
-	 * Takes p, whose head is at the Ethernet header, or at the IP header if the link has none. 0, or -errno: it was dropped.
-	 * Checksums are complete and packets segmented unless the netdev's features say that the link does it.
+	 * Takes p, whose head is at the Ethernet header, or at the IP header if the link has none. 0, or -errno: it was
+	 * dropped. Checksums are complete and packets segmented unless the netdev's features say that the link does it.
+	 * The lock is held: a link that leads to another stack, or to the host, queues p and has a struct wakeup
+	 * deliver what is queued, which runs without it. It must bear being called again from there, since the other
+	 * end may answer at once: one thread delivers at a time.
 	 */
 	int (*transmit)(struct stack *s, struct netdev *dev, struct pkt *p);
 	/* Flags, MTU, address or the groups to receive have changed. May be absent. */
@@ -32,9 +35,10 @@ struct link_ops {
 
 enum netdev_feature {
 	NETDEV_CHECKSUM = 1 << 0, /* takes checksum_partial */
-	NETDEV_TSO = 1 << 1,      /* takes gso_size */
+	NETDEV_TSO = 1 << 1,      /* takes gso_size; only with NETDEV_CHECKSUM */
 	NETDEV_ETHER = 1 << 2,    /* frames have Ethernet headers, neighbours are resolved */
 	NETDEV_NO_RA = 1 << 3,    /* router advertisements are not listened to */
+	NETDEV_NO_V6 = 1 << 4,    /* net.ipv6.conf.*.disable_ipv6; see netdev_set_v6() */
 };
 
 struct netdev_stats {
@@ -114,6 +118,8 @@ int __must_check netdev_set_flags(struct stack *s, struct netdev *dev, unsigned 
 /* -EINVAL */
 int __must_check netdev_set_mtu(struct stack *s, struct netdev *dev, uint32_t mtu) REQUIRES(L_NET);
 int __must_check netdev_set_name(struct stack *s, struct netdev *dev, const char *name) REQUIRES(L_NET);
+/* Without it, IPv6 has no addresses here, and its packets are dropped. -ENOMEM. */
+int __must_check netdev_set_v6(struct stack *s, struct netdev *dev, bool on) REQUIRES(L_NET);
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac) REQUIRES(L_NET);
 /* A packet socket's wish, counted. */
 void netdev_promisc(struct stack *s, struct netdev *dev, int add) REQUIRES(L_NET);
@@ -125,7 +131,7 @@ struct addr_config {
 	uint32_t flags;
 	int64_t valid, preferred; /* ns from now; INT64_MAX: for ever */
 };
-/* An address with its local and its connected routes. -EEXIST, -EINVAL, -ENOBUFS (too many), -ENOMEM. */
+/* An address with its local and its connected routes. -EEXIST, -EINVAL, -EACCES (no IPv6 here), -ENOBUFS (too many), -ENOMEM. */
 int __must_check netdev_add_addr(struct stack *s, struct netdev *dev, const struct addr_config *c) REQUIRES(L_NET);
 /* -EADDRNOTAVAIL */
 int __must_check netdev_del_addr(struct stack *s, struct netdev *dev, const struct in6_addr *addr, unsigned plen)
@@ -139,6 +145,11 @@ uint32_t netdev_mtu6(const struct netdev *dev);
 
 /* A frame from the link; takes p. */
 void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
+/*
+ * All frames that the link has now; takes them. TCP segments that follow each other are merged. dev is not destroyed by
+ * what they cause.
+ */
+void netdev_receive_batch(struct stack *s, struct netdev *dev, struct list *frames) REQUIRES(L_NET);
 /* A frame for the link; takes p. 0, or why it was dropped: -ENETDOWN, -ENOMEM, the link's errno. */
 int netdev_transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
 void netdev_tap_add(struct netdev *dev, struct netdev_tap *t) REQUIRES(L_NET);

@@ -1,14 +1,14 @@
 /*
  * Addresses of interfaces, and the routes that follow from them.
  *
- * As Linux's fib_add_ifaddr() and addrconf: an IPv4 address gives a local route for itself, a connected one for its prefix (by the first address
- * of a prefix, the primary; later ones are secondary), and broadcast routes for its prefix's first and last address; on the loopback interface
- * the whole prefix is local. An IPv6 address gives a local route and a connected one; an interface that is up, one for ff00::/8.
- * Deleting a primary deletes its secondaries, as Linux does unless promote_secondaries is set; with the last IPv4 address, all of the
- * interface's IPv4 routes go.
+ * As Linux's fib_add_ifaddr() and addrconf: an IPv4 address gives a local route for itself, a connected one for its
+ * prefix (by the first address of a prefix, the primary; later ones are secondary), and broadcast routes for its
+ * prefix's first and last address; on the loopback interface the whole prefix is local. An IPv6 address gives a local
+ * route and a connected one; an interface that is up, one for ff00::/8. Deleting a primary deletes its secondaries, as
+ * Linux does unless promote_secondaries is set; with the last IPv4 address, all of the interface's IPv4 routes go.
  *
- * IPv6 addresses are used at once: duplicate address detection (RFC 4862, 5.4) is not done, as with Linux's `nodad`. The lifetimes of those that a
- * router's prefix gave run out by a timer each.
+ * IPv6 addresses are used at once: duplicate address detection (RFC 4862, 5.4) is not done, as with Linux's `nodad`.
+ * The lifetimes of those that a router's prefix gave run out by a timer each.
  */
 #include <linux/rtnetlink.h>
 
@@ -115,7 +115,7 @@ int netdev_sync_routes(struct stack *s, struct netdev *dev)
 	list_for_each(a, &dev->addrs, link) {
 		err = err ? err : addr_is_v4(&a->addr) ? add_v4_routes(s, a) : add_v6_routes(s, a);
 	}
-	if (!err && !(dev->flags & IFF_LOOPBACK))
+	if (!err && !(dev->flags & IFF_LOOPBACK) && !(dev->features & NETDEV_NO_V6))
 		err = add_route(s, dev, RT_TABLE_LOCAL, RTN_MULTICAST, &groups, 8, NULL);
 	return err;
 }
@@ -213,6 +213,8 @@ int netdev_add_addr(struct stack *s, struct netdev *dev, const struct addr_confi
 
 	if (!addr_config_ok(c))
 		return -EINVAL;
+	if (!addr_is_v4(&c->addr) && dev->features & NETDEV_NO_V6)
+		return -EACCES;
 	if (netdev_find_addr(dev, &c->addr))
 		return -EEXIST;
 	if (dev->addr_count == ADDRS_MAX)
@@ -270,7 +272,7 @@ int netdev_del_addr(struct stack *s, struct netdev *dev, const struct in6_addr *
 			free_addr(s, other);
 	route_flush_prefsrc(s, dev, addr);
 	if (!has_v4(dev))
-		route_flush_v4(s, dev);
+		route_flush_family(s, dev, false);
 	s->route_generation++;
 	return netdev_sync_routes(s, dev);
 }
@@ -282,6 +284,17 @@ void netdev_drop_addrs(struct stack *s, struct netdev *dev)
 	while ((a = list_first(&dev->addrs, struct netdev_addr, link)))
 		free_addr(s, a);
 	route_flush_dev(s, dev, false);
+}
+
+void netdev_drop_v6(struct stack *s, struct netdev *dev)
+{
+	struct netdev_addr *a, *next;
+
+	list_for_each_safe(a, next, &dev->addrs, link)
+		if (!addr_is_v4(&a->addr))
+			free_addr(s, a);
+	route_flush_family(s, dev, true);
+	s->route_generation++;
 }
 
 struct in6_addr netdev_eui64(const struct netdev *dev, const struct in6_addr *prefix)
@@ -303,7 +316,7 @@ static int add_auto(struct stack *s, struct netdev *dev, struct in6_addr addr, u
 	struct addr_config c = {.addr = addr, .plen = plen, .scope = scope, .valid = INT64_MAX, .preferred = INT64_MAX};
 	int err = netdev_add_addr(s, dev, &c);
 
-	return err == -EEXIST ? 0 : err;
+	return err == -EEXIST || err == -EACCES ? 0 : err;
 }
 
 int netdev_auto_addrs(struct stack *s, struct netdev *dev)

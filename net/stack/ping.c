@@ -1,5 +1,6 @@
 /*
- * Ping sockets: icmp(7), "ping socket". They send echo requests, whose identifier is the port that they are bound to, and get the replies to those.
+ * Ping sockets: icmp(7), "ping socket". They send echo requests, whose identifier is the port that they are bound to,
+ * and get the replies to those.
  */
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
@@ -55,7 +56,7 @@ int ping_connect(struct stack *s, struct ping_sock *g, const struct in6_addr *ad
 	struct ip_out o;
 	int err;
 
-	err = dgram_route(s, &g->d, &to, &o, &r);
+	err = g->d.v6 && addr_is_v4(addr) ? -ENETUNREACH : dgram_route(s, &g->d, &to, &o, &r);
 	if (!err && !g->bind.bucket)
 		err = port_bind(s, &g->bind, 0);
 	if (err)

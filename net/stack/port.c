@@ -1,9 +1,9 @@
 /*
  * The tables of ports: see port.h. RFC 6056 (3.3.4 for connections, 3.3.1 for others).
  *
- * A bucket for each port in use has two lists: those that listen, which look-ups search, and the rest, which only conflicts search, so that a
- * listener with ten thousand connections is still found at once. A new listener goes to the front: of several that suit a
- * packet equally, the last one bound gets it, as on Linux.
+ * A bucket for each port in use has two lists: those that listen, which look-ups search, and the rest, which only
+ * conflicts search, so that a listener with ten thousand connections is still found at once. A new listener goes to the
+ * front: of several that suit a packet equally, the last one bound gets it, as on Linux.
  */
 #include "net/stack/port.h"
 
@@ -275,6 +275,8 @@ struct port_bind *port_lookup(struct stack *s, enum port_space space, const stru
 	}
 	if (!best || !best->reuse_port || group < 2 || best->peer_port)
 		return best;
+	if (!hash)
+		hash = port_hash(s, src, sport, dst, dport);
 	pick = (uint32_t)((uint64_t)hash * group >> 32);
 	list_for_each(b, &k->listeners, link)
 		if (b->reuse_port && score(b, dst, src, sport, dev) == best_score && pick-- == 0)

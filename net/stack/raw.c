@@ -1,7 +1,7 @@
 /*
- * Raw sockets: raw(7), RFC 3542 (3). Every packet that is delivered on this machine, reassembled, goes also to those that want its protocol: of IPv4 with the IP
- * header, of IPv6 without. ICMP is filtered by type. What they send gets an IP header, unless they make it themselves; IPv6 has
- * its checksum filled in where the socket says, and ICMPv6 always.
+ * Raw sockets: raw(7), RFC 3542 (3). Every packet that is delivered on this machine, reassembled, goes also to those
+ * that want its protocol: of IPv4 with the IP header, of IPv6 without. ICMP is filtered by type. What they send gets an
+ * IP header, unless they make it themselves; IPv6 has its checksum filled in where the socket says, and ICMPv6 always.
  */
 #include <netinet/icmp6.h>
 
@@ -46,7 +46,7 @@ int raw_connect(struct stack *s, struct raw_sock *r, const struct in6_addr *addr
 	struct ip_out o;
 	int err;
 
-	err = dgram_route(s, &r->d, &to, &o, &route);
+	err = r->d.v6 && addr_is_v4(addr) ? -ENETUNREACH : dgram_route(s, &r->d, &to, &o, &route);
 	if (err)
 		return err;
 	r->d.local = route.src;
@@ -195,6 +195,8 @@ int raw_send(struct stack *s, struct raw_sock *r, struct pkt *p, const struct dg
 
 	if (!err && IN6_IS_ADDR_UNSPECIFIED(&to->addr) && !r->d.connected && !r->d.v6)
 		err = -EDESTADDRREQ;
+	if (!err && r->d.v6 && addr_is_v4(&to->addr))
+		err = -ENETUNREACH;
 	if (!err && p->len > PKT_MAX)
 		err = -EMSGSIZE;
 	err = err ? err : dgram_route(s, &r->d, to, &o, &route);

@@ -1,11 +1,13 @@
 /*
  * Routing tables: longest prefix first, then the lowest metric; RFC 1812, 5.2.4.3, and ip-route(8).
  *
- * All routes stand in one hash by table, family, prefix length and prefix. A table knows which prefix lengths it has, so that a look-up
- * probes once for each of these, from the longest on: some three or four in practice. Tables are searched in the order local, main,
- * default; there are no rules. Whatever changes here changes the generation, by which the transports notice that what they keep is old.
+ * All routes stand in one hash by table, family, prefix length and prefix. A table knows which prefix lengths it has,
+ * so that a look-up probes once for each of these, from the longest on: some three or four in practice. Tables are
+ * searched in the order local, main, default; there are no rules. Whatever changes here changes the generation, by
+ * which the transports notice that what they keep is old.
  *
- * A route whose interface is down does not exist: the interface takes its routes with it. One that has expired is passed over, and goes when a new one of its chain comes.
+ * A route whose interface is down does not exist: the interface takes its routes with it. One that has expired is
+ * passed over, and goes when a new one of its chain comes.
  */
 #include "net/stack/route.h"
 
@@ -272,13 +274,13 @@ void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_a
 	}
 }
 
-void route_flush_v4(struct stack *s, struct netdev *dev)
+void route_flush_family(struct stack *s, struct netdev *dev, bool v6)
 {
 	for (unsigned i = 0; i < ROUTE_CHAINS; i++) {
 		struct route *r, *next;
 
 		list_for_each_safe(r, next, &s->routes[i], link)
-			if (r->c.dev == dev && !r->c.v6)
+			if (r->c.dev == dev && r->c.v6 == v6)
 				drop(s, r);
 	}
 }

@@ -41,13 +41,13 @@ int __must_check route_del(struct stack *s, const struct route_config *c) REQUIR
 void route_flush_dev(struct stack *s, struct netdev *dev, bool kernel) REQUIRES(L_NET);
 /* Others' routes that prefer a source address of dev that is gone. */
 void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
-/* All of IPv4: dev has lost its last address. */
-void route_flush_v4(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+/* All of one family, when dev has lost its last address of that. */
+void route_flush_family(struct stack *s, struct netdev *dev, bool v6) REQUIRES(L_NET);
 /* Calls fn for each until it returns false. fn changes nothing. */
 void route_each(struct stack *s, bool (*fn)(void *arg, const struct route *r), void *arg) REQUIRES(L_NET);
 /*
- * The route with the longest prefix, of the tables local, main, default in that order. dev 0: any. Borrowed; NULL: none. It may be one of
- * RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT.
+ * The route with the longest prefix, of the tables local, main, default in that order. dev 0: any. Borrowed; NULL:
+ * none. It may be one of RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT.
  */
 const struct route *route_find(struct stack *s, const struct in6_addr *dst, unsigned dev) REQUIRES(L_NET);
 const struct route *route_find_in(struct stack *s, uint32_t table, const struct in6_addr *dst, unsigned dev)

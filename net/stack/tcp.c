@@ -283,7 +283,7 @@ static void prepare(struct tcp_sock *tp) REQUIRES(L_NET)
 	if (!tp->iss)
 		tp->iss = tcp_initial_seq(n, key);
 	tp->snd_una = tp->snd_nxt = tp->snd_sml = tp->iss;
-	tp->write_seq = tp->push_seq = tp->iss + 1;
+	tp->write_seq = tp->iss + 1;
 	tp->ts_offset = tcp_ts_offset(n, key);
 	tp->advmss = tcp_advertised_mss(&key->raddr, &tp->route);
 	if (tp->user_mss)
@@ -293,7 +293,7 @@ static void prepare(struct tcp_sock *tp) REQUIRES(L_NET)
 	tcp_initial_window(&n->conf, tp->rcvbuf, tp->window_clamp, tp->advmss, n->conf.window_scaling, &tp->rcv_wnd,
 			   &tp->rcv_wscale);
 	tp->ecn_ok = n->conf.ecn == 1;
-	tcp_cong_init(tp, tcp_now(tp));
+	tcp_cong_init(tp);
 }
 
 /* The attempt has not come so far that anybody knows of it. */
@@ -353,6 +353,7 @@ int tcp_disconnect(struct tcp_sock *tp)
 	if (!tp->addr_locked)
 		tp->ep.key.laddr = tp->ep.key.raddr;
 	tp->ep.key.lport = tp->ep.bind.port;
+	tcp_reap(tcp_stack(tp->ep.stack));
 	return 0;
 }
 

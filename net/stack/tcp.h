@@ -124,7 +124,6 @@ struct tcp_sock {
 	uint8_t snd_wscale, rcv_wscale;
 	bool wscale_ok, sack_ok, ts_ok, ecn_ok;
 	bool ecn_echo, ecn_cwr; /* tell ECE; CWR is due */
-	bool ecn_seen;
 	uint32_t ts_offset, ts_recent;
 	int64_t ts_recent_at;
 	uint32_t last_ack_sent;
@@ -135,7 +134,7 @@ struct tcp_sock {
 	struct list flight;  /* struct tcp_tx by seq: sent and not acknowledged */
 	struct list by_time; /* the same in the order of their transmission, but what is known as lost or arrived */
 	struct tcp_chunk *send_head; /* the one that holds snd_nxt; NULL: none yet, or all is sent */
-	uint32_t iss, snd_una, snd_nxt, write_seq, push_seq;
+	uint32_t iss, snd_una, snd_nxt, write_seq;
 	uint32_t snd_wnd, snd_wl1, max_window;
 	uint32_t snd_sml; /* end of the last small segment, for Nagle */
 	uint32_t snd_up;
@@ -190,7 +189,7 @@ struct tcp_sock {
 	/* ---- congestion control; bytes ---- */
 	const struct tcp_cong_ops *cong;
 	uint64_t cong_state[TCP_CONG_STATE];
-	uint32_t cwnd, ssthresh, prior_cwnd;
+	uint32_t cwnd, ssthresh;
 	bool cwnd_limited;
 	uint32_t limited_seq, max_flight;
 	uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans, delivered;
@@ -297,11 +296,10 @@ struct tcp_conf {
 	int tw_reuse; /* 2: loopback only */
 	int ecn;      /* 1: ask, 2: only answer */
 	bool syncookies, timestamps, sack, window_scaling, rfc1337, abort_on_overflow, idle_restart, moderate_rcvbuf;
-	uint16_t port_min, port_max;
 	char congestion[16];
 };
 struct tcp_conf *tcp_conf(struct stack *s) REQUIRES(L_NET);
-/* Calls fn for each endpoint, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not change any. */
+/* Calls fn for each listener, connection, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not change any. */
 void tcp_for_each(struct stack *s, void (*fn)(const struct tcp_ep *ep, void *arg), void *arg) REQUIRES(L_NET);
 /* When what its timer does is due; kind as in /proc/net/tcp: 0 none, 1 retransmission, 2 keep-alive, 3 TIME_WAIT, 4 probe. */
 int tcp_timer_kind(const struct tcp_ep *ep, int64_t *ret_deadline) REQUIRES(L_NET);

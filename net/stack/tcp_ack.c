@@ -10,8 +10,6 @@
  */
 #include "net/stack/tcp_priv.h"
 
-#include <poll.h>
-
 #define MIN_RTT_TIME (300 * NSEC_PER_SEC)
 
 void tcp_rtt_sample(struct tcp_sock *tp, int64_t rtt)
@@ -63,21 +61,19 @@ static void note_acked(struct tcp_sock *tp, const struct tcp_tx *tx, uint32_t un
 	int64_t rtt = tcp_now(tp) - tx->sent_at;
 	bool whole = !seq_before(una, tx->end);
 
-	a->syn |= tx->flags & TH_SYN;
-	a->data |= !(tx->flags & TH_SYN);
 	if (tx->ever_retrans)
 		a->retrans_acked = true;
 	if (tx->sacked)
 		return;
 	tp->delivered += (whole ? tx->end : una) - tx->seq;
+	a->orig_sacked |= !tx->ever_retrans && !seq_after(whole ? tx->end : una, tp->high_seq);
 	if (!whole)
 		return;
 	if (!tx->ever_retrans) {
 		a->rtt = a->rtt < 0 ? rtt : a->rtt;
 		a->last_rtt = rtt;
-		a->orig_sacked |= !seq_after(tx->end, tp->high_seq);
 	}
-	tcp_rack_delivered(tp, tx, false);
+	tcp_rack_delivered(tp, tx);
 }
 
 void tcp_ack_clean(struct tcp_sock *tp, uint32_t una, struct tcp_acked *a)
@@ -163,7 +159,6 @@ bool tcp_ack(struct tcp_sock *tp, struct tcp_in *in)
 
 	if (!acceptable(tp, in))
 		return false;
-	a.prior_flight = tcp_in_flight(tp);
 	a.prior_delivered = (uint32_t)tp->delivered;
 	tp->last_ack_at = tcp_now(tp);
 	tp->probes_out = tp->keep_probes = 0;
@@ -188,7 +183,5 @@ bool tcp_ack(struct tcp_sock *tp, struct tcp_in *in)
 		ack_of_probe(tp);
 	if (a.advanced)
 		tcp_rearm(tp);
-	if (tp->nospace && tp->wmem <= tp->sndbuf / 3 * 2)
-		tcp_wake(tp, POLLOUT | POLLWRNORM | POLLWRBAND);
 	return true;
 }

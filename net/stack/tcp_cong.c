@@ -23,7 +23,7 @@ uint32_t tcp_initial_cwnd(const struct tcp_sock *tp)
 	return TCP_INIT_CWND * tp->mss;
 }
 
-void tcp_cong_init(struct tcp_sock *tp, int64_t now __unused)
+void tcp_cong_init(struct tcp_sock *tp)
 {
 	tp->cwnd = tcp_initial_cwnd(tp);
 	tp->ssthresh = TCP_CWND_MAX;

@@ -50,7 +50,7 @@ void tcp_establish(struct tcp_sock *tp, const struct tcp_in *in)
 	tcp_clear_recovery(tp);
 	tp->snd_wl1 = in->seq;
 	tcp_sync_mss(tp);
-	tcp_cong_init(tp, tcp_now(tp));
+	tcp_cong_init(tp);
 	if (troubled)
 		tp->cwnd = tp->mss; /* RFC 5681 3.1 */
 	tp->rcv_mss = (uint16_t)MAX(MIN(MIN(tp->advmss, tp->mss), MIN(tp->rcv_wnd / 2, TCP_MSS_DEFAULT)), 88u);
@@ -306,6 +306,7 @@ void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
 	if (tp->ep.state == TCP_CLOSE)
 		return;
 	tcp_push(tp, 0);
+	tcp_write_space(tp);
 	tcp_ack_check(tp);
 }
 

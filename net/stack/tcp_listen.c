@@ -189,7 +189,7 @@ static void late_ack(struct tcp_sock *l, struct tcp_in *in) REQUIRES(L_NET)
 	}
 	if (l->accept_count > l->backlog || request_route(&r))
 		return;
-	tp = tcp_request_finish(&r, in);
+	tp = tcp_request_finish(&r);
 	if (tp)
 		tcp_segment(tp, in);
 }
@@ -211,7 +211,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 	tp->ep.key = r->ep.key;
 	tp->route = r->route;
 	tp->iss = tp->snd_una = tp->snd_sml = r->iss;
-	tp->snd_nxt = tp->write_seq = tp->push_seq = r->iss + 1;
+	tp->snd_nxt = tp->write_seq = r->iss + 1;
 	tp->irs = r->irs;
 	tp->rcv_nxt = tp->rcv_wup = tp->copied_seq = tp->drs.seq = tp->last_ack_sent = r->irs + 1;
 	tp->rcv_wnd = r->window;
@@ -231,7 +231,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 		tcp_rtt_sample(tp, stack_now(r->ep.stack) - r->sent_at);
 }
 
-struct tcp_sock *tcp_request_finish(struct tcp_request *r, struct tcp_in *in __unused)
+struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
 	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
@@ -283,7 +283,7 @@ static void complete(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET)
 		}
 		return;
 	}
-	tp = tcp_request_finish(r, in);
+	tp = tcp_request_finish(r);
 	if (tp)
 		tcp_segment(tp, in);
 }
@@ -294,6 +294,8 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	bool inside = !seq_before(in->end, next) && !seq_after(in->seq, next + r->window);
 
 	if (in->seq == r->irs && (in->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN) {
+		if (r->ts_ok && in->opt.ts_ok && (int32_t)(in->opt.tsval - r->ts_recent) > 0)
+			r->ts_recent = in->opt.tsval;
 		if (stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
 			answer(r);
 		return;
@@ -346,6 +348,7 @@ int tcp_listen(struct tcp_sock *tp, int backlog)
 			return err;
 		tp->shutdown = 0;
 		tp->ep.state = TCP_LISTEN;
+		list_append(&tcp_stack(tp->ep.stack)->listeners, &tp->ep.hash);
 	} else if (tp->ep.state != TCP_LISTEN) {
 		return -EINVAL;
 	}

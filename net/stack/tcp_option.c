@@ -6,7 +6,6 @@
 #include "net/stack/tcp_priv.h"
 
 #include <limits.h>
-#include <poll.h>
 #include <string.h>
 
 #define MAX_KEEPALIVE 32767
@@ -202,8 +201,7 @@ void tcp_set_sndbuf(struct tcp_sock *tp, uint32_t size)
 {
 	tp->sndbuf = MAX(size, MIN_SNDBUF);
 	tp->sndbuf_locked = true;
-	if (tp->nospace && tp->wmem <= tp->sndbuf / 3 * 2)
-		tcp_wake(tp, POLLOUT | POLLWRNORM | POLLWRBAND);
+	tcp_write_space(tp);
 }
 
 void tcp_set_rcvbuf(struct tcp_sock *tp, uint32_t size)

@@ -451,7 +451,7 @@ int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx)
 		tp->retrans += n;
 	tx->retrans = tx->ever_retrans = true;
 	if (!tp->undo.retrans_stamp)
-		tp->undo.retrans_stamp = tcp_ts(tcp_now(tp), tp->ts_offset) | 1;
+		tp->undo.retrans_stamp = MAX(tcp_ts(tcp_now(tp), tp->ts_offset), 1u);
 	tp->undo.retrans += n;
 	tp->undo.sent = true;
 	tp->total_retrans += (n + mss - 1) / mss;

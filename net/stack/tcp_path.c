@@ -96,7 +96,6 @@ static void shrink(struct tcp_sock *tp, uint32_t mtu) REQUIRES(L_NET)
 	tcp_route_renew(tp);
 	if (tcp_route(tp))
 		return;
-	tp->route.mtu = MIN(tp->route.mtu, mtu);
 	tcp_sync_mss(tp);
 	if (tp->mss < before)
 		tcp_mark_path_lost(tp, tcp_current_mss(tp));

@@ -52,12 +52,14 @@ struct tcp_in {
 
 /* What an acknowledgment has told. */
 struct tcp_acked {
-	uint32_t prior_una, prior_flight, prior_delivered;
+	uint32_t prior_una, prior_delivered;
 	uint32_t bytes;                  /* newly acknowledged, cumulatively */
 	uint32_t sacked;                 /* newly, selectively */
 	uint32_t lost;                   /* newly found so */
 	int64_t rtt, last_rtt, sack_rtt; /* of the first and last acknowledged, of the first sacked; ns; < 0: none */
-	bool advanced, data, syn, dup, retrans_acked, orig_sacked, dsack, ece, window;
+	bool advanced, dup, dsack, ece, window; /* window: it changed */
+	bool frto_new;                          /* F-RTO: new data may tell whether anything was lost */
+	bool retrans_acked, orig_sacked;        /* something that was sent twice; once */
 };
 
 /* A connection request that has been answered with SYN+ACK. */
@@ -89,6 +91,7 @@ struct tcp_stack {
 	uint64_t key[2], secret[2]; /* of the table; of sequence numbers and cookies */
 	struct list *conns;
 	uint32_t conn_buckets, conn_count;
+	struct list listeners; /* struct tcp_ep, by hash */
 	struct list dead;
 	int tw_count, orphans;
 	struct tcp_conf conf;
@@ -200,6 +203,8 @@ void tcp_reap(struct tcp_stack *n) REQUIRES(L_NET);
 struct tcp_sock *tcp_sock_create(struct stack *s, const struct tcp_sock *like) REQUIRES(L_NET);
 void tcp_sock_free(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_wake(struct tcp_sock *tp, uint32_t events) REQUIRES(L_NET);
+/* tcp_user.c: wakes who waits for room, if there is some. */
+void tcp_write_space(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_set_state(struct tcp_sock *tp, uint8_t state) REQUIRES(L_NET);
 /* The connection is over: out of the tables, timers off; freed if nobody owns it. err: 0, or what the owner is told. */
 void tcp_done(struct tcp_sock *tp, int err) REQUIRES(L_NET);
@@ -318,7 +323,7 @@ void tcp_sack_fill(struct tcp_sock *tp, struct tcp_options *o) REQUIRES(L_NET);
 
 /* ---- tcp_rack.c ---- */
 /* tx was delivered. */
-void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx, bool was_sacked) REQUIRES(L_NET);
+void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx) REQUIRES(L_NET);
 void tcp_rack_dsack(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L_NET);
 /* Marks what is lost; arms the reordering timer for what may be. */
 void tcp_rack_detect(struct tcp_sock *tp) REQUIRES(L_NET);
@@ -336,7 +341,7 @@ void tcp_clear_recovery(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_mark_path_lost(struct tcp_sock *tp, uint32_t mss) REQUIRES(L_NET);
 
 /* ---- tcp_cong.c ---- */
-void tcp_cong_init(struct tcp_sock *tp, int64_t now);
+void tcp_cong_init(struct tcp_sock *tp);
 const struct tcp_cong_ops *tcp_cong_find(const char *name);
 uint32_t tcp_slow_start(struct tcp_sock *tp, uint32_t bytes);
 /* Additive increase by one segment each `window` bytes. */
@@ -366,7 +371,7 @@ void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss) REQU
 void tcp_request_input(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET);
 void tcp_request_error(struct tcp_request *r, const struct ip_error *e) REQUIRES(L_NET);
 /* The accepted end for a request whose handshake is complete, in the accept queue; NULL: no memory. */
-struct tcp_sock *tcp_request_finish(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET);
+struct tcp_sock *tcp_request_finish(struct tcp_request *r) REQUIRES(L_NET);
 void tcp_request_fill(struct tcp_request *r, struct tcp_sock *l, const struct tcp_in *in) REQUIRES(L_NET);
 void tcp_request_synack(struct tcp_request *r, uint32_t tsval) REQUIRES(L_NET);
 void tcp_listen_stop(struct tcp_sock *tp) REQUIRES(L_NET);

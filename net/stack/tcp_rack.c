@@ -18,7 +18,7 @@ static bool sent_after(int64_t at1, uint32_t end1, int64_t at2, uint32_t end2)
 	return at1 > at2 || (at1 == at2 && seq_after(end1, end2));
 }
 
-void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx, bool was_sacked __unused)
+void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx)
 {
 	struct tcp_rack *r = &tp->rack;
 	int64_t rtt = tcp_now(tp) - tx->sent_at;
@@ -93,8 +93,7 @@ void tcp_rack_detect(struct tcp_sock *tp)
 
 void tcp_rack_timeout(struct tcp_sock *tp)
 {
-	struct tcp_acked a = {
-	    .prior_una = tp->snd_una, .prior_flight = tcp_in_flight(tp), .rtt = -1, .last_rtt = -1, .sack_rtt = -1};
+	struct tcp_acked a = {.prior_una = tp->snd_una, .rtt = -1, .last_rtt = -1, .sack_rtt = -1};
 
 	a.prior_delivered = (uint32_t)tp->delivered;
 	tcp_recover(tp, &a);

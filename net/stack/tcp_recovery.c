@@ -31,7 +31,6 @@ static void begin_reduction(struct tcp_sock *tp)
 {
 	tp->high_seq = tp->snd_nxt;
 	tp->rack.tlp = false;
-	tp->prior_cwnd = tp->cwnd;
 	tp->prr = (struct tcp_prr){.recover_fs = MAX(tcp_flight_size(tp), tp->mss)};
 	tp->ssthresh = MAX(tp->cong->ssthresh(tp), 2 * tp->mss);
 	tp->ecn_cwr = tp->ecn_ok;
@@ -199,7 +198,7 @@ static void in_recovery(struct tcp_sock *tp, struct tcp_acked *a) REQUIRES(L_NET
 }
 
 /* RFC 5682, with SACK or without: is what is acknowledged what was never sent twice? */
-static bool frto_step(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L_NET)
+static bool frto_step(struct tcp_sock *tp, struct tcp_acked *a) REQUIRES(L_NET)
 {
 	if (a->orig_sacked) {
 		undo(tp);
@@ -213,8 +212,7 @@ static bool frto_step(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L
 	if (!a->advanced)
 		return false;
 	tp->high_seq = tp->snd_nxt;
-	tcp_push(tp, TCP_PUSH_FORCE);
-	tp->frto = tp->snd_nxt != tp->high_seq;
+	a->frto_new = true;
 	return false;
 }
 
@@ -300,6 +298,13 @@ void tcp_recover(struct tcp_sock *tp, struct tcp_acked *a)
 		reduce(tp, delivered, a);
 	else if (a->advanced)
 		tcp_cong_grow(tp, a, tcp_now(tp));
+	if (a->frto_new) {
+		/* RFC 5682 2.1, step 2b: new data instead of old, if there is some. */
+		tcp_push(tp, TCP_PUSH_FORCE);
+		if (tp->snd_nxt != tp->high_seq)
+			return;
+		tp->frto = false;
+	}
 	tcp_retransmit_lost(tp);
 }
 

@@ -19,7 +19,7 @@ static void mark(struct tcp_sock *tp, struct tcp_tx *tx, struct tcp_acked *a) RE
 	}
 	a->sacked += n;
 	tp->delivered += n;
-	tcp_rack_delivered(tp, tx, true);
+	tcp_rack_delivered(tp, tx);
 	tcp_tx_mark_sacked(tp, tx);
 }
 

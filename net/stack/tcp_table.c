@@ -73,6 +73,7 @@ int tcp_stack_init(struct stack *s)
 	n->stack = s;
 	n->conf = conf_default;
 	n->overflow_at = INT64_MIN / 2;
+	list_init(&n->listeners);
 	list_init(&n->dead);
 	s->env.random(s->env.arg, n->key, sizeof(n->key));
 	s->env.random(s->env.arg, n->secret, sizeof(n->secret));
@@ -152,7 +153,8 @@ void tcp_unhash(struct tcp_ep *ep)
 	if (list_empty(&ep->hash))
 		return;
 	list_remove(&ep->hash);
-	tcp_stack(ep->stack)->conn_count--;
+	if (ep->state != TCP_LISTEN)
+		tcp_stack(ep->stack)->conn_count--;
 }
 
 struct tcp_ep *tcp_find(struct tcp_stack *n, const struct tcp_key *key, unsigned dev)
@@ -244,6 +246,8 @@ void tcp_for_each(struct stack *s, void (*fn)(const struct tcp_ep *ep, void *arg
 {
 	struct tcp_ep *ep;
 
+	list_for_each(ep, &s->tcp->listeners, hash)
+		fn(ep, arg);
 	for (uint32_t i = 0; i < s->tcp->conn_buckets; i++)
 		list_for_each(ep, &s->tcp->conns[i], hash)
 			fn(ep, arg);

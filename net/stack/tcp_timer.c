@@ -125,7 +125,7 @@ static bool retransmits_expired(const struct tcp_sock *tp) REQUIRES(L_NET)
 		return gone >= tp->user_timeout * NSEC_PER_MSEC;
 	if (syn_state(tp))
 		return tp->retransmits >= (tp->syn_retries ? tp->syn_retries : c->syn_retries);
-	return gone >= model_timeout(tp->orphan ? MIN(orphan_retries(tp), c->retries2) : c->retries2);
+	return gone >= model_timeout(tp->orphan ? orphan_retries(tp) : c->retries2);
 }
 
 static void give_up(struct tcp_sock *tp) REQUIRES(L_NET)

@@ -39,6 +39,18 @@ static bool lowat_reached(const struct tcp_sock *tp)
 	return tp->notsent_lowat && tp->write_seq - tp->snd_nxt >= tp->notsent_lowat;
 }
 
+/* Linux wakes writers, and says POLLOUT, when a third of the buffer is free. */
+static bool writable(const struct tcp_sock *tp)
+{
+	return tp->wmem <= tp->sndbuf / 3 * 2 && !lowat_reached(tp);
+}
+
+void tcp_write_space(struct tcp_sock *tp)
+{
+	if (tp->nospace && writable(tp))
+		tcp_wake(tp, POLL_OUT | POLLWRBAND);
+}
+
 ssize_t tcp_send_room(struct tcp_sock *tp)
 {
 	int err = send_error(tp);
@@ -267,7 +279,7 @@ static uint32_t poll_open(struct tcp_sock *tp)
 {
 	uint32_t mask = readable(tp) ? POLL_IN : 0;
 
-	if (tp->shutdown & TCP_SHUT_SEND || (tp->wmem <= tp->sndbuf / 3 * 2 && !lowat_reached(tp)))
+	if (tp->shutdown & TCP_SHUT_SEND || writable(tp))
 		mask |= POLL_OUT;
 	else
 		tp->nospace = true;

@@ -1,9 +1,10 @@
 /*
  * UDP: RFC 768, 1122 (4.1), 8200 (8.1), 8085.
  *
- * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet best. Packets to groups and
- * broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from IPv6; a sender leaves its own partial, so that
- * what stays on this machine is never summed. A datagram for a port where nobody is draws an ICMP error, unless it was sent to many.
+ * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet
+ * best. Packets to groups and broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from
+ * IPv6; a sender leaves its own partial, so that what stays on this machine is never summed. A datagram for a port
+ * where nobody is draws an ICMP error, unless it was sent to many.
  */
 #include <linux/rtnetlink.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ void udp_init(struct udp_sock *u, bool v6)
 {
 	dgram_init(&u->d, v6);
 	port_bind_init(&u->bind, PORT_UDP);
+	u->addr_given = u->port_given = false;
 	u->bind.addr = u->d.local;
 }
 
@@ -73,6 +75,8 @@ int udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, u
 		u->bind.addr = u->d.local;
 	else
 		u->d.local = *addr;
+	u->addr_given = !err && !addr_is_any(addr);
+	u->port_given = !err && port;
 	return err;
 }
 
@@ -107,8 +111,12 @@ int udp_connect(struct stack *s, struct udp_sock *u, const struct in6_addr *addr
 	return 0;
 }
 
-void udp_disconnect(struct stack *s __unused, struct udp_sock *u)
+void udp_disconnect(struct stack *s, struct udp_sock *u)
 {
+	if (!u->addr_given)
+		u->bind.addr = u->d.local = u->d.v6 ? in6addr_any : addr_from_v4(0);
+	if (!u->port_given)
+		port_unbind(s, &u->bind);
 	u->d.connected = false;
 	u->d.peer_port = u->bind.peer_port = 0;
 	u->d.route.dev = NULL;
@@ -244,7 +252,6 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 {
 	struct port_bind *b;
 	struct udp_head h;
-	uint32_t hash;
 
 	if (!pull_header(s, p, in, &h)) {
 		pkt_free(p);
@@ -254,8 +261,7 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		deliver_all(s, p, in, &h);
 		return true;
 	}
-	hash = port_hash(s, &in->src, ntohs(h.sport), &in->dst, ntohs(h.dport));
-	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, hash);
+	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, 0);
 	if (!b) {
 		count(s, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);
 		return false;

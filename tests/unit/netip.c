@@ -6,6 +6,7 @@
 
 #include "net/stack/core.h"
 #include "net/stack/dgram.h"
+#include "net/stack/inet.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
@@ -82,6 +83,7 @@ static const struct exchange exchanges[] = {
     {"from loopback", {.src = "127.0.0.1", .dst = "10.0.0.1", .protocol = 17, .dport = 7}, ""},
     {"to loopback", {.src = "10.0.0.2", .dst = "127.0.0.1", .protocol = 17, .dport = 7}, ""},
     {"from ourselves", {.src = "10.0.0.1", .dst = "10.0.0.1", .protocol = 17, .dport = 7}, ""},
+    {"from the broadcast address", {.src = "10.0.0.255", .dst = "10.0.0.1", .protocol = 1, .type = 8}, ""},
     {"source route", {UDP4, .options = source_route, .options_size = 8}, ""},
     {"bad option", {UDP4, .options = bad_option, .options_size = 4}, "10.0.0.1 > 10.0.0.2: icmp 12/0 5376.0, 41 bytes"},
     {"record route", {UDP4, .options = record, .options_size = 8}, "10.0.0.1 > 10.0.0.2: icmp 3/3 0.0, 45 bytes"},
@@ -514,6 +516,214 @@ START_TEST(path_mtu)
 }
 END_TEST
 
+/* ---- segmentation ---- */
+
+static uint8_t tcp_out[20];
+
+/* A TCP packet of 3000 bytes, FIN, PSH and CWR, to be cut into segments of 1400. */
+static int send_tcp(const char *dst) NO_TSA
+{
+	struct ip_out o = {.dst = netbed_addr(dst), .protocol = IPPROTO_TCP, .dont_fragment = true};
+	static const uint8_t header[20] = {0, 7, 0, 9, 0xff, 0xff, 0xff, 0, 0, 0, 0, 1, 5 << 4, 0x99, 1, 0};
+	struct pkt *p = pkt_from(message, 3000);
+	struct ip_route r;
+	uint16_t sum;
+	int err;
+
+	stack_enter(b.s);
+	ck_assert_int_eq(ip_route(b.s, &o, &r), 0);
+	memcpy(pkt_push(p, 20), header, 20);
+	p->transport = p->head;
+	p->gso_size = 1400;
+	p->checksum_partial = true;
+	sum = (uint16_t)~sum_fold(sum_pseudo(&r.src, &o.dst, IPPROTO_TCP, p->len));
+	memcpy(p->room + p->transport + 16, &sum, 2);
+	err = ip_output(b.s, p, &o, &r);
+	stack_leave(b.s);
+	return err;
+}
+
+static void segments(const char *src, const char *dst, size_t head)
+{
+	static const size_t lens[] = {1400, 1400, 200};
+	static const uint8_t flags[] = {0x90, 0x10, 0x19};
+	struct in6_addr a = netbed_addr(src), c = netbed_addr(dst);
+	uint32_t at = 0;
+
+	ck_assert_int_eq(send_tcp(dst), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t f[NETBED_FRAME];
+		size_t n = netbed_output_bytes(&b, f, sizeof(f)), tcp = 14 + head;
+		uint32_t seq;
+
+		ck_assert_uint_eq(n, tcp + 20 + lens[i]);
+		memcpy(&seq, f + tcp + 4, 4);
+		ck_assert_uint_eq(ntohl(seq), 0xffffff00u + at);
+		ck_assert_uint_eq(f[tcp + 13], flags[i]);
+		ck_assert_mem_eq(f + tcp + 20, message + at, lens[i]);
+		ck_assert_uint_eq(
+		    sum_fold(sum_add(sum_pseudo(&a, &c, IPPROTO_TCP, (uint32_t)(n - tcp)), f + tcp, n - tcp, false)),
+		    0);
+		if (head == 20)
+			ck_assert_uint_eq(sum_fold(sum_add(0, f + 14, 20, false)), 0);
+		at += (uint32_t)lens[i];
+	}
+	ck_assert_uint_eq(netbed_output_bytes(&b, tcp_out, sizeof(tcp_out)), 0);
+}
+
+START_TEST(segmentation)
+{
+	setup();
+	fill_message();
+	segments("10.0.0.1", "10.0.0.2", 20);
+	segments("2001:db8::1", "2001:db8::2", 40);
+	netbed_fini(&b);
+	ck_assert_uint_eq(live(), 0);
+}
+END_TEST
+
+/* ---- merging: what segmentation gives, comes back as one ---- */
+
+static unsigned seen;
+static uint32_t seen_len[64];
+static uint16_t seen_gso[64];
+
+static void see(struct stack *s __unused, struct netdev_tap *t __unused, struct netdev *dev __unused,
+		const struct pkt *p, bool out)
+{
+	if (out || seen == ARRAY_SIZE(seen_len))
+		return;
+	seen_len[seen] = p->len;
+	seen_gso[seen++] = p->gso_size;
+}
+
+/* A frame with TCP's header in front of n bytes of the message. */
+static struct pkt *segment_in(bool v6, uint16_t sport, uint32_t seq, unsigned n, uint8_t flags, uint16_t window)
+{
+	uint8_t frame[NETBED_FRAME], tcp[20 + 1500];
+	struct netbed_packet p = {.src = v6 ? "2001:db8::2" : "10.0.0.2",
+				  .dst = v6 ? "2001:db8::1" : "10.0.0.1",
+				  .protocol = IPPROTO_TCP,
+				  .data = tcp,
+				  .size = 20 + n,
+				  .bare = true};
+	struct in6_addr a = netbed_addr(p.src), c = netbed_addr(p.dst);
+	uint32_t net_seq = htonl(seq);
+	uint16_t v = htons(sport), sum;
+
+	memset(tcp, 0, 20);
+	memcpy(tcp, &v, 2);
+	tcp[3] = 80;
+	memcpy(tcp + 4, &net_seq, 4);
+	tcp[12] = 5 << 4;
+	tcp[13] = flags;
+	v = htons(window);
+	memcpy(tcp + 14, &v, 2);
+	memcpy(tcp + 20, message, n);
+	sum = sum_fold(sum_add(sum_pseudo(&a, &c, IPPROTO_TCP, 20 + n), tcp, 20 + n, false));
+	memcpy(tcp + 16, &sum, 2);
+	return pkt_from(frame, netbed_frame(&p, frame));
+}
+
+static void receive_batch(struct list *frames) NO_TSA
+{
+	struct netdev_tap tap = {.see = see};
+
+	seen = 0;
+	stack_enter(b.s);
+	netdev_tap_add(b.dev, &tap);
+	netdev_receive_batch(b.s, b.dev, frames);
+	netdev_tap_remove(&tap);
+	stack_leave(b.s);
+}
+
+static void merging(bool v6)
+{
+	struct list l = LIST_INIT(l);
+	uint32_t head = v6 ? 74 : 54;
+
+	setup();
+	for (unsigned i = 0; i < 5; i++)
+		list_append(&l, &segment_in(v6, 9, 1000 * i, 1000, 0x10, 5)->link);
+	list_append(&l, &segment_in(v6, 9, 5000, 400, 0x18, 5)->link);  /* short, and the last */
+	list_append(&l, &segment_in(v6, 9, 5400, 400, 0x10, 5)->link);  /* begins another */
+	list_append(&l, &segment_in(v6, 10, 5800, 400, 0x10, 5)->link); /* another flow */
+	list_append(&l, &segment_in(v6, 9, 5800, 400, 0x10, 6)->link);  /* another window */
+	list_append(&l, &segment_in(v6, 9, 6200, 400, 0x11, 6)->link);  /* FIN is not merged */
+	list_append(&l, &segment_in(v6, 9, 7000, 400, 0x10, 6)->link);
+	list_append(&l, &segment_in(v6, 9, 7401, 400, 0x10, 6)->link); /* a gap */
+	receive_batch(&l);
+	ck_assert_uint_eq(seen, 7);
+	ck_assert_uint_eq(seen_len[0], head + 5400);
+	ck_assert_uint_eq(seen_gso[0], 1000);
+	for (unsigned i = 1; i < 7; i++) {
+		ck_assert_uint_eq(seen_len[i], head + 400);
+		ck_assert_uint_eq(seen_gso[i], 0);
+	}
+	netbed_drop_output(&b);
+	for (unsigned i = 0; i < 64; i++)
+		list_append(&l, &segment_in(v6, 9, 1400 * i, 1400, 0x10, 5)->link);
+	receive_batch(&l);
+	ck_assert_uint_eq(seen, 4); /* as many slices as a packet has */
+	netbed_drop_output(&b);
+	netbed_fini(&b);
+	ck_assert_uint_eq(live(), 0);
+}
+
+START_TEST(merging4)
+{
+	fill_message();
+	merging(false);
+}
+END_TEST
+
+START_TEST(merging6)
+{
+	fill_message();
+	merging(true);
+}
+END_TEST
+
+/* Merged, forwarded, and cut again: the same frames but for the hop. */
+START_TEST(merged_and_forwarded)
+{
+	struct list l = LIST_INIT(l);
+	struct in6_addr a = netbed_addr("10.0.0.2"), c = netbed_addr("9.9.9.9");
+
+	setup();
+	fill_message();
+	b.s->forward4 = true;
+	for (unsigned i = 0; i < 3; i++) {
+		struct pkt *p = segment_in(false, 9, 1000 * i, 1000, 0x10, 5);
+		uint8_t *h = pkt_peek(p, 54);
+		uint16_t sum;
+
+		memset(h + 30, 9, 4);
+		memset(h + 24, 0, 2);
+		sum = sum_fold(sum_add(0, h + 14, 20, false));
+		memcpy(h + 24, &sum, 2);
+		memset(h + 50, 0, 2);
+		sum = sum_fold(sum_pkt(sum_pseudo(&a, &c, IPPROTO_TCP, 1020), p, 34));
+		memcpy(h + 50, &sum, 2);
+		list_append(&l, &p->link);
+	}
+	receive_batch(&l);
+	ck_assert_uint_eq(seen, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t f[NETBED_FRAME];
+
+		ck_assert_uint_eq(netbed_output_bytes(&b, f, sizeof(f)), 1054);
+		ck_assert_uint_eq(f[22], 63);
+		ck_assert_uint_eq(sum_fold(sum_add(0, f + 14, 20, false)), 0);
+		ck_assert_uint_eq(sum_fold(sum_add(sum_pseudo(&a, &c, IPPROTO_TCP, 1020), f + 34, 1020, false)), 0);
+		ck_assert_uint_eq((unsigned)f[40] << 8 | f[41], i * 1000);
+		ck_assert_mem_eq(f + 54, message, 1000);
+	}
+	netbed_fini(&b);
+	ck_assert_uint_eq(live(), 0);
+}
+END_TEST
+
 static int make(void *arg __unused)
 {
 	if (!netbed_init(&b))
@@ -552,4 +762,4 @@ START_TEST(no_memory_later)
 END_TEST
 
 UNIT_MAIN(answers, truncated, random_bytes, fragments4, fragments6, fragments_are_bounded, forwards, errors_are_limited,
-	  errnos, path_mtu, no_memory, no_memory_later)
+	  errnos, path_mtu, segmentation, merging4, merging6, merged_and_forwarded, no_memory, no_memory_later)

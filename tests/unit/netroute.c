@@ -284,6 +284,30 @@ START_TEST(addresses)
 }
 END_TEST
 
+START_TEST(without_v6)
+{
+	struct in6_addr a = netbed_addr("2001:db8::1");
+
+	setup();
+	ck_assert_int_eq(netdev_set_v6(b.s, b.dev, false), 0);
+	goes("2001:db8::5", "-101");
+	goes("10.0.0.5", "eth0 10.0.0.5 10.0.0.1");
+	ck_assert_ptr_null(netdev_find_addr(b.dev, &a));
+	ck_assert_int_eq(add_addr(b.dev, "2001:db8::1", 64, 0), -EACCES);
+	ck_assert_int_eq(netdev_set_flags(b.s, b.dev, 0, IFF_UP), 0);
+	ck_assert_int_eq(netdev_set_flags(b.s, b.dev, IFF_UP, IFF_UP), 0);
+	goes("fe80::5", "-101");
+	stack_leave(b.s);
+	netbed_pass(&b, 20 * NETBED_SECOND);
+	ck_assert_str_eq(netbed_output(&b), ""); /* no solicitations, no reports */
+	stack_enter(b.s);
+	ck_assert_int_eq(netdev_set_v6(b.s, b.dev, true), 0);
+	ck_assert_int_eq(add_addr(b.dev, "2001:db8::1", 64, 0), 0);
+	goes("2001:db8::5", "eth0 2001:db8::5 2001:db8::1");
+	finish();
+}
+END_TEST
+
 /* RFC 6724, 10.1, as far as rules and labels exist here: candidates, destination, choice. */
 static const struct {
 	const char *have[3], *dst, *choice;
@@ -384,4 +408,5 @@ START_TEST(random_routes)
 }
 END_TEST
 
-UNIT_MAIN(defaults, longest_prefix, types, refused, generations, down_and_up, addresses, sources, names, random_routes)
+UNIT_MAIN(defaults, longest_prefix, types, refused, generations, down_and_up, addresses, without_v6, sources, names,
+	  random_routes)

@@ -152,7 +152,7 @@ START_TEST(loopback)
 	ck_assert_int_eq(send_to(4, "127.0.0.1", 1000, "mapped"), 0);
 	gets(0, "::ffff:127.0.0.1:3000 mapped");
 	ck_assert_str_eq(netbed_output(&b), "");
-	ck_assert_uint_gt(netdev_by_index(b.s, LO_INDEX)->stats.rx_packets, 4);
+	ck_assert_uint_gt(b.s->lo->stats.rx_packets, 4);
 	finish();
 }
 END_TEST
@@ -219,6 +219,8 @@ START_TEST(connected)
 	ck_assert_int_eq(dgram_take_error(&u[3].d), -ECONNREFUSED);
 	udp_disconnect(b.s, &u[3]);
 	stack_leave(b.s);
+	ck_assert_uint_eq(u[3].bind.port, 0);
+	ck_assert(addr_is_any(&u[3].d.local));
 	ck_assert_int_eq(send_to(3, NULL, 0, "x"), -EDESTADDRREQ);
 	finish();
 }
@@ -436,6 +438,12 @@ START_TEST(multicast)
 	netbed_drop_output(&b);
 	ck_assert_str_ne(receive(1), "");
 	gets(0, "");
+	u[3].d.no_mc_loop = false;
+	u[3].d.mc_host_only = true;
+	ck_assert_int_eq(send_to(3, "224.1.2.3", 1000, "here"), 0);
+	ck_assert_str_eq(netbed_output(&b), "");
+	ck_assert_str_ne(receive(0), "");
+	ck_assert_str_ne(receive(1), "");
 	stack_enter(b.s);
 	ck_assert_int_eq(dgram_leave(b.s, &u[0].d, &g, 0), 0);
 	ck_assert_int_eq(dgram_leave(b.s, &u[0].d, &g, 0), -EADDRNOTAVAIL);

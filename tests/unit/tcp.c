@@ -1,12 +1,12 @@
 /* net/stack/tcp*.c: connections, as scripts of segments. */
-#include "tests/unit/tcpnet.h"
+#include "tests/unit/tcpscript.h"
 
 START_TEST(passive_open)
 {
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	IS(DO(S, tcp_poll(l)), 0);
 	inject("S 0:0(0) win 32000 <mss 1460,sackOK,wscale 7>");
 	expect("S. 0:0(0) ack 1 win 64240 <mss 1460,sackOK,wscale 7>");
@@ -31,7 +31,7 @@ START_TEST(active_open)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_poll(tp)), POLLOUT | POLLWRNORM | POLLHUP);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EALREADY);
@@ -55,7 +55,6 @@ START_TEST(active_open)
 }
 END_TEST
 
-
 /* ---- opening ---- */
 
 START_TEST(refused_and_unanswered)
@@ -63,7 +62,7 @@ START_TEST(refused_and_unanswered)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	expect("S 0:0(0)");
 	inject("R. 0:0(0) ack 2");
@@ -91,7 +90,7 @@ START_TEST(simultaneous_open)
 	struct tcp_sock *tp;
 
 	setup();
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 80)), -EINPROGRESS);
 	expect("S 0:0(0) <mss 1460,sackOK,TS,wscale 7>");
 	inject("S 0:0(0) win 1000 <mss 1000,wscale 2>");
@@ -123,7 +122,7 @@ START_TEST(synack_again)
 	struct tcp_sock *l;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	inject("S 0:0(0) win 1000 <mss 1460>");
 	expect("S. 0:0(0) ack 1 <mss 1460>");
 	pass(1000);
@@ -151,7 +150,7 @@ START_TEST(backlog)
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(1);
+	l = listener(1, false);
 	for (net.rport = 1; net.rport <= 2; net.rport++) {
 		inject("S 0:0(0) win 1000");
 		inject(". 1:1(0) ack 1");
@@ -187,7 +186,7 @@ START_TEST(cookie_options)
 	uint32_t tsval;
 
 	setup();
-	l = listener(1);
+	l = listener(1, false);
 	net.rport = 1;
 	inject("S 0:0(0) win 1000");
 	forget();
@@ -353,8 +352,7 @@ START_TEST(newreno)
 	setup();
 	tp = established("mss 1000");
 	IS(send_bytes(S, tp, 0, 8000, 0), 8000);
-	for (int i = 0; i < 8; i++)
-		list_remove(net.sent.next);
+	forget();
 	inject(". 1:1(0) ack 1001");
 	for (int i = 0; i < 2; i++)
 		inject(". 1:1(0) ack 1001");
@@ -596,7 +594,7 @@ START_TEST(full_receiver)
 	char text[100];
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	DO_VOID(S, tcp_set_rcvbuf(l, 20000));
 	inject("S 0:0(0) win 65535 <mss 1000>");
 	inject(". 1:1(0) ack 1");
@@ -777,7 +775,7 @@ START_TEST(abort_on_close)
 	inject("S 0:0(0) win 1000");
 	inject(". 1:1(0) ack 1");
 	forget();
-	tp = accepted(tcp_find_listener(S->tcp, &(struct tcp_key){our_addr, peer_addr, 8080, 1}, 0));
+	tp = accepted(the_listener());
 	DO_VOID(S, tcp_release(tp));
 	expect("F. 1:1(0) ack 1");
 	inject("P. 1:11(10) ack 1"); /* bytes for nobody */
@@ -786,7 +784,7 @@ START_TEST(abort_on_close)
 	inject("S 0:0(0) win 1000");
 	inject(". 1:1(0) ack 1");
 	forget();
-	tp = accepted(tcp_find_listener(S->tcp, &(struct tcp_key){our_addr, peer_addr, 8080, 1}, 0));
+	tp = accepted(the_listener());
 	DO_VOID(S, tcp_close(tp, true));
 	expect("R. 1:1(0) ack 1");
 	DO_VOID(S, tcp_release(tp));
@@ -873,7 +871,7 @@ START_TEST(ecn)
 	struct tcp_sock *l, *tp;
 
 	setup();
-	l = listener(5);
+	l = listener(5, false);
 	inject("SEW 0:0(0) win 65535 <mss 1000,sackOK>");
 	expect("S.E 0:0(0) ack 1");
 	inject(". 1:1(0) ack 1");
@@ -899,7 +897,8 @@ END_TEST
 START_TEST(icmp)
 {
 	struct tcp_sock *tp;
-	struct ip_error e = {.src = our_addr, .dst = peer_addr, .sport = 8080, .dport = 4000, .err = EHOSTUNREACH, .hard = true};
+	struct ip_error e = {
+	    .src = our_addr, .dst = peer_addr, .sport = 8080, .dport = 4000, .err = EHOSTUNREACH, .hard = true};
 
 	setup();
 	tp = established("mss 1460");
@@ -921,7 +920,7 @@ START_TEST(icmp)
 	DO_VOID(S, tcp_error(S, &e));
 	IS(tp->ep.state, TCP_ESTABLISHED);
 	IS(tp->err_soft, EHOSTUNREACH);
-	tp = sock_new();
+	tp = sock_new(false);
 	IS(DO(S, tcp_connect(tp, &peer_addr, 81)), -EINPROGRESS);
 	e.sport = tp->ep.key.lport;
 	e.dport = 81;
@@ -948,7 +947,51 @@ START_TEST(half_open)
 }
 END_TEST
 
-UNIT_MAIN(passive_open, active_open, refused_and_unanswered, simultaneous_open, nobody_listens, synack_again, backlog, cookie_options,
-	  delayed_ack, nagle, timeout, gives_up, user_timeout, newreno, rack, lost_retransmission, tail_loss_probe, dsack_undo,
-	  eifel_undo, receiver_sacks, zero_window, probes_give_up, full_receiver, resets, challenges, paws, active_close, passive_close,
-	  simultaneous_close, abort_on_close, orphans, keepalive, urgent, ecn, icmp, half_open)
+/* ---- this machine itself ---- */
+
+START_TEST(loopback)
+{
+	struct tcp_sock *l, *a, *b;
+	uint32_t sent = 0, got = 0;
+	struct in6_addr lo = any4;
+
+	setup();
+	lo.s6_addr[12] = 127;
+	lo.s6_addr[15] = 1;
+	l = listener(5, true); /* on ::, which stands for IPv4 too */
+	a = sock_new(false);
+	IS(DO(S, tcp_connect(a, &any4, 8080)), -EINPROGRESS); /* nowhere is here */
+	IS(DO(S, tcp_connect(a, &lo, 8080)), 0);
+	b = accepted(l);
+	IS(memcmp(&b->ep.key.raddr, &lo, sizeof(lo)), 0);
+	while (got < 20000000) {
+		if (sent < 20000000 && DO(S, tcp_send_room(a)) > 0)
+			sent += (uint32_t)send_bytes(S, a, sent, 50000, 0);
+		for (ssize_t n; (n = recv_bytes(S, b, got, 1 << 20, 0)) > 0;)
+			got += (uint32_t)n;
+		net.now += MS / 10;
+	}
+	IS(got, sent);
+	ck_assert_uint_le(a->segs_out * 20000, got); /* large ones */
+	DO_VOID(S, tcp_release(a));
+	IS(recv_bytes(S, b, got, 1, 0), 0);
+	DO_VOID(S, tcp_release(b));
+	IS(slab_live("struct tcp_sock"), 1);
+	IS(slab_live("struct tcp_timewait"), 1);
+	a = sock_new(false);
+	IS(DO(S, tcp_bind(a, &lo, 999)), 0);
+	IS(DO(S, tcp_connect(a, &lo, 1000)), -EINPROGRESS);
+	IS(DO(S, tcp_connect(a, &lo, 1000)), -ECONNREFUSED);
+	IS(DO(S, tcp_connect(a, &lo, 999)), -EINPROGRESS); /* to itself: a simultaneous open */
+	IS(a->ep.state, TCP_ESTABLISHED);
+	IS(send_bytes(S, a, 0, 10, 0), 10);
+	IS(recv_bytes(S, a, 0, 100, 0), 10);
+	nothing();
+}
+END_TEST
+
+UNIT_MAIN(passive_open, active_open, refused_and_unanswered, simultaneous_open, nobody_listens, synack_again, backlog,
+	  cookie_options, delayed_ack, nagle, timeout, gives_up, user_timeout, newreno, rack, lost_retransmission,
+	  tail_loss_probe, dsack_undo, eifel_undo, receiver_sacks, zero_window, probes_give_up, full_receiver, resets,
+	  challenges, paws, active_close, passive_close, simultaneous_close, abort_on_close, orphans, keepalive, urgent,
+	  ecn, icmp, half_open, loopback)

@@ -5,11 +5,10 @@
  * reads, when it shuts down. Every byte must be right, both ends must see the other's end, and nothing may be left when TIME_WAIT is over.
  * TCPSIM_SEEDS=5000 runs more of them, TCPSIM_FIRST=77 from there on; TCPSIM_TRACE=1 prints the segments.
  */
-#include "tests/unit/tcpnet.h"
+#include "tests/unit/tcpscript.h"
 
 #define SEEDS 400
-#define QUEUE_MAX 2000 /* packets on the link */
-#define LIMIT (4 * 3600 * NSEC_PER_SEC)
+#define LIMIT (24 * 3600 * NSEC_PER_SEC)
 
 struct end {
 	struct stack *s;
@@ -27,6 +26,7 @@ struct end {
 static struct {
 	uint64_t random;
 	unsigned loss, dup, corrupt; /* in 1000 */
+	int64_t queue;               /* ns of waiting at most */
 	int64_t delay, jitter, per_byte;
 	int64_t busy_until[2];
 	struct list flight; /* struct wire, by time */
@@ -34,6 +34,7 @@ static struct {
 	bool trace;
 	struct end end[2];
 	struct tcp_sock *listener;
+	bool v6;
 } sim;
 
 static uint32_t pick(uint32_t n)
@@ -79,13 +80,13 @@ static void sim_out(struct stack *s __unused, struct wire *w)
 	int side = w->src.s6_addr[15] - 1;
 	struct wire *copy;
 
-	if (chance(sim.loss) || sim.count >= QUEUE_MAX) {
+	if (chance(sim.loss) || sim.busy_until[side] - net.now > sim.queue) {
 		trace(w, "lost");
 		free(w);
 		return;
 	}
 	trace(w, "sent");
-	MUST(w->size <= net.mtu - 20);
+	MUST(w->size <= net.mtu - (sim.v6 ? 40 : 20));
 	sim.busy_until[side] = MAX(sim.busy_until[side], net.now) + (int64_t)w->size * sim.per_byte;
 	w->at = sim.busy_until[side] + sim.delay + (sim.jitter ? (int64_t)pick((uint32_t)sim.jitter) * 1000 : 0);
 	if (chance(sim.dup)) {
@@ -177,6 +178,7 @@ static void make_link(void)
 	unsigned bad = pick(4);
 
 	net.mtu = mtus[pick(ARRAY_SIZE(mtus))];
+	sim.queue = (int64_t)(1 + pick(1000)) * MS;
 	sim.loss = bad ? pick(bad * 60) : 0;
 	sim.dup = bad > 1 ? pick(100) : 0;
 	sim.corrupt = bad > 2 ? pick(50) : 0;
@@ -193,7 +195,10 @@ static void make_end(struct end *e, int n)
 	uint32_t mss = net.mtu - 40;
 
 	*e = (struct end){.addr = n ? peer_addr : our_addr};
+	if (sim.v6)
+		MUST(inet_pton(AF_INET6, n ? "2001:db8::2" : "2001:db8::1", &e->addr) == 1);
 	e->s = stack_at(&e->wake_at);
+	net_setup(e->s, &e->addr);
 	e->to_send = chance(200) ? 0 : pick_log(MIN(1u << 20, mss * 400));
 	e->write_max = pick_log(60000);
 	e->read_max = pick_log(100000);
@@ -211,6 +216,8 @@ static void make_conf(struct end *e)
 
 	stack_enter(e->s);
 	c = tcp_conf(e->s);
+	c->retries2 = c->orphan_retries = 40; /* nobody gives up */
+	c->syn_retries = c->synack_retries = 20;
 	c->timestamps = chance(700);
 	c->sack = chance(700);
 	c->window_scaling = chance(700);
@@ -273,16 +280,14 @@ static void open_both(bool simultaneous)
 
 	S = b->s;
 	if (simultaneous) {
-		b->tp = sock_new();
+		b->tp = sock_new(sim.v6);
 		IS(DO(S, tcp_bind(b->tp, &b->addr, 80)), 0);
-		our_addr = b->addr;
 		IS(DO(S, tcp_connect(b->tp, &a->addr, 81)), -EINPROGRESS);
 	} else {
-		sim.listener = listener(3);
+		sim.listener = listener(3, sim.v6);
 	}
-	our_addr = a->addr;
 	S = a->s;
-	a->tp = sock_new();
+	a->tp = sock_new(sim.v6);
 	IS(DO(S, tcp_bind(a->tp, &a->addr, 81)), 0);
 	a->tp->nodelay = a->nodelay;
 	IS(DO(S, tcp_connect(a->tp, &b->addr, simultaneous ? 80 : 8080)), -EINPROGRESS);
@@ -309,6 +314,7 @@ static void run_seed(unsigned seed)
 	net.now = start = 1000 * NSEC_PER_SEC + (int64_t)pick(1000000) * MS;
 	net.wire_out = sim_out;
 	make_link();
+	sim.v6 = net.mtu >= 1280 && chance(300);
 	make_end(a, 0);
 	make_end(b, 1);
 	make_conf(a);
@@ -334,6 +340,75 @@ static void run_seed(unsigned seed)
 	ck_assert_uint_eq(slab_live("struct pkt"), 0);
 }
 
+/* Bytes one way over a link: the time that it takes, in ms. */
+static int64_t transfer(uint32_t bytes, const char *congestion)
+{
+	struct end *a = &sim.end[0], *b = &sim.end[1];
+	int64_t start;
+
+	sim.random = net.random = 5;
+	net.now = start = 1000 * NSEC_PER_SEC;
+	net.wire_out = sim_out;
+	list_init(&sim.flight);
+	sim.count = 0;
+	sim.busy_until[0] = sim.busy_until[1] = 0;
+	sim.v6 = false;
+	net.mtu = 1500;
+	for (int i = 0; i < 2; i++) {
+		make_end(&sim.end[i], i);
+		sim.end[i].to_send = i ? 0 : bytes;
+		sim.end[i].write_max = 65536;
+		sim.end[i].read_max = 1 << 20;
+		sim.end[i].think = MS / 10;
+		sim.end[i].slow_reader = false;
+		stack_enter(sim.end[i].s);
+		strcpy(tcp_conf(sim.end[i].s)->congestion, congestion);
+		stack_leave(sim.end[i].s);
+	}
+	a->to_get = 0;
+	b->to_get = bytes;
+	open_both(false);
+	while (!b->eof && net.now - start < LIMIT)
+		step();
+	start = (net.now - start) / MS;
+	while (!a->released || !b->released || !quiet())
+		step();
+	close_all();
+	return start;
+}
+
+/* A link of 100 Mbit/s and a round trip of 40 ms: 20 MB take 1.6 s at best. */
+START_TEST(throughput)
+{
+	static const struct {
+		const char *congestion;
+		unsigned loss, jitter; /* in 1000; us */
+		int64_t queue, most;   /* ms */
+	} cases[] = {
+	    {"cubic", 0, 0, 200, 2300},  {"cubic", 0, 0, 20, 2600},     {"cubic", 0, 0, 5, 3200},
+	    {"reno", 0, 0, 20, 3000},    {"cubic", 1, 0, 50, 9000},     {"reno", 1, 0, 50, 12000},
+	    {"cubic", 10, 0, 50, 60000}, {"cubic", 0, 8000, 200, 4000},
+	};
+
+	sim.trace = getenv("TCPSIM_TRACE") != NULL;
+	sim.per_byte = 80;
+	sim.delay = 20 * MS;
+	sim.dup = sim.corrupt = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int64_t ms;
+
+		sim.loss = cases[i].loss;
+		sim.jitter = cases[i].jitter;
+		sim.queue = cases[i].queue * MS;
+		ms = transfer(20000000, cases[i].congestion);
+		if (getenv("TCPSIM_SHOW"))
+			fprintf(stderr, "case %zu: %ld ms\n", i, (long)ms);
+		else
+			ck_assert_msg(ms <= cases[i].most, "case %zu: %ld ms", i, (long)ms);
+	}
+}
+END_TEST
+
 START_TEST(seeds)
 {
 	const char *count = getenv("TCPSIM_SEEDS"), *first = getenv("TCPSIM_FIRST");
@@ -348,4 +423,4 @@ START_TEST(seeds)
 }
 END_TEST
 
-UNIT_MAIN(seeds)
+UNIT_MAIN(throughput, seeds)
