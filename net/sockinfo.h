@@ -11,6 +11,7 @@
 
 struct sock_info {
 	uint16_t family, type;
+	int protocol;
 	uint8_t
 	    state; /* TCP_* of netinet/tcp.h; for other sockets TCP_LISTEN, TCP_ESTABLISHED (connected) or TCP_CLOSE */
 	uint64_t ino;     /* 0: it has no descriptor yet, nobody has accepted it */
