@@ -667,7 +667,7 @@ static bool tcp_socket_info(struct socket *s, struct sock_info *i)
 		i->remote = tp->ep.key.raddr;
 		i->remote_port = tp->ep.key.rport;
 		i->unread = tp->ep.state == TCP_LISTEN ? tp->accept_count : tcp_inq(tp);
-		i->unsent = tp->ep.state == TCP_LISTEN ? 0 : tp->write_seq - tp->snd_una;
+		i->unsent = tp->ep.state == TCP_LISTEN ? 0 : tcp_outq(tp);
 		i->charged = tp->rmem + tp->wmem;
 		info_timer(tp, i);
 	}
