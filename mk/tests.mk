@@ -8,9 +8,10 @@ GUEST = $(GUEST_SRCS:tests/guest/%.c=build/guest/%)
 FUZZ_SECONDS ?= 60
 TEST ?=
 
-# What tests share: the runner, and a whole kernel on the platform for tests.
+# What tests share: the runner, a whole kernel on the platform for tests, and a network stack on a bench.
+NETBED = tests/kernel/netbed.c
 TESTLIB = $(BUILD)/libtest.a
-$(TESTLIB): $(BUILD)/tests/unit/unit.c.o $(KERNEL:%=$(BUILD)/%.o)
+$(TESTLIB): $(BUILD)/tests/unit/unit.c.o $(KERNEL:%=$(BUILD)/%.o) $(NETBED:%=$(BUILD)/%.o)
 	$(call say,AR,$@) rm -f $@ && ar crs $@ $^
 
 # One program for each file of tests/unit, against the whole program's code.
@@ -48,8 +49,9 @@ bench: all
 
 # libFuzzer comes with clang; its main() is linked only into the targets.
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(BUILD)/tests/kernel/kernel.c.o $(LIB)
-	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -pie $(LDFLAGS) -o $@ $< $(BUILD)/tests/kernel/kernel.c.o $(LIB) $(LDLIBS)
+FUZZLIB = $(BUILD)/tests/kernel/kernel.c.o $(NETBED:%=$(BUILD)/%.o)
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.c.o $(FUZZLIB) $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -pie $(LDFLAGS) -o $@ $< $(FUZZLIB) $(LIB) $(LDLIBS)
 
 fuzz-programs: $(FUZZ)
 

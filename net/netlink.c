@@ -1,38 +1,38 @@
 /*
- * AF_NETLINK: netlink(7), rtnetlink(7). NETLINK_ROUTE tells about the one interface there is, lo: links and addresses are listed, the list of
- * routes is empty (the main table of a host without a network), changes are refused with EPERM. NETLINK_KOBJECT_UEVENT can be listened to and stays
- * silent. That is what getifaddrs(), if_nameindex(), Go, Java and Node ask for.
+ * AF_NETLINK: netlink(7). The sockets: ports, groups, queues; what NETLINK_ROUTE says is in rtnetlink*.c. NETLINK_KOBJECT_UEVENT can be listened to and
+ * stays silent.
  *
- * Requests are answered within the send: replies of one request go into one datagram at the sender's own queue (net/unix_msg.c), at most REPLY_MAX
- * bytes. A queue that is full drops them and reports ENOBUFS, as netlink does.
+ * Requests are answered within the send: what answers one request goes into the sender's own queue (net/unix_msg.c), cut at messages' beginnings into datagrams
+ * of at most PIECE_MAX bytes, so that readers with usual buffers get them whole. A queue that is full drops them and reports ENOBUFS, as netlink does.
+ *
+ * Changes of the stack are told to the members of groups. The stack tells us under its lock; the messages are made at once, and queued at the sockets, whose
+ * locks come before the stack's, when it wakes who waits for something.
  */
 #include "net/netlink.h"
 
-#include <linux/if.h>
-#include <linux/if_addr.h>
-#include <linux/if_arp.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <poll.h>
-#include <string.h>
 
+#include "net/rtnetlink.h"
 #include "net/unix.h"
 #include "sentry/base/slab.h"
 
-#define REPLY_MAX 2048
+#define PIECE_MAX 8192u
 #define REQUEST_MAX 32768
+#define EVENTS_MAX 1024
 
 struct nl_sock {
-	struct unix_sock u; /* first member */
-	uint32_t port;      /* L_SOCKNAME; 0: none yet */
-	uint32_t groups;
-	struct nl_sock *next; /* of those with a port */
+	struct unix_sock u;   /* first member */
+	uint32_t port;        /* L_SOCKNAME; 0: none yet */
+	uint32_t groups;      /* L_SOCKNAME: a bit for each, from RTNLGRP 1 on */
+	uint64_t seen;        /* L_SOCKNAME: the last event that was queued here */
+	struct nl_sock *next; /* L_SOCKNAME: of those with a port */
 };
 
 static struct slab nl_slab = SLAB_INIT(struct nl_sock);
 static struct mutex table_lock = MUTEX_INIT;
 static struct nl_sock *ports; /* L_SOCKNAME */
 static uint32_t last_port;    /* L_SOCKNAME: numbers for those whose pid is taken */
+static uint64_t last_event;   /* L_SOCKNAME */
 static const struct proto_ops netlink_ops;
 
 static struct nl_sock *nl_of(struct socket *s)
@@ -40,177 +40,21 @@ static struct nl_sock *nl_of(struct socket *s)
 	return container_of(unix_of(s), struct nl_sock, u);
 }
 
-/* ---- replies ---- */
+/* ---- to the reader ---- */
 
-struct reply {
-	char data[REPLY_MAX];
-	size_t size;
-	const struct nlmsghdr *request;
-	uint32_t port;
-};
-
-/* Begins a message with a fixed part; NULL: no room. */
-static struct nlmsghdr *reply_begin(struct reply *r, uint16_t type, uint16_t flags, const void *fixed, size_t size)
+/* One datagram from the kernel into n's queue. */
+static void queue_piece(struct nl_sock *n, const char *data, size_t size, unsigned group)
 {
-	struct nlmsghdr *h = (struct nlmsghdr *)(r->data + r->size);
-
-	if (r->size + NLMSG_SPACE(size) > sizeof(r->data))
-		return NULL;
-	*h = (struct nlmsghdr){(uint32_t)NLMSG_LENGTH(size), type, flags, r->request->nlmsg_seq, r->port};
-	memcpy(NLMSG_DATA(h), fixed, size);
-	r->size += NLMSG_SPACE(size);
-	return h;
-}
-
-static void reply_attr(struct reply *r, struct nlmsghdr *h, uint16_t type, const void *data, size_t size)
-{
-	struct rtattr *a = (struct rtattr *)(r->data + r->size);
-
-	if (!h || r->size + RTA_SPACE(size) > sizeof(r->data))
-		return;
-	*a = (struct rtattr){(uint16_t)RTA_LENGTH(size), type};
-	memcpy(RTA_DATA(a), data, size);
-	r->size += RTA_SPACE(size);
-	h->nlmsg_len = (uint32_t)(r->data + r->size - (char *)h);
-}
-
-static void reply_u32(struct reply *r, struct nlmsghdr *h, uint16_t type, uint32_t v)
-{
-	reply_attr(r, h, type, &v, sizeof(v));
-}
-
-static void reply_error(struct reply *r, int err)
-{
-	struct nlmsgerr e = {err, *r->request};
-
-	reply_begin(r, NLMSG_ERROR, 0, &e, sizeof(e));
-}
-
-static void reply_done(struct reply *r)
-{
-	int zero = 0;
-
-	reply_begin(r, NLMSG_DONE, NLM_F_MULTI, &zero, sizeof(zero));
-}
-
-static void reply_link(struct reply *r, uint16_t flags)
-{
-	static const char zero[6];
-	struct ifinfomsg m = {.ifi_type = ARPHRD_LOOPBACK,
-			      .ifi_index = 1,
-			      .ifi_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP};
-	struct nlmsghdr *h = reply_begin(r, RTM_NEWLINK, flags, &m, sizeof(m));
-	uint8_t none = 0;
-
-	reply_attr(r, h, IFLA_IFNAME, "lo", 3);
-	reply_u32(r, h, IFLA_TXQLEN, 1000);
-	reply_attr(r, h, IFLA_OPERSTATE, &none, 1);
-	reply_attr(r, h, IFLA_LINKMODE, &none, 1);
-	reply_u32(r, h, IFLA_MTU, 65536);
-	reply_u32(r, h, IFLA_GROUP, 0);
-	reply_attr(r, h, IFLA_QDISC, "noqueue", 8);
-	reply_attr(r, h, IFLA_ADDRESS, zero, sizeof(zero));
-	reply_attr(r, h, IFLA_BROADCAST, zero, sizeof(zero));
-}
-
-static void reply_addr(struct reply *r, uint8_t family)
-{
-	static const uint8_t v4[4] = {127, 0, 0, 1}, v6[16] = {[15] = 1};
-	struct ifaddrmsg m = {family, family == AF_INET ? 8 : 128, IFA_F_PERMANENT, RT_SCOPE_HOST, 1};
-	struct ifa_cacheinfo forever = {UINT32_MAX, UINT32_MAX, 0, 0};
-	struct nlmsghdr *h = reply_begin(r, RTM_NEWADDR, NLM_F_MULTI, &m, sizeof(m));
-
-	if (family == AF_INET) {
-		reply_attr(r, h, IFA_ADDRESS, v4, sizeof(v4));
-		reply_attr(r, h, IFA_LOCAL, v4, sizeof(v4));
-		reply_attr(r, h, IFA_LABEL, "lo", 3);
-	} else {
-		reply_attr(r, h, IFA_ADDRESS, v6, sizeof(v6));
-	}
-	reply_u32(r, h, IFA_FLAGS, IFA_F_PERMANENT);
-	reply_attr(r, h, IFA_CACHEINFO, &forever, sizeof(forever));
-}
-
-/* ---- requests ---- */
-
-/* RTM_GETLINK for one link, by index or name. */
-static void get_one_link(struct reply *r, const char *data, size_t size)
-{
-	struct ifinfomsg m;
-	bool is_lo;
-
-	if (size < sizeof(m)) {
-		reply_error(r, -EINVAL);
-		return;
-	}
-	memcpy(&m, data, sizeof(m));
-	is_lo = m.ifi_index == 1;
-	for (size_t at = NLMSG_ALIGN(sizeof(m)); !m.ifi_index && size >= at + sizeof(struct rtattr);) {
-		struct rtattr a;
-
-		memcpy(&a, data + at, sizeof(a));
-		if (a.rta_len < sizeof(a) || a.rta_len > size - at)
-			break;
-		if (a.rta_type == IFLA_IFNAME && a.rta_len >= RTA_LENGTH(3))
-			is_lo = memcmp(data + at + sizeof(a), "lo", 3) == 0;
-		at += MIN(RTA_ALIGN(a.rta_len), size - at);
-	}
-	if (is_lo)
-		reply_link(r, 0);
-	else
-		reply_error(r, -ENODEV);
-}
-
-static void get_addrs(struct reply *r, const char *data, size_t size)
-{
-	uint8_t family = size ? (uint8_t)data[0] : AF_UNSPEC;
-
-	if (family == AF_UNSPEC || family == AF_INET)
-		reply_addr(r, AF_INET);
-	if (family == AF_UNSPEC || family == AF_INET6)
-		reply_addr(r, AF_INET6);
-}
-
-/* One message of NETLINK_ROUTE: data is what stands behind the header. */
-static void route_request(struct reply *r, const char *data, size_t size)
-{
-	const struct nlmsghdr *h = r->request;
-	bool dump = (h->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	int err = 0;
-
-	if (h->nlmsg_type < RTM_BASE || h->nlmsg_type > RTM_MAX)
-		err = -EOPNOTSUPP;
-	else if ((h->nlmsg_type & 3) != 2)
-		err = -EPERM; /* new, delete, set */
-	else if (h->nlmsg_type == RTM_GETLINK && !dump)
-		get_one_link(r, data, size);
-	else if (!dump)
-		err = h->nlmsg_type == RTM_GETROUTE ? -ENETUNREACH : -EOPNOTSUPP;
-	else if (h->nlmsg_type == RTM_GETLINK)
-		reply_link(r, NLM_F_MULTI);
-	else if (h->nlmsg_type == RTM_GETADDR)
-		get_addrs(r, data, size);
-	if (err)
-		reply_error(r, err);
-	else if (dump)
-		reply_done(r);
-	else if (h->nlmsg_flags & NLM_F_ACK)
-		reply_error(r, 0);
-}
-
-/* Puts a reply into the asker's own queue. */
-static void reply_send(struct nl_sock *n, const struct reply *r)
-{
-	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	struct unix_msg *m = unix_msg_create(NULL, r->size);
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK, .nl_groups = group ? 1u << (group - 1) : 0};
+	struct unix_msg *m = unix_msg_create(NULL, size);
 	bool taken = false;
 
 	if (m)
 		m->source = unix_addr_create(&kernel, sizeof(kernel));
 	if (m && m->source) {
-		memcpy(m->data, r->data, r->size);
+		memcpy(m->data, data, size);
 		mutex_lock(&n->u.s.lock, L_SOCK);
-		taken = n->u.qbytes < (size_t)n->u.s.rcvbuf && n->u.qlen < 4096;
+		taken = !n->u.dead && n->u.qbytes < (size_t)n->u.s.rcvbuf && n->u.qlen < 4096;
 		if (taken)
 			unix_enqueue(&n->u, m);
 		mutex_unlock(&n->u.s.lock, L_SOCK);
@@ -223,30 +67,176 @@ static void reply_send(struct nl_sock *n, const struct reply *r)
 	socket_wake(&n->u.s, POLLIN | POLLRDNORM);
 }
 
-/* The messages of one send. */
-static int requests(struct nl_sock *n, const char *data, size_t size)
+/* Whole messages from `at` on, as many as a datagram takes. */
+static size_t piece_size(const struct nlbuf *b, size_t at)
 {
-	struct reply *r = kalloc(sizeof(*r));
+	size_t size = 0;
 
-	if (!r)
-		return -ENOBUFS;
+	while (at + size < b->size) {
+		const struct nlmsghdr *h = (const struct nlmsghdr *)(b->data + at + size);
+		size_t next = NLMSG_ALIGN(h->nlmsg_len);
+
+		if (size && size + next > PIECE_MAX)
+			break;
+		size += next;
+	}
+	return size;
+}
+
+static void queue_all(struct nl_sock *n, const struct nlbuf *b, unsigned group)
+{
+	size_t size;
+
+	for (size_t at = 0; at < b->size; at += size) {
+		size = piece_size(b, at);
+		queue_piece(n, b->data + at, size, group);
+	}
+	if (b->failed) {
+		socket_set_error(&n->u.s, ENOBUFS);
+		socket_wake(&n->u.s, POLLIN | POLLERR);
+	}
+}
+
+/* ---- requests ---- */
+
+static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, const char *data)
+{
+	struct nlreq r = {h, data, h->nlmsg_len - sizeof(*h)};
+	struct nlbuf b = {.seq = h->nlmsg_seq, .port = n->port};
+
+	if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
+		rtnetlink_request(c, &b, &r);
+	else if (h->nlmsg_flags & NLM_F_ACK)
+		nl_error(&b, h, 0);
+	queue_all(n, &b, 0);
+	nlbuf_finish(&b);
+}
+
+/* The messages of one send. */
+static void requests(struct ctx *c, struct nl_sock *n, const char *data, size_t size)
+{
 	while (size >= sizeof(struct nlmsghdr)) {
 		struct nlmsghdr h;
 
 		memcpy(&h, data, sizeof(h));
 		if (h.nlmsg_len < sizeof(h) || h.nlmsg_len > size)
 			break;
-		*r = (struct reply){.request = &h, .port = n->port};
-		if (h.nlmsg_flags & NLM_F_REQUEST && h.nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
-			route_request(r, data + sizeof(h), h.nlmsg_len - sizeof(h));
-		else if (h.nlmsg_flags & NLM_F_ACK)
-			reply_error(r, 0);
-		if (r->size)
-			reply_send(n, r);
+		answer(c, n, &h, data + sizeof(h));
 		data += MIN(NLMSG_ALIGN(h.nlmsg_len), size);
 		size -= MIN(NLMSG_ALIGN(h.nlmsg_len), size);
 	}
-	kfree(r, sizeof(*r));
+}
+
+/* ---- events ---- */
+
+struct event {
+	struct list link;
+	unsigned group;
+	struct nlbuf b;
+};
+
+/* What the stack has told and nobody has been told yet; all of it L_NET. */
+static struct {
+	struct wakeup wakeup;
+	struct stack *stack; /* NULL: nobody has ever listened */
+	struct list events;
+	unsigned count;
+	bool lost;
+} watch;
+
+static struct slab event_slab = SLAB_INIT(struct event);
+
+/* The next member of a group that has not got the event yet: a reference, or NULL. */
+static struct nl_sock *next_member(unsigned group, uint64_t serial)
+{
+	struct nl_sock *n;
+
+	mutex_lock(&table_lock, L_SOCKNAME);
+	for (n = ports; n; n = n->next)
+		if (n->seen != serial && n->u.s.protocol == NETLINK_ROUTE &&
+		    (!group || n->groups & 1u << (group - 1)) && ref_get_unless_zero(&n->u.s.ref))
+			break;
+	if (n)
+		n->seen = serial;
+	mutex_unlock(&table_lock, L_SOCKNAME);
+	return n;
+}
+
+/* To all members of its group; e NULL: those of any group have missed something. */
+static void broadcast(const struct event *e)
+{
+	struct nl_sock *n;
+	uint64_t serial;
+
+	mutex_lock(&table_lock, L_SOCKNAME);
+	serial = ++last_event;
+	mutex_unlock(&table_lock, L_SOCKNAME);
+	while ((n = next_member(e ? e->group : 0, serial))) {
+		if (e)
+			queue_all(n, &e->b, e->group);
+		else if (n->groups)
+			queue_all(n, &(struct nlbuf){.failed = true}, 0);
+		socket_put(&n->u.s);
+	}
+}
+
+static void deliver_events(struct wakeup *w __unused, uint32_t events __unused)
+{
+	struct list all = LIST_INIT(all);
+	struct event *e;
+	bool lost;
+
+	stack_enter(watch.stack);
+	list_splice(&all, &watch.events);
+	watch.count = 0;
+	lost = watch.lost;
+	watch.lost = false;
+	stack_leave(watch.stack);
+	while ((e = list_first(&all, struct event, link))) {
+		list_remove(&e->link);
+		broadcast(e);
+		nlbuf_finish(&e->b);
+		slab_free(&event_slab, e);
+	}
+	if (lost)
+		broadcast(NULL);
+}
+
+static void hold_events(struct wakeup *w __unused)
+{
+}
+
+static void stack_changed(void *arg __unused, enum stack_event kind, bool gone, const void *what) REQUIRES(L_NET)
+{
+	struct event *e = watch.count < EVENTS_MAX ? slab_alloc(&event_slab) : NULL;
+
+	if (e) {
+		rtnetlink_event(watch.stack, &e->b, kind, gone, what, &e->group);
+		list_append(&watch.events, &e->link);
+		watch.count++;
+	} else {
+		watch.lost = true;
+	}
+	stack_wake(watch.stack, &watch.wakeup, POLLIN);
+}
+
+/* Somebody listens from now on. -ENOMEM. */
+static int start_watching(struct ctx *c)
+{
+	struct stack *s = netstack_of(c);
+
+	if (!s)
+		return -ENOMEM;
+	stack_enter(s);
+	if (!watch.stack) {
+		list_init(&watch.events);
+		list_init(&watch.wakeup.link);
+		watch.wakeup.hold = hold_events;
+		watch.wakeup.deliver = deliver_events;
+		watch.stack = s;
+		stack_watch(s, stack_changed, NULL);
+	}
+	stack_leave(s);
 	return 0;
 }
 
@@ -284,14 +274,28 @@ static int set_port(struct ctx *c, struct nl_sock *n, uint32_t want)
 	return err;
 }
 
+/* Members of groups are told of changes. */
+static int set_groups(struct ctx *c, struct nl_sock *n, uint32_t add, uint32_t drop)
+{
+	int err = add && n->u.s.protocol == NETLINK_ROUTE ? start_watching(c) : 0;
+
+	if (err)
+		return err;
+	mutex_lock(&table_lock, L_SOCKNAME);
+	n->groups = (n->groups & ~drop) | add;
+	mutex_unlock(&table_lock, L_SOCKNAME);
+	return 0;
+}
+
 static int netlink_bind(struct ctx *c, struct socket *s, const struct sockaddr *sa, size_t len)
 {
 	const struct sockaddr_nl *nl = (const struct sockaddr_nl *)sa;
+	int err;
 
 	if (len < sizeof(*nl) || nl->nl_family != AF_NETLINK)
 		return -EINVAL;
-	nl_of(s)->groups = nl->nl_groups;
-	return set_port(c, nl_of(s), nl->nl_pid);
+	err = set_port(c, nl_of(s), nl->nl_pid);
+	return err ? err : set_groups(c, nl_of(s), nl->nl_groups, UINT32_MAX);
 }
 
 static int netlink_connect(struct ctx *c, struct socket *s, const struct sockaddr *sa, size_t len, int flags __unused)
@@ -345,18 +349,32 @@ static ssize_t netlink_send(struct ctx *c, struct socket *s, struct net_msg *m)
 	copy = kalloc(size);
 	if (!copy)
 		return -ENOBUFS;
-	err = iobuf_get(m->data, copy, size) == (ssize_t)size ? requests(nl_of(s), copy, size) : -EFAULT;
+	if (iobuf_get(m->data, copy, size) == (ssize_t)size)
+		requests(c, nl_of(s), copy, size);
+	else
+		err = -EFAULT;
 	kfree(copy, size);
 	return err ? err : (ssize_t)size;
 }
 
-static int netlink_setsockopt(struct ctx *c, struct socket *s __unused, int level, int name, uaddr_t value, size_t size)
+static int netlink_setsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size)
 {
-	int v;
+	struct nl_sock *n = nl_of(s);
+	int v, err;
 
 	if (level != SOL_NETLINK || name < NETLINK_ADD_MEMBERSHIP || name > NETLINK_GET_STRICT_CHK)
 		return -ENOPROTOOPT;
-	return sockopt_int(c, value, size, &v);
+	err = sockopt_int(c, value, size, &v);
+	if (err || (name != NETLINK_ADD_MEMBERSHIP && name != NETLINK_DROP_MEMBERSHIP))
+		return err;
+	if (v < 1 || v > (int)RTNLGRP_MAX)
+		return -EINVAL;
+	if (v > 32)
+		return 0; /* nothing is ever told to those */
+	err = set_port(c, n, 0);
+	if (!err && name == NETLINK_ADD_MEMBERSHIP)
+		return set_groups(c, n, 1u << (v - 1), 0);
+	return err ? err : set_groups(c, n, 0, 1u << (v - 1));
 }
 
 static void netlink_release(struct socket *s)

@@ -14,7 +14,7 @@
 #include <sys/ioctl.h>
 
 #include "fs/fasync.h"
-#include "net/loop.h"
+#include "net/inet.h"
 #include "net/netlink.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
@@ -22,7 +22,7 @@
 
 #define BUF_DEFAULT 212992
 
-static const struct net_family *const families[] = {&unix_family, &loop_family4, &loop_family6, &netlink_family};
+static const struct net_family *const families[] = {&unix_family, &inet_family, &inet6_family, &netlink_family};
 static const struct file_ops socket_file_ops;
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)
@@ -216,6 +216,16 @@ static int socket_set_flags(struct file *f, int flags)
 	return err;
 }
 
+/* A descriptor is closed. Who has the only reference will end the socket. */
+static int socket_flush(struct ctx *c, struct file *f)
+{
+	struct socket *s = f->priv;
+
+	if (s->linger_on && s->ops->linger && ref_count(&f->ref) == 1)
+		s->ops->linger(c, s);
+	return 0;
+}
+
 static void socket_release(struct file *f)
 {
 	struct socket *s = f->priv;
@@ -235,6 +245,7 @@ static const struct file_ops socket_file_ops = {
     .write = socket_write,
     .poll = socket_poll,
     .ioctl = socket_ioctl,
+    .flush = socket_flush,
     .release = socket_release,
     .set_flags = socket_set_flags,
 };

@@ -55,6 +55,12 @@ struct proto_ops {
 	/* Levels other than SOL_SOCKET, and SOL_SOCKET options that socket.c does not know. -ENOPROTOOPT. */
 	int (*setsockopt)(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size);
 	int (*getsockopt)(struct ctx *c, struct socket *s, int level, int name, void *value, size_t *size);
+	/* An option of SOL_SOCKET has been set. May be absent, as the two that follow. */
+	void (*changed)(struct socket *s, int name);
+	/* SO_SNDBUF or SO_RCVBUF, where it is kept elsewhere than in the socket. */
+	int (*buffer)(struct socket *s, bool send);
+	/* close(2) of the last descriptor of a socket with SO_LINGER: waits for what is on its way. */
+	void (*linger)(struct ctx *c, struct socket *s);
 	/* Where errors are kept elsewhere than in socket.err: the pending one as -errno, cleared; 0. */
 	int (*take_error)(struct socket *s);
 	/* Fills in what the family knows (net/sockinfo.h). False: it is closed. No lock held. */
@@ -150,10 +156,6 @@ int __must_check sockopt_int(struct ctx *c, uaddr_t value, size_t size, int *ret
 
 /* net/netdev.c: interface ioctls, on sockets of any family. -ENOTTY if cmd is none. */
 long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg);
-/* Counts what goes through lo: its payload, and a packet for as much as its MTU takes. */
-void netdev_count(size_t size);
-void netdev_counts(uint64_t *ret_bytes, uint64_t *ret_packets);
-
 /* For families. */
 static inline bool socket_option(const struct socket *s, enum sock_option o)
 {

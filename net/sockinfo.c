@@ -49,6 +49,7 @@ static void common_info(struct socket *s, struct sock_info *i)
 	memset(i, 0, sizeof(*i));
 	i->family = s->family;
 	i->type = s->type;
+	i->protocol = s->protocol;
 	i->state = TCP_CLOSE;
 	i->refs = ref_count(&s->ref) - 1;
 	mutex_lock(&s->lock, L_SOCK);

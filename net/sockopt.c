@@ -169,6 +169,8 @@ static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t v
 	uint32_t bit = bool_option(name);
 	int v, err;
 
+	if (name == SO_BINDTODEVICE)
+		return -ENOPROTOOPT; /* a string, of the family */
 	err = sockopt_int(c, value, size, &v);
 	if (err)
 		return err;
@@ -196,6 +198,8 @@ int socket_setsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 		return -EINVAL;
 	if (level == SOL_SOCKET)
 		err = set_socket_level(c, s, name, value, size);
+	if (!err && level == SOL_SOCKET && s->ops->changed)
+		s->ops->changed(s, name);
 	if (err == -ENOPROTOOPT && s->ops->setsockopt)
 		err = s->ops->setsockopt(c, s, level, name, value, size);
 	else if (level != SOL_SOCKET)
@@ -223,10 +227,10 @@ static bool get_int(struct socket *s, int name, int *ret)
 	}
 	switch (name) {
 	case SO_SNDBUF:
-		*ret = s->sndbuf;
+		*ret = s->ops->buffer ? s->ops->buffer(s, true) : s->sndbuf;
 		return true;
 	case SO_RCVBUF:
-		*ret = s->rcvbuf;
+		*ret = s->ops->buffer ? s->ops->buffer(s, false) : s->rcvbuf;
 		return true;
 	case SO_TYPE:
 		*ret = s->type;

@@ -1,16 +1,20 @@
 /*
- * /proc/PID/net: proc_pid_net(5). There is one network for all processes: sockets that connect to each other within the sandbox (net/loop.c,
- * net/unix.c) and the interface lo. Columns and widths are Linux's, byte for byte, since programs read them by position.
+ * /proc/PID/net, sockets: proc_pid_net(5). There is one network for all processes. Columns and widths are Linux's, byte for byte, since programs read
+ * them by position. The files about interfaces and routes are in net_stack.c.
  *
- * Left out is what nobody counts here (snmp, netstat) and what describes Linux's own code (protocols). Of a TCP connection that never loses a
- * packet there is no timer, no estimate and nothing unacknowledged; those columns show what a new connection has on Linux. Where Linux prints the
- * address of its socket this prints zeros, as Linux does for who may not know it.
+ * A table is what all sockets tell of themselves, without a lock held, and for TCP what the stack has beside those. Where Linux prints the address of
+ * its socket this prints zeros, as Linux does for who may not know it. What describes Linux's own code (protocols) is left out.
  */
 #include <inttypes.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 
+#include "fs/proc/net.h"
 #include "fs/proc/proc.h"
+#include "net/netstack.h"
 #include "net/sockinfo.h"
+#include "net/stack/addr.h"
+#include "net/stack/tcp.h"
 
 #define SS_UNCONNECTED 1
 #define SS_CONNECTING 2
@@ -30,6 +34,7 @@
 /* A table in the making. */
 struct inet_table {
 	struct seq *s;
+	int family;
 	unsigned count;
 };
 
@@ -47,86 +52,144 @@ static void show_ends(struct seq *s, const struct sock_info *i)
 	show_addr(s, i->family, &i->remote, i->remote_port);
 }
 
-static void show_tcp(const struct sock_info *i, void *arg)
+/* In hundredths of a second, as the files have it. */
+static uint64_t ticks(int64_t ns)
 {
-	bool listening = i->state == TCP_LISTEN;
-	struct inet_table *t = arg;
+	return (uint64_t)MAX(ns, 0) / (NSEC_PER_SEC / 100);
+}
+
+static void show_tcp_row(struct inet_table *t, const struct sock_info *i, const char *end)
+{
 	size_t start = t->s->len;
 
-	if (i->type != SOCK_STREAM || i->state == TCP_CLOSE)
-		return;
 	seq_printf(t->s, "%4u: ", t->count++);
 	show_ends(t->s, i);
-	seq_printf(t->s, "%02X %08X:%08X 00:00000000 00000000 %5u        0 %" PRIu64 " %u %016x %s", i->state, 0,
-		   i->unread, i->uid, i->ino, i->refs, 0, listening ? "100 0 0 10 0" : "20 4 0 10 -1");
+	seq_printf(t->s, "%02X %08X:%08X %02X:%08" PRIX64 " %08X %5u %8u %" PRIu64 " %u %016x%s", i->state, i->unsent,
+		   i->unread, i->timer, ticks(i->timer_left), i->retransmits, i->uid, i->probes, i->ino, i->refs, 0,
+		   end);
 	if (i->family == AF_INET)
 		seq_pad(t->s, start, 149);
 	seq_puts(t->s, "\n");
 }
 
-static void show_udp(const struct sock_info *i, void *arg)
+static void show_tcp(const struct sock_info *i, void *arg)
 {
+	char end[64];
+
+	if (i->type != SOCK_STREAM || i->state == TCP_CLOSE)
+		return;
+	snprintf(end, sizeof(end), " %" PRIu64 " %" PRIu64 " %u %u %d", ticks(i->rto), ticks(i->ato), i->quick, i->cwnd,
+		 i->ssthresh);
+	show_tcp_row(arg, i, end);
+}
+
+/* What has no socket: connections that nobody has accepted yet, or that go on after close(2). */
+static void show_tcp_rest(const struct tcp_ep *ep, void *arg) REQUIRES(L_NET)
+{
+	const struct tcp_sock *tp = container_of(ep, struct tcp_sock, ep);
+	int family = addr_is_v4(&ep->key.laddr) ? AF_INET : AF_INET6;
 	struct inet_table *t = arg;
+	int64_t deadline = 0;
+	struct sock_info i = {.state = ep->state, .refs = 1, .uid = ep->bind.uid};
+
+	if (ep->kind == TCP_IS_SOCK && tp->owner)
+		return;
+	if (ep->kind == TCP_IS_SOCK && tp->listener && !addr_is_v4(&tp->listener->ep.bind.addr))
+		family = AF_INET6;
+	if (family != t->family)
+		return;
+	i.family = (uint16_t)family;
+	i.local = ep->key.laddr;
+	i.local_port = ep->key.lport;
+	i.remote = ep->key.raddr;
+	i.remote_port = ep->key.rport;
+	i.timer = (uint8_t)tcp_timer_kind(ep, &deadline);
+	i.timer_left = i.timer ? deadline - stack_now(ep->stack) : 0;
+	if (ep->kind == TCP_IS_SOCK)
+		i.unread = tcp_inq(tp);
+	show_tcp_row(t, &i, ep->kind == TCP_IS_SOCK ? " 20 4 0 10 -1" : "");
+}
+
+static int show_tcp_table(struct ctx *c, struct seq *s, int family)
+{
+	struct inet_table t = {.s = s, .family = family};
+	struct stack *st = netstack_of(c);
+
+	if (!st)
+		return -ENOMEM;
+	socket_for_each(family, show_tcp, &t);
+	stack_enter(st);
+	tcp_for_each(st, show_tcp_rest, &t);
+	stack_leave(st);
+	return 0;
+}
+
+/* A row of udp, icmp or raw, which is padded in some of them. */
+static void show_dgram(struct inet_table *t, const struct sock_info *i, const char *number, size_t width)
+{
 	size_t start = t->s->len;
 
-	if (i->type != SOCK_DGRAM || !i->local_port)
-		return;
-	seq_printf(t->s, "%5u: ", t->count++);
+	seq_printf(t->s, number, i->type == SOCK_RAW ? i->local_port : t->count++);
 	show_ends(t->s, i);
 	seq_printf(t->s, "%02X %08X:%08X 00:00000000 00000000 %5u        0 %" PRIu64 " %u %016x %u", i->state, 0,
 		   i->charged, i->uid, i->ino, i->refs, 0, i->drops);
-	if (i->family == AF_INET)
-		seq_pad(t->s, start, 127);
+	if (i->family == AF_INET && width)
+		seq_pad(t->s, start, width);
 	seq_puts(t->s, "\n");
 }
 
-static int tcp_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static void show_udp(const struct sock_info *i, void *arg)
 {
-	struct inet_table t = {.s = s};
+	if (i->protocol == IPPROTO_UDP && i->type == SOCK_DGRAM && i->local_port)
+		show_dgram(arg, i, "%5u: ", 127);
+}
 
+static void show_ping(const struct sock_info *i, void *arg)
+{
+	if (i->protocol != IPPROTO_UDP && i->type == SOCK_DGRAM && i->local_port)
+		show_dgram(arg, i, "%5u: ", 127);
+}
+
+static void show_raw(const struct sock_info *i, void *arg)
+{
+	if (i->type == SOCK_RAW)
+		show_dgram(arg, i, "%4u: ", 0);
+}
+
+static int tcp_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+{
 	seq_printf(s, "%-149s\n",
 		   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode");
-	socket_for_each(AF_INET, show_tcp, &t);
-	return 0;
+	return show_tcp_table(c, s, AF_INET);
 }
 
-static int tcp6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int tcp6_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
 {
-	struct inet_table t = {.s = s};
-
 	seq_puts(s, ADDR6_HEADER "\n");
-	socket_for_each(AF_INET6, show_tcp, &t);
-	return 0;
+	return show_tcp_table(c, s, AF_INET6);
 }
 
-static int udp_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+/* udp, icmp and raw: which of them the file's name says. */
+static int dgram_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
+	bool raw = r->node->name[0] == 'r';
 
-	seq_printf(s, "%-127s\n", " " DATAGRAM_HEADER);
-	socket_for_each(AF_INET, show_udp, &t);
+	if (raw)
+		seq_puts(s, DATAGRAM_HEADER "\n");
+	else
+		seq_printf(s, "%-127s\n", " " DATAGRAM_HEADER);
+	socket_for_each(AF_INET, raw ? show_raw : r->node->name[0] == 'u' ? show_udp : show_ping, &t);
 	return 0;
 }
 
-static int udp6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int dgram6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
+	char kind = r->node->name[0];
 
 	seq_puts(s, ADDR6_HEADER " ref pointer drops\n");
-	socket_for_each(AF_INET6, show_udp, &t);
-	return 0;
-}
-
-/* There are none. */
-static int raw_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_puts(s, DATAGRAM_HEADER "\n");
-	return 0;
-}
-
-static int raw6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_puts(s, ADDR6_HEADER " ref pointer drops\n");
+	socket_for_each(AF_INET6, kind == 'r' ? show_raw : kind == 'u' ? show_udp : show_ping, &t);
 	return 0;
 }
 
@@ -166,8 +229,8 @@ static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r __unus
 }
 
 struct sock_counts {
-	unsigned all, tcp_alloc;
-	unsigned tcp[2], udp[2]; /* in use; IPv4, IPv6 */
+	unsigned all, tcp_alloc, tcp_orphan, tcp_wait;
+	unsigned tcp[2], udp[2], raw[2]; /* in use; IPv4, IPv6 */
 	uint64_t tcp_memory, udp_memory;
 };
 
@@ -184,21 +247,40 @@ static void count_socket(const struct sock_info *i, void *arg)
 		n->tcp_alloc++;
 		n->tcp[v6] += i->state != TCP_CLOSE;
 		n->tcp_memory += pages;
-	} else {
+	} else if (i->type == SOCK_RAW) {
+		n->raw[v6]++;
+	} else if (i->protocol == IPPROTO_UDP) {
 		n->udp[v6] += i->local_port != 0;
 		n->udp_memory += pages;
 	}
 }
 
-static int sockstat_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static void count_rest(const struct tcp_ep *ep, void *arg)
 {
+	const struct tcp_sock *tp = container_of(ep, struct tcp_sock, ep);
+	struct sock_counts *n = arg;
+
+	if (ep->kind == TCP_IS_TIMEWAIT)
+		n->tcp_wait++;
+	else if (ep->kind == TCP_IS_SOCK && tp->orphan)
+		n->tcp_orphan++;
+}
+
+static int sockstat_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+{
+	struct stack *st = netstack_of(c);
 	struct sock_counts n = {0};
 
+	if (!st)
+		return -ENOMEM;
 	socket_for_each(AF_UNSPEC, count_socket, &n);
-	seq_printf(s, "sockets: used %u\nTCP: inuse %u orphan 0 tw 0 alloc %u mem %" PRIu64 "\n", n.all, n.tcp[0],
-		   n.tcp_alloc, n.tcp_memory);
-	seq_printf(s, "UDP: inuse %u mem %" PRIu64 "\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n",
-		   n.udp[0], n.udp_memory);
+	stack_enter(st);
+	tcp_for_each(st, count_rest, &n);
+	stack_leave(st);
+	seq_printf(s, "sockets: used %u\nTCP: inuse %u orphan %u tw %u alloc %u mem %" PRIu64 "\n", n.all, n.tcp[0],
+		   n.tcp_orphan, n.tcp_wait, n.tcp_alloc, n.tcp_memory);
+	seq_printf(s, "UDP: inuse %u mem %" PRIu64 "\nUDPLITE: inuse 0\nRAW: inuse %u\nFRAG: inuse 0 memory 0\n",
+		   n.udp[0], n.udp_memory, n.raw[0]);
 	return 0;
 }
 
@@ -207,72 +289,31 @@ static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r __u
 	struct sock_counts n = {0};
 
 	socket_for_each(AF_INET6, count_socket, &n);
-	seq_printf(s, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
-		   n.tcp[1], n.udp[1]);
-	return 0;
-}
-
-/* ---- the interface ---- */
-
-static int dev_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	uint64_t bytes, packets;
-
-	netdev_counts(&bytes, &packets);
-	seq_puts(s, "Inter-|   Receive                                                |  Transmit\n"
-		    " face |bytes    packets errs drop fifo frame compressed multicast|"
-		    "bytes    packets errs drop fifo colls carrier compressed\n");
-	seq_printf(s, "    lo: %7" PRIu64 " %7" PRIu64 "    0    0    0     0          0         0", bytes, packets);
-	seq_printf(s, " %8" PRIu64 " %7" PRIu64 "    0    0    0     0       0          0\n", bytes, packets);
-	return 0;
-}
-
-#define NO_ADDR "00000000000000000000000000000000"
-#define LO_ADDR "00000000000000000000000000000001"
-
-static int if_inet6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_puts(s, LO_ADDR " 01 80 10 80       lo\n");
-	return 0;
-}
-
-/* The main table, which is empty without a network; lo's addresses stand in the local one, which Linux does not show here. */
-static int route_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_printf(s, "%-127s\n",
-		   "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT");
-	return 0;
-}
-
-/* For IPv6 it shows all: the own address, and that everything else is unreachable. */
-static int ipv6_route_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_puts(s, LO_ADDR " 80 " NO_ADDR " 00 " NO_ADDR " 00000000 00000002 00000000 80200001       lo\n");
-	seq_puts(s, NO_ADDR " 00 " NO_ADDR " 00 " NO_ADDR " ffffffff 00000001 00000000 00200200       lo\n");
-	return 0;
-}
-
-static int arp_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
-{
-	seq_puts(s, "IP address       HW type     Flags       HW address            Mask     Device\n");
+	seq_printf(s, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse %u\nFRAG6: inuse 0 memory 0\n",
+		   n.tcp[1], n.udp[1], n.raw[1]);
 	return 0;
 }
 
 const struct pseudo_node proc_net_nodes[] = {
-    {.name = "arp", .mode = 0444, .show = arp_show},
-    {.name = "dev", .mode = 0444, .show = dev_show},
-    {.name = "if_inet6", .mode = 0444, .show = if_inet6_show},
-    {.name = "ipv6_route", .mode = 0444, .show = ipv6_route_show},
+    {.name = "arp", .mode = 0444, .show = proc_net_arp},
+    {.name = "dev", .mode = 0444, .show = proc_net_dev},
+    {.name = "icmp", .mode = 0444, .show = dgram_show},
+    {.name = "icmp6", .mode = 0444, .show = dgram6_show},
+    {.name = "if_inet6", .mode = 0444, .show = proc_net_if_inet6},
+    {.name = "ipv6_route", .mode = 0444, .show = proc_net_ipv6_route},
+    {.name = "netstat", .mode = 0444, .show = proc_net_netstat},
     {.name = "packet", .mode = 0444, .show = packet_show},
-    {.name = "raw", .mode = 0444, .show = raw_show},
-    {.name = "raw6", .mode = 0444, .show = raw6_show},
-    {.name = "route", .mode = 0444, .show = route_show},
+    {.name = "raw", .mode = 0444, .show = dgram_show},
+    {.name = "raw6", .mode = 0444, .show = dgram6_show},
+    {.name = "route", .mode = 0444, .show = proc_net_route},
+    {.name = "snmp", .mode = 0444, .show = proc_net_snmp},
+    {.name = "snmp6", .mode = 0444, .show = proc_net_snmp6},
     {.name = "sockstat", .mode = 0444, .show = sockstat_show},
     {.name = "sockstat6", .mode = 0444, .show = sockstat6_show},
     {.name = "tcp", .mode = 0444, .show = tcp_show},
     {.name = "tcp6", .mode = 0444, .show = tcp6_show},
-    {.name = "udp", .mode = 0444, .show = udp_show},
-    {.name = "udp6", .mode = 0444, .show = udp6_show},
+    {.name = "udp", .mode = 0444, .show = dgram_show},
+    {.name = "udp6", .mode = 0444, .show = dgram6_show},
     {.name = "unix", .mode = 0444, .show = unix_show},
     PSEUDO_END,
 };

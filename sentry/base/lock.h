@@ -54,8 +54,9 @@ struct CAPABILITY("mutex") lock_class {
 	X(inflight, 44) /* unix sockets whose descriptors travel in messages */                                        \
 	X(sock, 45)     /* a socket and its protocol state */                                                          \
 	X(sockname, 46) /* names of unix sockets; tables of ports */                                                   \
-	X(socklist, 47) /* leaf: the list of all sockets */                                                            \
-	X(futexpi, 48)  /* priority-inheritance futexes: held while the lock word is changed in guest memory */        \
+	X(net, 47)      /* the TCP/IP stack of a network namespace */                                                  \
+	X(socklist, 48) /* leaf: the list of all sockets */                                                            \
+	X(futexpi, 49)  /* priority-inheritance futexes: held while the lock word is changed in guest memory */        \
 	X(mm, 50)       /* an address space's VMA tree */                                                              \
 	X(pidtree, 60)  /* processes, groups, sessions, parents and children */                                        \
 	X(tty, 65)      /* a terminal's line discipline and its foreground group */                                    \
@@ -95,6 +96,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_INFLIGHT (&lock_class_inflight)
 #define L_SOCK (&lock_class_sock)
 #define L_SOCKNAME (&lock_class_sockname)
+#define L_NET (&lock_class_net)
 #define L_SOCKLIST (&lock_class_socklist)
 #define L_FUTEXPI (&lock_class_futexpi)
 #define L_MM (&lock_class_mm)

@@ -130,7 +130,7 @@ START_TEST(while_they_come_and_go)
 	for (int i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
 	IS(walk(AF_UNSPEC).count, 0);
-	IS(live_in("struct loop_sock"), 0);
+	IS(live_in("struct inet_tcp"), 0);
 	IS(live_in("struct unix_sock"), 0);
 }
 END_TEST

@@ -1,0 +1,13 @@
+/* Files of /proc/PID/net about interfaces, routes and counters (net_stack.c). */
+#pragma once
+
+#include "fs/proc/proc.h"
+
+int proc_net_arp(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_dev(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_if_inet6(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_ipv6_route(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_netstat(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_route(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_snmp(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_snmp6(struct ctx *c, const struct pseudo_ref *r, struct seq *s);

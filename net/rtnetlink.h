@@ -1,0 +1,38 @@
+/* NETLINK_ROUTE: what its messages say and do, for netlink.c. rtnetlink(7). */
+#pragma once
+
+#include <linux/rtnetlink.h>
+
+#include "net/netstack.h"
+#include "net/nlmsg.h"
+#include "net/stack/netdev.h"
+
+struct cred;
+
+/* Answers a request: replies are appended to b. */
+void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r);
+/* A change of the stack as a message for the listeners of *ret_group (RTNLGRP_*). */
+void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool gone, const void *what,
+		     unsigned *ret_group) REQUIRES(L_NET);
+
+/* rtnetlink_link.c, rtnetlink_route.c: a list of what there is, or one answer; 0 or -errno. */
+void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+void rtnetlink_dump_addrs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+void rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+void rtnetlink_dump_neighs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+void rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_get_link(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_get_route(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_set_link(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_change_addr(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_change_route(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_change_neigh(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
+
+/* One message each. */
+struct netdev_addr;
+struct route;
+struct neigh;
+void rtnetlink_put_link(struct nlbuf *b, const struct netdev *d, uint16_t type, uint16_t flags);
+void rtnetlink_put_addr(struct nlbuf *b, const struct netdev_addr *a, int64_t now, uint16_t type, uint16_t flags);
+void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, uint16_t flags);
+void rtnetlink_put_neigh(struct nlbuf *b, const struct neigh *n, uint16_t type, uint16_t flags);

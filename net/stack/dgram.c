@@ -1,0 +1,322 @@
+/*
+ * What datagram endpoints share: see dgram.h. Behaviour as ip(7), ipv6(7), udp(7).
+ *
+ * A queue counts a packet's bytes with those of its bookkeeping, so that many small ones are bounded too; a single
+ * packet always fits in an empty one. An ICMP error becomes the pending error of a connected endpoint if it is a hard
+ * one, of any endpoint with IP_RECVERR, which also has it in its error queue. Path MTUs are believed only by endpoints
+ * that discover them.
+ */
+#include "net/stack/dgram.h"
+
+#include <linux/rtnetlink.h>
+#include <poll.h>
+
+#include "net/stack/addr.h"
+#include "net/stack/core.h"
+#include "net/stack/inet.h"
+#include "net/stack/route.h"
+#include "sentry/base/slab.h"
+
+#define RCVBUF_DEFAULT 212992
+
+struct membership {
+	struct list link;
+	struct in6_addr group;
+	unsigned dev;
+};
+
+static struct slab membership_slab = SLAB_INIT(struct membership);
+static struct slab error_slab = SLAB_INIT(struct dgram_error);
+
+void dgram_init(struct dgram *d, bool v6)
+{
+	memset(d, 0, sizeof(*d));
+	d->v6 = v6;
+	d->rcvbuf = RCVBUF_DEFAULT;
+	d->pmtu = PMTU_WANT;
+	d->local = d->peer = d->mc_addr = v6 ? in6addr_any : addr_from_v4(0);
+	list_init(&d->wakeup.link);
+	list_init(&d->queue);
+	list_init(&d->errors);
+	list_init(&d->members);
+}
+
+static void drop_membership(struct stack *s, struct dgram *d, struct membership *m) REQUIRES(L_NET)
+{
+	struct netdev *dev = netdev_by_index(s, m->dev);
+
+	if (dev)
+		group_leave(s, dev, &m->group);
+	list_remove(&m->link);
+	d->member_count--;
+	slab_free(&membership_slab, m);
+}
+
+void dgram_fini(struct stack *s, struct dgram *d)
+{
+	struct dgram_error *e;
+	struct membership *m;
+
+	pkt_free_all(&d->queue);
+	d->bytes = 0;
+	while ((e = dgram_take_queued_error(d)))
+		dgram_error_free(e);
+	while ((m = list_first(&d->members, struct membership, link)))
+		drop_membership(s, d, m);
+}
+
+/* ---- receiving ---- */
+
+static uint32_t weight(const struct pkt *p)
+{
+	return p->len + (uint32_t)sizeof(*p);
+}
+
+bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
+{
+	if (d->bytes && d->bytes + weight(p) > d->rcvbuf) {
+		d->drops++;
+		pkt_free(p);
+		return false;
+	}
+	d->bytes += weight(p);
+	list_append(&d->queue, &p->link);
+	stack_wake(s, &d->wakeup, POLLIN | POLLRDNORM);
+	return true;
+}
+
+struct pkt *dgram_take(struct dgram *d, bool peek)
+{
+	struct pkt *p = list_first(&d->queue, struct pkt, link);
+
+	if (!p)
+		return NULL;
+	if (peek)
+		return pkt_clone(p);
+	list_remove(&p->link);
+	d->bytes -= weight(p);
+	return p;
+}
+
+uint32_t dgram_first_size(const struct dgram *d)
+{
+	const struct pkt *p = list_first(&d->queue, struct pkt, link);
+
+	return p ? p->len : 0;
+}
+
+uint32_t dgram_poll(const struct dgram *d)
+{
+	uint32_t events = POLLOUT | POLLWRNORM | POLLWRBAND;
+
+	if (!list_empty(&d->queue))
+		events |= POLLIN | POLLRDNORM;
+	if (d->err || !list_empty(&d->errors))
+		events |= POLLERR;
+	return events;
+}
+
+/* ---- errors ---- */
+
+int dgram_take_error(struct dgram *d)
+{
+	int err = d->err;
+
+	d->err = 0;
+	return -err;
+}
+
+void dgram_error_free(struct dgram_error *e)
+{
+	if (!e)
+		return;
+	pkt_free(e->data);
+	slab_free(&error_slab, e);
+}
+
+struct dgram_error *dgram_take_queued_error(struct dgram *d)
+{
+	struct dgram_error *e = list_first(&d->errors, struct dgram_error, link);
+
+	if (!e)
+		return NULL;
+	list_remove(&e->link);
+	d->error_count--;
+	/* What is pending is what is first: as Linux, when one has been read. */
+	if (!list_empty(&d->errors))
+		d->err = list_first(&d->errors, struct dgram_error, link)->e.err;
+	else
+		d->err = 0;
+	return e;
+}
+
+static void queue_error(struct dgram *d, const struct ip_error *e, bool local, const struct pkt *data)
+{
+	struct dgram_error *q = d->error_count < DGRAM_ERRORS_MAX ? slab_alloc(&error_slab) : NULL;
+
+	if (!q)
+		return;
+	q->e = *e;
+	q->local = local;
+	q->data = data ? pkt_clone(data) : NULL;
+	list_append(&d->errors, &q->link);
+	d->error_count++;
+}
+
+void dgram_error(struct stack *s, struct dgram *d, const struct ip_error *e, const struct pkt *data)
+{
+	bool hard = e->hard;
+
+	if (e->mtu) {
+		if (d->pmtu == PMTU_DONT || d->pmtu >= PMTU_INTERFACE)
+			return;
+		ip_pmtu(s, &e->dst, e->mtu);
+		hard = d->recverr || !addr_is_v4(&e->dst);
+	}
+	if (d->recverr)
+		queue_error(d, e, false, data);
+	else if (!hard || !d->connected)
+		return;
+	d->err = e->err;
+	stack_wake(s, &d->wakeup, POLLERR);
+}
+
+/* ---- sending ---- */
+
+static bool is_group(const struct in6_addr *a)
+{
+	return addr_is_multicast(a) || addr_is_limited_broadcast(a);
+}
+
+/* Fills in o from the endpoint's options and the destination. */
+static void fill(const struct dgram *d, const struct dgram_to *to, struct ip_out *o)
+{
+	bool to_peer = IN6_IS_ADDR_UNSPECIFIED(&to->addr) && d->connected, group;
+
+	*o = (struct ip_out){.dst = to_peer ? d->peer : to->addr,
+			     .src = to->src,
+			     .bound_dev = d->bound_dev ? d->bound_dev : to->dev,
+			     .tos = to->tos < 0 ? d->tos : (uint8_t)to->tos,
+			     .mark = d->mark,
+			     .no_loop = d->no_mc_loop,
+			     .options_len = to->options_len,
+			     .options = to->options};
+	group = is_group(&o->dst);
+	o->host_only = d->mc_host_only;
+	if (addr_is_any(&o->src) && !addr_is_multicast(&d->local) && addr_is_v4(&d->local) == addr_is_v4(&o->dst))
+		o->src = d->local;
+	if (group && !o->bound_dev)
+		o->bound_dev = d->mc_dev;
+	if (group && addr_is_any(&o->src) && addr_is_v4(&d->mc_addr) == addr_is_v4(&o->dst))
+		o->src = d->mc_addr;
+	o->ttl = to->ttl > 0 ? (uint8_t)to->ttl : addr_is_multicast(&o->dst) ? d->mc_ttl : d->ttl;
+}
+
+int dgram_route(struct stack *s, struct dgram *d, const struct dgram_to *to, struct ip_out *ret_o,
+		struct ip_route *ret_r)
+{
+	bool to_peer = IN6_IS_ADDR_UNSPECIFIED(&to->addr) && d->connected;
+	int err;
+
+	if (!d->v6 && !to_peer && !addr_is_v4(&to->addr) && !IN6_IS_ADDR_UNSPECIFIED(&to->addr))
+		return -EAFNOSUPPORT;
+	fill(d, to, ret_o);
+	if (addr_is_v4(&ret_o->dst) ? d->v6 && !addr_is_v4(&d->local) && !addr_is_any(&d->local)
+				    : addr_is_v4(&d->local) && !addr_is_any(&d->local))
+		return -ENETUNREACH;
+	if (to_peer && !to->dev && addr_is_any(&to->src) && !ip_route_stale(s, &d->route)) {
+		*ret_r = d->route;
+	} else {
+		err = ip_route(s, ret_o, ret_r);
+		if (err)
+			return err;
+		if (to_peer && !to->dev && addr_is_any(&to->src))
+			d->route = *ret_r;
+	}
+	return ret_r->type == RTN_BROADCAST && !d->broadcast ? -EACCES : 0;
+}
+
+int dgram_fits(struct stack *s, struct dgram *d, struct ip_out *o, struct ip_route *r, uint32_t size)
+{
+	uint32_t head = addr_is_v4(&o->dst) ? 20u + o->options_len : 40;
+
+	if (d->pmtu >= PMTU_PROBE)
+		r->mtu = MIN(r->dev->mtu, PKT_MAX);
+	if (size + head <= r->mtu) {
+		o->dont_fragment = d->pmtu != PMTU_DONT && d->pmtu != PMTU_OMIT;
+		return 0;
+	}
+	if (d->pmtu != PMTU_DO && d->pmtu != PMTU_PROBE && d->pmtu != PMTU_INTERFACE)
+		return 0;
+	if (d->recverr) {
+		struct ip_error e = {.src = r->src, .dst = o->dst, .err = EMSGSIZE, .mtu = r->mtu};
+
+		queue_error(d, &e, true, NULL);
+		stack_wake(s, &d->wakeup, POLLERR);
+	}
+	return -EMSGSIZE;
+}
+
+/* ---- groups ---- */
+
+static struct membership *find_membership(const struct dgram *d, const struct in6_addr *group, unsigned dev)
+{
+	struct membership *m;
+
+	list_for_each(m, &d->members, link)
+		if (addr_eq(&m->group, group) && (!dev || m->dev == dev))
+			return m;
+	return NULL;
+}
+
+bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, unsigned dev)
+{
+	return !d->no_mc_all || find_membership(d, group, dev);
+}
+
+/* The interface for a group when none is named. */
+static struct netdev *dev_for(struct stack *s, const struct in6_addr *group) REQUIRES(L_NET)
+{
+	const struct route *r = route_find(s, group, 0);
+
+	return r && !route_errno(r) ? r->c.dev : NULL;
+}
+
+int dgram_join(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
+{
+	struct netdev *on = dev ? netdev_by_index(s, dev) : dev_for(s, group);
+	struct membership *m;
+	int err;
+
+	if (!addr_is_multicast(group) || addr_is_v4(group) == d->v6)
+		return -EINVAL;
+	if (!on)
+		return -ENODEV;
+	if (find_membership(d, group, on->index))
+		return -EADDRINUSE;
+	if (!d->v6 && d->member_count == DGRAM_MEMBERSHIPS_MAX)
+		return -ENOBUFS;
+	m = slab_alloc(&membership_slab);
+	if (!m)
+		return -ENOMEM;
+	err = group_join(s, on, group);
+	if (err) {
+		slab_free(&membership_slab, m);
+		return err;
+	}
+	m->group = *group;
+	m->dev = on->index;
+	list_append(&d->members, &m->link);
+	d->member_count++;
+	return 0;
+}
+
+int dgram_leave(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
+{
+	struct membership *m = find_membership(d, group, dev);
+
+	if (!m)
+		return -EADDRNOTAVAIL;
+	drop_membership(s, d, m);
+	return 0;
+}
