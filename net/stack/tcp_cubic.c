@@ -29,7 +29,7 @@ struct cubic {
 	uint32_t samples;
 	int64_t last_min, round_min, baseline; /* ns; 0: none */
 	uint8_t css, css_rounds;
-};
+} __attribute__((may_alias)); /* it lives in cong_state */
 _Static_assert(sizeof(struct cubic) <= sizeof(((struct tcp_sock *)NULL)->cong_state), "CUBIC's state");
 
 static struct cubic *cubic_of(struct tcp_sock *tp)

@@ -156,7 +156,7 @@ void tcp_early_free_all(struct tcp_sock *tp)
 }
 
 /* Room for n bytes in the receive buffer, if need be at the cost of early ones that begin at or behind seq. */
-static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq)
+static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq) REQUIRES(L_NET)
 {
 	struct tcp_early *e;
 	bool pruned = false;
@@ -166,8 +166,10 @@ static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq)
 		early_free(tp, e);
 		pruned = true;
 	}
-	if (pruned)
+	if (pruned) {
 		tp->sack_count = 0;
+		mib_add(tp->ep.stack, MIB_TCPX_RCV_PRUNED, 1);
+	}
 	return tp->rmem + n <= tp->rcvbuf;
 }
 
@@ -248,6 +250,7 @@ static void queue_early(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 	list_push(place, &e->link);
 	tp->early_count++;
 	tp->rmem += in->len + EARLY_COST;
+	mib_add(tp->ep.stack, MIB_TCPX_OFO_QUEUE, 1);
 	tcp_sack_add(tp, e->seq, e->end + fin);
 }
 

@@ -143,6 +143,7 @@ void tcp_tlp_timeout(struct tcp_sock *tp)
 	}
 	tp->rack.tlp = true;
 	tp->rack.tlp_retrans = false;
+	mib_add(tp->ep.stack, MIB_TCPX_LOSS_PROBES, 1);
 	if (before != tcp_send_end(tp))
 		tcp_push(tp, TCP_PUSH_ONE);
 	if (tp->snd_nxt == before) {

@@ -45,7 +45,7 @@ void tcp_enter_cwr(struct tcp_sock *tp)
 	tp->ca_state = TCP_CA_CWR;
 }
 
-static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a)
+static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L_NET)
 {
 	if (tp->ca_state < TCP_CA_CWR) {
 		arm_undo(tp);
@@ -56,6 +56,7 @@ static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a)
 		tp->high_seq = tp->snd_nxt;
 	}
 	tp->ca_state = TCP_CA_Recovery;
+	mib_add(tp->ep.stack, tp->sack_ok ? MIB_TCPX_SACK_RECOVERY : MIB_TCPX_RENO_RECOVERY, 1);
 }
 
 static void settle(struct tcp_sock *tp)

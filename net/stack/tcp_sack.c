@@ -94,7 +94,7 @@ static bool is_dsack(const struct tcp_in *in)
 	return in->opt.sack_count > 1 && !seq_before(b[0].start, b[1].start) && !seq_after(b[0].end, b[1].end);
 }
 
-static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_acked *a)
+static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_acked *a) REQUIRES(L_NET)
 {
 	const struct tcp_sack_block *b = in->opt.sacks;
 	uint32_t n = b->end - b->start;
@@ -103,6 +103,7 @@ static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_
 		return;
 	a->dsack = true;
 	tp->dsack_dups++;
+	mib_add(tp->ep.stack, MIB_TCPX_DSACK_RECV, 1);
 	if (tp->undo.armed && seq_after(b->end, tp->undo.una))
 		tp->undo.retrans -= MIN(tp->undo.retrans, n);
 }

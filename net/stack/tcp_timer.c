@@ -130,6 +130,7 @@ static bool retransmits_expired(const struct tcp_sock *tp) REQUIRES(L_NET)
 
 static void give_up(struct tcp_sock *tp) REQUIRES(L_NET)
 {
+	mib_add(tp->ep.stack, MIB_TCPX_ABORT_ON_TIMEOUT, 1);
 	tcp_done(tp, tp->err_soft ? tp->err_soft : ETIMEDOUT);
 }
 
@@ -147,6 +148,7 @@ static void rto_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	mib_add(tp->ep.stack, syn_state(tp) ? MIB_TCPX_SYN_RETRANS : MIB_TCPX_TIMEOUTS, 1);
 	if (!tp->first_retrans_at)
 		tp->first_retrans_at = syn_state(tp) ? head->sent_at : tcp_now(tp);
 	tcp_enter_loss(tp);
@@ -251,6 +253,7 @@ static void ack_fire(struct stack *s __unused, struct net_timer *t)
 	} else {
 		tp->ato = MIN(tp->ato * 2, tp->rtt.rto);
 	}
+	mib_add(tp->ep.stack, MIB_TCPX_DELAYED_ACKS, 1);
 	tcp_send_ack(tp);
 }
 

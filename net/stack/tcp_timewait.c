@@ -78,6 +78,7 @@ void tcp_time_wait(struct tcp_sock *tp, bool fin_wait2, int64_t after)
 	tcp_done(tp, 0);
 	tcp_hash(&tw->ep);
 	n->tw_count++;
+	mib_add(n->stack, MIB_TCPX_TW, 1);
 	arm(tw, after);
 }
 

@@ -7,7 +7,7 @@
  */
 #include "tests/unit/tcpscript.h"
 
-#define SEEDS 400
+#define SEEDS 200
 #define LIMIT (24 * 3600 * NSEC_PER_SEC)
 
 struct end {
