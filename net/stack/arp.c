@@ -1,9 +1,9 @@
 /*
  * ARP: RFC 826, 5227 (probes and announcements).
  *
- * A request for an address of this namespace is answered, on whichever interface it is (Linux's arp_ignore 0), and its sender is learnt; other
- * packets update what is known already. What the packet says is checked against itself only as far as it can harm: a sender
- * with one of our addresses, or with one that is no host's, teaches nothing.
+ * A request for an address of this namespace is answered, on whichever interface it is (Linux's arp_ignore 0), and its
+ * sender is learnt; other packets update what is known already. What the packet says is checked against itself only as
+ * far as it can harm: a sender with one of our addresses, or with one that is no host's, teaches nothing.
  */
 #include <linux/if_packet.h>
 #include <net/ethernet.h>

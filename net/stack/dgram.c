@@ -1,9 +1,10 @@
 /*
  * What datagram endpoints share: see dgram.h. Behaviour as ip(7), ipv6(7), udp(7).
  *
- * A queue counts a packet's bytes with those of its bookkeeping, so that many small ones are bounded too; a single packet always fits in an empty one.
- * An ICMP error becomes the pending error of a connected endpoint if it is a hard one, of any endpoint with IP_RECVERR, which also
- * has it in its error queue. Path MTUs are believed only by endpoints that discover them.
+ * A queue counts a packet's bytes with those of its bookkeeping, so that many small ones are bounded too; a single
+ * packet always fits in an empty one. An ICMP error becomes the pending error of a connected endpoint if it is a hard
+ * one, of any endpoint with IP_RECVERR, which also has it in its error queue. Path MTUs are believed only by endpoints
+ * that discover them.
  */
 #include "net/stack/dgram.h"
 

@@ -1,8 +1,9 @@
 /*
- * Datagram endpoints: what UDP, raw and ping sockets share. A queue of packets bounded in bytes, errors, multicast memberships, and the options of
- * ip(7) and ipv6(7) that say how to send.
+ * Datagram endpoints: what UDP, raw and ping sockets share. A queue of packets bounded in bytes, errors, multicast
+ * memberships, and the options of ip(7) and ipv6(7) that say how to send.
  *
- * An endpoint belongs to the socket that embeds it, which sets the fields below "by the owner" and fills in wakeup.hold and wakeup.deliver. All under L_NET.
+ * An endpoint belongs to the socket that embeds it, which sets the fields below "by the owner" and fills in wakeup.hold
+ * and wakeup.deliver. All under L_NET.
  */
 #pragma once
 
@@ -84,12 +85,15 @@ void dgram_error(struct stack *s, struct dgram *d, const struct ip_error *e, con
 /* POLL* */
 uint32_t dgram_poll(const struct dgram *d) REQUIRES(L_NET);
 /*
- * The way to a destination, and what IP is told. -EDESTADDRREQ, -EACCES (broadcast without the option), -ENETUNREACH (IPv4 by a socket of
- * IPv6 only, or no route) and what ip_route() says.
+ * The way to a destination, and what IP is told. -EDESTADDRREQ, -EACCES (broadcast without the option), -ENETUNREACH
+ * (IPv4 by a socket of IPv6 only, or no route) and what ip_route() says.
  */
 int __must_check dgram_route(struct stack *s, struct dgram *d, const struct dgram_to *to, struct ip_out *ret_o,
 			     struct ip_route *ret_r) REQUIRES(L_NET);
-/* For a payload of that size, with the transport's header: sets o->dont_fragment. -EMSGSIZE, which is also queued as a local error. */
+/*
+ * For a payload of that size, with the transport's header: sets o->dont_fragment. -EMSGSIZE, which is also queued as a
+ * local error.
+ */
 int __must_check dgram_fits(struct stack *s, struct dgram *d, struct ip_out *o, struct ip_route *r, uint32_t size)
     REQUIRES(L_NET);
 /* Whether an endpoint may be bound to addr. 0, -EAFNOSUPPORT, -ENODEV, -EADDRNOTAVAIL. */
@@ -115,8 +119,8 @@ struct udp_sock {
 void udp_init(struct udp_sock *u, bool v6);
 void udp_close(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /*
- * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the scope of a link-local
- * address. -EINVAL (is bound), -EADDRNOTAVAIL, -EADDRINUSE, -ENODEV, -ENOMEM.
+ * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the
+ * scope of a link-local address. -EINVAL (is bound), -EADDRNOTAVAIL, -EADDRINUSE, -ENODEV, -ENOMEM.
  */
 int __must_check udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, uint16_t port, unsigned dev)
     REQUIRES(L_NET);

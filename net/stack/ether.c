@@ -1,5 +1,6 @@
 /*
- * Ethernet II frames: RFC 894, 2464. What is not for this machine goes no further than the taps; VLAN tags and 802.3 lengths are not understood.
+ * Ethernet II frames: RFC 894, 2464. What is not for this machine goes no further than the taps; VLAN tags and 802.3
+ * lengths are not understood.
  */
 #include <linux/if_packet.h>
 #include <net/ethernet.h>

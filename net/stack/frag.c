@@ -1,12 +1,13 @@
 /*
  * Reassembly: RFC 791, 815, 8200 (4.5), 5722 (overlaps), 3168 (5.3).
  *
- * A queue for each packet whose fragments come keeps them in order. What overlaps another fragment ends the queue, of IPv4 too, as on Linux: nobody overlaps in
- * good faith. An exact copy is only ignored. All queues together hold at most MEMORY_MAX, each at most FRAGS_MAX fragments; when there is
- * no room, the oldest queue goes. One that is not complete after 30 seconds (IPv6: 60) goes too, and if its first fragment
- * is there, the source is told.
+ * A queue for each packet whose fragments come keeps them in order. What overlaps another fragment ends the queue, of
+ * IPv4 too, as on Linux: nobody overlaps in good faith. An exact copy is only ignored. All queues together hold at most
+ * MEMORY_MAX, each at most FRAGS_MAX fragments; when there is no room, the oldest queue goes. One that is not complete
+ * after 30 seconds (IPv6: 60) goes too, and if its first fragment is there, the source is told.
  *
- * A complete packet is copied into one buffer: it has more fragments than a packet has slices. A fragment's offset waits in its pkt's info.dev.
+ * A complete packet is copied into one buffer: it has more fragments than a packet has slices. A fragment's offset
+ * waits in its pkt's info.dev.
  */
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>

@@ -1,9 +1,10 @@
 /*
  * Merging TCP segments that come in one batch: the reverse of gso.c, so that IP and TCP run once for many.
  *
- * A segment is merged into the one before it of its flow if nothing but sequence number, length, checksums, identification and PSH differs, it follows directly,
- * and it is not longer than the first. One that is shorter, or has PSH, is the last. Checksums are verified before; the merged packet has a partial one, so that it
- * may also be forwarded and cut again. Whatever is not understood is passed on as it is, behind what came before it.
+ * A segment is merged into the one before it of its flow if nothing but sequence number, length, checksums,
+ * identification and PSH differs, it follows directly, and it is not longer than the first. One that is shorter, or has
+ * PSH, is the last. Checksums are verified before; the merged packet has a partial one, so that it may also be
+ * forwarded and cut again. Whatever is not understood is passed on as it is, behind what came before it.
  */
 #include <net/ethernet.h>
 

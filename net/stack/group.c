@@ -1,10 +1,11 @@
 /*
  * Multicast groups of interfaces, and the reports of them: IGMPv3 (RFC 3376) and MLDv2 (RFC 3810), enough to receive.
  *
- * Memberships are counted. The first of a group is reported at once and, with all others of the interface, once more within a second; the last one's
- * end is reported too. Queries of any version are answered by one report of everything after a random part of the time
- * that they allow. No source filters, no versions 1 and 2: what a querier of these says is understood as a query, but answered in version 3 or 2 of MLD.
- * 224.0.0.1 and ff02::1 are everybody's and never reported.
+ * Memberships are counted. The first of a group is reported at once and, with all others of the interface, once more
+ * within a second; the last one's end is reported too. Queries of any version are answered by one report of everything
+ * after a random part of the time that they allow. No source filters, no versions 1 and 2: what a querier of these says
+ * is understood as a query, but answered in version 3 or 2 of MLD. 224.0.0.1 and ff02::1 are everybody's and never
+ * reported.
  */
 #include <netinet/icmp6.h>
 #include <netinet/igmp.h>

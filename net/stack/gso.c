@@ -1,9 +1,9 @@
 /*
  * What a link does not do itself: cutting a large TCP packet into segments, and completing checksums.
  *
- * A transport leaves in its checksum field the sum of the pseudo header, uncomplemented, as virtio-net has it: adding up what is there from the transport
- * header on gives the checksum. Segments of one packet share its payload's buffers. FIN and PSH belong to the last one, CWR
- * (RFC 3168, 6.1.2) to the first.
+ * A transport leaves in its checksum field the sum of the pseudo header, uncomplemented, as virtio-net has it: adding
+ * up what is there from the transport header on gives the checksum. Segments of one packet share its payload's buffers.
+ * FIN and PSH belong to the last one, CWR (RFC 3168, 6.1.2) to the first.
  */
 #include <netinet/in.h>
 

@@ -1,10 +1,10 @@
 /*
  * ICMP: RFC 792, 1122 (3.2.2), 1812 (4.3), 5927.
  *
- * Errors that come are handed to the transport that the quoted header names, as the errno that Linux gives. Errors that go are never about errors,
- * about later fragments, or to or about groups; they quote as much as fits into 576 bytes, and are limited: for each destination
- * a bucket of six that gains one a second, and a thousand a second altogether. Echoes are answered, except to
- * groups; redirects and source quenches are counted and have no effect (RFC 6633).
+ * Errors that come are handed to the transport that the quoted header names, as the errno that Linux gives. Errors that
+ * go are never about errors, about later fragments, or to or about groups; they quote as much as fits into 576 bytes,
+ * and are limited: for each destination a bucket of six that gains one a second, and a thousand a second altogether.
+ * Echoes are answered, except to groups; redirects and source quenches are counted and have no effect (RFC 6633).
  */
 #include <linux/if_packet.h>
 #include <netinet/ip_icmp.h>

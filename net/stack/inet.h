@@ -84,8 +84,8 @@ struct ip6_fragment {
 int ip4_output(struct stack *s, struct pkt *p, const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET);
 int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET);
 /*
- * To the protocol in->protocol; takes p, whose head is the transport header (the network header can be put back, if all of it was pulled).
- * False: nobody knows the protocol, and p is still the caller's.
+ * To the protocol in->protocol; takes p, whose head is the transport header (the network header can be put back, if all
+ * of it was pulled). False: nobody knows the protocol, and p is still the caller's.
  */
 bool ip_deliver(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 

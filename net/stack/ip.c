@@ -1,9 +1,9 @@
 /*
  * What IPv4 and IPv6 share: where packets come in, the way to transports and raw sockets, and the way out to a link.
  *
- * Incoming, p->net is the network header from the moment it has been pulled, and what follows stays in front of the head, so that an ICMP error can
- * put it back and quote it. Outgoing, what stays on this machine goes through the loopback interface with its checksum undone: a transport
- * trusts a packet whose checksum was never completed.
+ * Incoming, p->net is the network header from the moment it has been pulled, and what follows stays in front of the
+ * head, so that an ICMP error can put it back and quote it. Outgoing, what stays on this machine goes through the
+ * loopback interface with its checksum undone: a transport trusts a packet whose checksum was never completed.
  */
 #include <linux/if_packet.h>
 #include <linux/rtnetlink.h>

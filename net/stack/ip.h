@@ -46,14 +46,17 @@ void ip_confirm(struct stack *s, const struct ip_route *r) REQUIRES(L_NET);
 /* A transport believes an ICMP error that says that only mtu bytes fit on the way to dst: ip_route() knows it for ten minutes. */
 void ip_pmtu(struct stack *s, const struct in6_addr *dst, uint32_t mtu) REQUIRES(L_NET);
 /*
- * The largest segment that a peer may be told of for packets on this route (RFC 9293, 3.7.1), without options: of the interface's MTU, not
- * of the path's.
+ * The largest segment that a peer may be told of for packets on this route (RFC 9293, 3.7.1), without options: of the
+ * interface's MTU, not of the path's.
  */
 uint32_t ip_mss(const struct in6_addr *dst, const struct ip_route *r) REQUIRES(L_NET);
 /* Whether addr is an address of this namespace, to which a socket may be bound; dev 0: of any interface. */
 bool ip_is_local(struct stack *s, const struct in6_addr *addr, unsigned dev) REQUIRES(L_NET);
 /* r: may be stale, or NULL: it is looked up again then. */
-/* Takes p: the payload with the transport header pushed. 0, or why it was dropped: as ip_route(), -EMSGSIZE, -ENOBUFS, -ENOMEM. */
+/*
+ * Takes p: the payload with the transport header pushed. 0, or why it was dropped: as ip_route(), -EMSGSIZE, -ENOBUFS,
+ * -ENOMEM.
+ */
 int ip_output(struct stack *s, struct pkt *p, const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET);
 
 /* An ICMP error about a packet that we sent, for the transport named in it. */

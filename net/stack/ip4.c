@@ -1,9 +1,10 @@
 /*
  * IPv4: RFC 791, 1122 (3.2.1), 1812 (forwarding), 6864 (identification).
  *
- * A header is taken only if every length fits and its checksum is right. Options are parsed to see that they are well formed; source routes are
- * refused, as Linux does by default, and the rest has no effect. Addresses that no host may have, or ours from outside, are
- * martians: dropped. Forwarding is off unless somebody asks for it; then the limits on TTL and MTU are told to the source by ICMP.
+ * A header is taken only if every length fits and its checksum is right. Options are parsed to see that they are well
+ * formed; source routes are refused, as Linux does by default, and the rest has no effect. Addresses that no host may
+ * have, or ours from outside, are martians: dropped. Forwarding is off unless somebody asks for it; then the limits on
+ * TTL and MTU are told to the source by ICMP.
  *
  * Fragments that we make carry what the header had; options that are not to be copied become no-operations.
  */

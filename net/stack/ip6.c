@@ -1,9 +1,11 @@
 /*
- * IPv6: RFC 8200, with 5095 (no routing headers of type 0), 6946 (atomic fragments), 8504, section 5.3 (bounds on extension headers).
+ * IPv6: RFC 8200, with 5095 (no routing headers of type 0), 6946 (atomic fragments), 8504, section 5.3 (bounds on
+ * extension headers).
  *
- * Extension headers are walked in the order in which they come, at most EXT_COUNT of them and EXT_BYTES altogether, so that all of them stay in the
- * packet's room; a packet with more is dropped. Unknown options are treated as their two highest bits say. A routing
- * header with segments left, or a header that is not known, is answered by a parameter problem.
+ * Extension headers are walked in the order in which they come, at most EXT_COUNT of them and EXT_BYTES altogether, so
+ * that all of them stay in the packet's room; a packet with more is dropped. Unknown options are treated as their two
+ * highest bits say. A routing header with segments left, or a header that is not known, is answered by a parameter
+ * problem.
  *
  * IPv4-mapped addresses never come from a wire, since inside they mean IPv4. Only the source fragments.
  */

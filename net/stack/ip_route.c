@@ -1,9 +1,10 @@
 /*
  * The way of a packet: ip_route() for senders, the reverse for what comes in; path MTUs: RFC 1191, 8201, 5927.
  *
- * A transport keeps what ip_route() said until the generation of the stack changes. What the path takes is kept by destination, for ten
- * minutes, as many as PMTUS_MAX, the oldest going first; only a transport that found its own packet in an ICMP error
- * enters something there, and nothing below the minima that the protocols guarantee or Linux accepts.
+ * A transport keeps what ip_route() said until the generation of the stack changes. What the path takes is kept by
+ * destination, for ten minutes, as many as PMTUS_MAX, the oldest going first; only a transport that found its own
+ * packet in an ICMP error enters something there, and nothing below the minima that the protocols guarantee or Linux
+ * accepts.
  */
 #include "net/stack/addr.h"
 #include "net/stack/core.h"

@@ -1,11 +1,13 @@
 /*
  * Neighbour discovery: RFC 4861, and addresses by it: RFC 4862.
  *
- * Solicitations for our addresses are answered, advertisements update the neighbour table. An interface that comes up asks for routers three times; what they
- * advertise gives a default route (metric 1024, as long as the router says), on-link prefixes, addresses of 64-bit prefixes, hop limit
- * and MTU, unless this namespace forwards. Every packet must have hop limit 255, so that it comes from the link itself.
+ * Solicitations for our addresses are answered, advertisements update the neighbour table. An interface that comes up
+ * asks for routers three times; what they advertise gives a default route (metric 1024, as long as the router says),
+ * on-link prefixes, addresses of 64-bit prefixes, hop limit and MTU, unless this namespace forwards. Every packet must
+ * have hop limit 255, so that it comes from the link itself.
  *
- * Not done: duplicate address detection (addresses are used at once), redirects, temporary addresses, reachability times of routers.
+ * Not done: duplicate address detection (addresses are used at once), redirects, temporary addresses, reachability
+ * times of routers.
  */
 #include <linux/rtnetlink.h>
 #include <net/ethernet.h>

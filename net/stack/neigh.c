@@ -8,9 +8,9 @@
  *	PROBE       asked directly                -> REACHABLE, FAILED
  *	PERMANENT   an administrator's word
  *
- * An entry that nobody uses has no timer. The table is bounded: the entry that has not been used for longest goes when a new one finds no room, so that
- * there is no collector. Packets that wait are bounded for each neighbour, where the oldest goes, and altogether. If a
- * neighbour does not answer, their senders are told by ICMP.
+ * An entry that nobody uses has no timer. The table is bounded: the entry that has not been used for longest goes when
+ * a new one finds no room, so that there is no collector. Packets that wait are bounded for each neighbour, where the
+ * oldest goes, and altogether. If a neighbour does not answer, their senders are told by ICMP.
  */
 #include "net/stack/neigh.h"
 
@@ -23,6 +23,7 @@
 #include "sentry/base/slab.h"
 
 #define SECOND 1000000000ll
+#define MS 1000000ll
 #define REACHABLE_TIME (30 * SECOND) /* times 0.5 to 1.5 */
 #define DELAY_TIME (5 * SECOND)
 #define RETRANS_TIME SECOND
@@ -222,7 +223,7 @@ static void settle(struct stack *s, struct neigh *n, uint8_t state) REQUIRES(L_N
 	struct pkt *p;
 
 	if (state == NUD_REACHABLE)
-		n->reachable_until = s->now + REACHABLE_TIME / 2 + stack_random32(s) % REACHABLE_TIME;
+		n->reachable_until = s->now + REACHABLE_TIME / 2 + stack_random32(s) % (REACHABLE_TIME / MS) * MS;
 	if (state == NUD_PERMANENT)
 		list_remove(&n->lru);
 	else if (list_empty(&n->lru))
@@ -274,7 +275,12 @@ void neigh_confirm(struct stack *s, struct netdev *dev, const struct in6_addr *a
 {
 	struct neigh *n = neigh_find(s, dev, addr);
 
-	if (n && n->state & VALID && n->state != NUD_PERMANENT)
+	if (!n || !(n->state & VALID) || n->state == NUD_PERMANENT)
+		return;
+	/* For each acknowledgement of a transport: no more than need be. */
+	if (n->state == NUD_REACHABLE)
+		n->reachable_until = MAX(n->reachable_until, s->now + REACHABLE_TIME / 2);
+	else
 		settle(s, n, NUD_REACHABLE);
 }
 

@@ -33,8 +33,8 @@ int neigh_output(struct stack *s, struct netdev *dev, const struct in6_addr *add
 /* Borrowed; NULL. */
 struct neigh *neigh_find(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /*
- * What a packet, or an administrator, says of a neighbour. mac: NULL if nothing; state: NUD_REACHABLE, NUD_STALE, NUD_PERMANENT.
- * -ENOENT, -ENOBUFS, -EINVAL (no address known).
+ * What a packet, or an administrator, says of a neighbour. mac: NULL if nothing; state: NUD_REACHABLE, NUD_STALE,
+ * NUD_PERMANENT. -ENOENT, -ENOBUFS, -EINVAL (no address known).
  */
 int neigh_update(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const uint8_t *mac, uint8_t state,
 		 unsigned flags) REQUIRES(L_NET);

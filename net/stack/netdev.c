@@ -1,11 +1,13 @@
 /*
  * Network interfaces: netdevice(7), rtnetlink(7). Making, naming, flags, MTU, and the way of frames in and out.
  *
- * Routes that follow from flags and addresses are the kernel's own (RTPROT_KERNEL): whenever one of them changes, those of the interface
- * are dropped and made anew from what it is now (netdev_addr.c). An interface that goes down loses its other routes too, as on Linux,
- * and its neighbours; its addresses stay, also those of IPv6, which Linux drops unless keep_addr_on_down is set.
+ * Routes that follow from flags and addresses are the kernel's own (RTPROT_KERNEL): whenever one of them changes, those
+ * of the interface are dropped and made anew from what it is now (netdev_addr.c). An interface that goes down loses its
+ * other routes too, as on Linux, and its neighbours; its addresses stay, also those of IPv6, which Linux drops unless
+ * keep_addr_on_down is set.
  *
- * Going out, a packet is made into what the link can take: segments of it (gso.c), checksums completed. Taps see what the wire sees.
+ * Going out, a packet is made into what the link can take: segments of it (gso.c), checksums completed. Taps see what
+ * the wire sees.
  */
 #include "net/stack/netdev.h"
 

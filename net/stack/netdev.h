@@ -1,9 +1,9 @@
 /*
  * Network interfaces of a stack: their addresses, flags and counters, and the link behind each.
  *
- * A link (loopback, AF_PACKET, TAP, veth, nat) makes a netdev with its link_ops, hands frames to netdev_receive() and is handed frames by
- * transmit(). All of it is guarded by L_NET; pointers to a netdev are good as long as the lock is held, or as the route generation
- * has not changed.
+ * A link (loopback, AF_PACKET, TAP, veth, nat) makes a netdev with its link_ops, hands frames to netdev_receive() and
+ * is handed frames by transmit(). All of it is guarded by L_NET; pointers to a netdev are good as long as the lock is
+ * held, or as the route generation has not changed.
  */
 #pragma once
 
@@ -20,10 +20,11 @@ struct netdev_addr;
 
 struct link_ops {
 	/*
-	 * Takes p, whose head is at the Ethernet header, or at the IP header if the link has none. 0, or -errno: it was dropped.
-	 * Checksums are complete and packets segmented unless the netdev's features say that the link does it. The lock is held: a link that
-	 * leads to another stack, or to the host, queues p and has a struct wakeup deliver what is queued, which runs without it. It must
-	 * bear being called again from there, since the other end may answer at once: one thread delivers at a time.
+	 * Takes p, whose head is at the Ethernet header, or at the IP header if the link has none. 0, or -errno: it was
+	 * dropped. Checksums are complete and packets segmented unless the netdev's features say that the link does it.
+	 * The lock is held: a link that leads to another stack, or to the host, queues p and has a struct wakeup
+	 * deliver what is queued, which runs without it. It must bear being called again from there, since the other
+	 * end may answer at once: one thread delivers at a time.
 	 */
 	int (*transmit)(struct stack *s, struct netdev *dev, struct pkt *p);
 	/* Flags, MTU, address or the groups to receive have changed. May be absent. */
@@ -144,7 +145,10 @@ uint32_t netdev_mtu6(const struct netdev *dev);
 
 /* A frame from the link; takes p. */
 void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
-/* All frames that the link has now; takes them. TCP segments that follow each other are merged. dev is not destroyed by what they cause. */
+/*
+ * All frames that the link has now; takes them. TCP segments that follow each other are merged. dev is not destroyed by
+ * what they cause.
+ */
 void netdev_receive_batch(struct stack *s, struct netdev *dev, struct list *frames) REQUIRES(L_NET);
 /* A frame for the link; takes p. 0, or why it was dropped: -ENETDOWN, -ENOMEM, the link's errno. */
 int netdev_transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);

@@ -1,14 +1,14 @@
 /*
  * Addresses of interfaces, and the routes that follow from them.
  *
- * As Linux's fib_add_ifaddr() and addrconf: an IPv4 address gives a local route for itself, a connected one for its prefix (by the first address
- * of a prefix, the primary; later ones are secondary), and broadcast routes for its prefix's first and last address; on the loopback interface
- * the whole prefix is local. An IPv6 address gives a local route and a connected one; an interface that is up, one for ff00::/8.
- * Deleting a primary deletes its secondaries, as Linux does unless promote_secondaries is set; with the last IPv4 address, all of the
- * interface's IPv4 routes go.
+ * As Linux's fib_add_ifaddr() and addrconf: an IPv4 address gives a local route for itself, a connected one for its
+ * prefix (by the first address of a prefix, the primary; later ones are secondary), and broadcast routes for its
+ * prefix's first and last address; on the loopback interface the whole prefix is local. An IPv6 address gives a local
+ * route and a connected one; an interface that is up, one for ff00::/8. Deleting a primary deletes its secondaries, as
+ * Linux does unless promote_secondaries is set; with the last IPv4 address, all of the interface's IPv4 routes go.
  *
- * IPv6 addresses are used at once: duplicate address detection (RFC 4862, 5.4) is not done, as with Linux's `nodad`. The lifetimes of those that a
- * router's prefix gave run out by a timer each.
+ * IPv6 addresses are used at once: duplicate address detection (RFC 4862, 5.4) is not done, as with Linux's `nodad`.
+ * The lifetimes of those that a router's prefix gave run out by a timer each.
  */
 #include <linux/rtnetlink.h>
 

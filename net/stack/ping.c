@@ -1,5 +1,6 @@
 /*
- * Ping sockets: icmp(7), "ping socket". They send echo requests, whose identifier is the port that they are bound to, and get the replies to those.
+ * Ping sockets: icmp(7), "ping socket". They send echo requests, whose identifier is the port that they are bound to,
+ * and get the replies to those.
  */
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>

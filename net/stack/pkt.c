@@ -1,9 +1,10 @@
 /*
  * Packets: see pkt.h.
  *
- * What has been pulled stays in the room in front of the head until something is pushed over it, so that an ICMP error can quote it (pkt_unpull()).
- * When a header must be made linear and the room behind the tail does not suffice, all that is still of use moves to the room's beginning:
- * from the lowest of head, net and transport on. A packet whose headers do not fit there is refused: RFC 8504, section 5.3, allows a bound.
+ * What has been pulled stays in the room in front of the head until something is pushed over it, so that an ICMP error
+ * can quote it (pkt_unpull()). When a header must be made linear and the room behind the tail does not suffice, all
+ * that is still of use moves to the room's beginning: from the lowest of head, net and transport on. A packet whose
+ * headers do not fit there is refused: RFC 8504, section 5.3, allows a bound.
  *
  * No lock: a packet has one owner. Buffers are shared, counted, and written only by whoever fills them, beyond `used`.
  */

@@ -1,10 +1,10 @@
 /*
  * Packets and the bytes in them.
  *
- * A packet is a linear head, where protocol headers are pushed and pulled, and slices of shared buffers behind it: the payload, which
- * is never copied inside the stack. TCP's send queue, segments on their way, retransmissions and the receiver's queue refer to
- * the same buffers: one copy from the sender's memory, one to the receiver's. What a buffer holds below `used` never
- * changes, so that references may be read without a lock.
+ * A packet is a linear head, where protocol headers are pushed and pulled, and slices of shared buffers behind it: the
+ * payload, which is never copied inside the stack. TCP's send queue, segments on their way, retransmissions and the
+ * receiver's queue refer to the same buffers: one copy from the sender's memory, one to the receiver's. What a buffer
+ * holds below `used` never changes, so that references may be read without a lock.
  *
  * Everything in a received packet is hostile: pkt_pull() and pkt_copy() are the only ways to read, and they check.
  */
@@ -80,8 +80,8 @@ void pkt_skip(struct pkt *p, uint32_t n);
 /* Adds a reference to bytes of b at the end. False: no slice left. */
 bool __must_check pkt_append(struct pkt *p, struct buf *b, uint32_t off, uint32_t len);
 /*
- * Adds bytes of another packet at the end: references to its slices, a copy of what is in its room. False: no memory, no slice
- * left, or from is shorter; p is as it was.
+ * Adds bytes of another packet at the end: references to its slices, a copy of what is in its room. False: no memory,
+ * no slice left, or from is shorter; p is as it was.
  */
 bool __must_check pkt_append_from(struct pkt *p, const struct pkt *from, uint32_t off, uint32_t len);
 /* A packet of its own for bytes from outside, with room in front for a link header. NULL: no memory. */
@@ -94,8 +94,8 @@ void pkt_free_all(struct list *queue);
 bool __must_check pkt_copy(const struct pkt *p, uint32_t off, void *dst, size_t n);
 
 /*
- * RFC 1071. Sums are 32 bits wide, in network order, folded at the end. sum_fold() is what belongs into a header's field; over data with a
- * right checksum in it, it is 0. ~sum_fold() is the sum itself, as checksum_partial wants it.
+ * RFC 1071. Sums are 32 bits wide, in network order, folded at the end. sum_fold() is what belongs into a header's
+ * field; over data with a right checksum in it, it is 0. ~sum_fold() is the sum itself, as checksum_partial wants it.
  */
 uint32_t sum_add(uint32_t sum, const void *data, size_t n, bool odd);
 /* From off (from the head on) to the end. */

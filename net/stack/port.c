@@ -1,9 +1,9 @@
 /*
  * The tables of ports: see port.h. RFC 6056 (3.3.4 for connections, 3.3.1 for others).
  *
- * A bucket for each port in use has two lists: those that listen, which look-ups search, and the rest, which only conflicts search, so that a
- * listener with ten thousand connections is still found at once. A new listener goes to the front: of several that suit a
- * packet equally, the last one bound gets it, as on Linux.
+ * A bucket for each port in use has two lists: those that listen, which look-ups search, and the rest, which only
+ * conflicts search, so that a listener with ten thousand connections is still found at once. A new listener goes to the
+ * front: of several that suit a packet equally, the last one bound gets it, as on Linux.
  */
 #include "net/stack/port.h"
 

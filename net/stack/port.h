@@ -1,9 +1,10 @@
 /*
  * Ports: who is bound to which, for UDP and TCP.
  *
- * Every endpoint with a port stands in its port's bucket: bound, connected, listening, accepted, in TIME_WAIT. What may share a port is
- * Linux's rule: two endpoints conflict if their addresses and devices overlap, unless both have SO_REUSEADDR and the one that is there does not
- * listen, or both have SO_REUSEPORT and one owner. Addresses as everywhere: 0.0.0.0 is ::ffff:0.0.0.0, and :: without v6only overlaps with all of IPv4.
+ * Every endpoint with a port stands in its port's bucket: bound, connected, listening, accepted, in TIME_WAIT. What may
+ * share a port is Linux's rule: two endpoints conflict if their addresses and devices overlap, unless both have
+ * SO_REUSEADDR and the one that is there does not listen, or both have SO_REUSEPORT and one owner. Addresses as
+ * everywhere: 0.0.0.0 is ::ffff:0.0.0.0, and :: without v6only overlaps with all of IPv4.
  */
 #pragma once
 
@@ -30,11 +31,15 @@ struct port_bind {
 };
 
 void port_bind_init(struct port_bind *b, enum port_space space);
-/* Binds to a port, 0: an unused one (RFC 6056). -EADDRINUSE, -ENOMEM. Whether the address is local and the port privileged is the caller's question. */
+/*
+ * Binds to a port, 0: an unused one (RFC 6056). -EADDRINUSE, -ENOMEM. Whether the address is local and the port
+ * privileged is the caller's question.
+ */
 int __must_check port_bind(struct stack *s, struct port_bind *b, uint16_t port) REQUIRES(L_NET);
 /*
- * An automatic port for a connection from b->addr, which may be shared with other automatic ones: usable() says whether the connection
- * would be unique. The search starts at a place that the addresses determine (RFC 6056, 3.3.4). -EADDRNOTAVAIL, -ENOMEM.
+ * An automatic port for a connection from b->addr, which may be shared with other automatic ones: usable() says whether
+ * the connection would be unique. The search starts at a place that the addresses determine (RFC 6056, 3.3.4).
+ * -EADDRNOTAVAIL, -ENOMEM.
  */
 int __must_check port_connect(struct stack *s, struct port_bind *b, const struct in6_addr *peer, uint16_t peer_port,
 			      bool (*usable)(void *arg, uint16_t port), void *arg) REQUIRES(L_NET);
@@ -46,8 +51,8 @@ void port_unlisten(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 /* Harmless if it is not bound. */
 void port_unbind(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 /*
- * The listening endpoint that suits a packet best: by address, device and peer; of a SO_REUSEPORT group the one that `hash` picks (0: that of
- * the four-tuple is made if need be). NULL: none.
+ * The listening endpoint that suits a packet best: by address, device and peer; of a SO_REUSEPORT group the one that
+ * `hash` picks (0: that of the four-tuple is made if need be). NULL: none.
  */
 struct port_bind *port_lookup(struct stack *s, enum port_space space, const struct in6_addr *dst, uint16_t dport,
 			      const struct in6_addr *src, uint16_t sport, unsigned dev, uint32_t hash) REQUIRES(L_NET);

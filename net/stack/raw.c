@@ -1,7 +1,7 @@
 /*
- * Raw sockets: raw(7), RFC 3542 (3). Every packet that is delivered on this machine, reassembled, goes also to those that want its protocol: of IPv4 with the IP
- * header, of IPv6 without. ICMP is filtered by type. What they send gets an IP header, unless they make it themselves; IPv6 has
- * its checksum filled in where the socket says, and ICMPv6 always.
+ * Raw sockets: raw(7), RFC 3542 (3). Every packet that is delivered on this machine, reassembled, goes also to those
+ * that want its protocol: of IPv4 with the IP header, of IPv6 without. ICMP is filtered by type. What they send gets an
+ * IP header, unless they make it themselves; IPv6 has its checksum filled in where the socket says, and ICMPv6 always.
  */
 #include <netinet/icmp6.h>
 

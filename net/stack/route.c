@@ -1,11 +1,13 @@
 /*
  * Routing tables: longest prefix first, then the lowest metric; RFC 1812, 5.2.4.3, and ip-route(8).
  *
- * All routes stand in one hash by table, family, prefix length and prefix. A table knows which prefix lengths it has, so that a look-up
- * probes once for each of these, from the longest on: some three or four in practice. Tables are searched in the order local, main,
- * default; there are no rules. Whatever changes here changes the generation, by which the transports notice that what they keep is old.
+ * All routes stand in one hash by table, family, prefix length and prefix. A table knows which prefix lengths it has,
+ * so that a look-up probes once for each of these, from the longest on: some three or four in practice. Tables are
+ * searched in the order local, main, default; there are no rules. Whatever changes here changes the generation, by
+ * which the transports notice that what they keep is old.
  *
- * A route whose interface is down does not exist: the interface takes its routes with it. One that has expired is passed over, and goes when a new one of its chain comes.
+ * A route whose interface is down does not exist: the interface takes its routes with it. One that has expired is
+ * passed over, and goes when a new one of its chain comes.
  */
 #include "net/stack/route.h"
 

@@ -46,8 +46,8 @@ void route_flush_family(struct stack *s, struct netdev *dev, bool v6) REQUIRES(L
 /* Calls fn for each until it returns false. fn changes nothing. */
 void route_each(struct stack *s, bool (*fn)(void *arg, const struct route *r), void *arg) REQUIRES(L_NET);
 /*
- * The route with the longest prefix, of the tables local, main, default in that order. dev 0: any. Borrowed; NULL: none. It may be one of
- * RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT.
+ * The route with the longest prefix, of the tables local, main, default in that order. dev 0: any. Borrowed; NULL:
+ * none. It may be one of RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT.
  */
 const struct route *route_find(struct stack *s, const struct in6_addr *dst, unsigned dev) REQUIRES(L_NET);
 const struct route *route_find_in(struct stack *s, uint32_t table, const struct in6_addr *dst, unsigned dev)

@@ -1,7 +1,7 @@
 /*
- * Which of our addresses a packet comes from. IPv4 as Linux's inet_select_addr(): a primary address of the interface, best one whose prefix has
- * the destination, else another interface's. IPv6: RFC 6724, section 5, rules 1 to 3, 5, 6 and 8; rules 4 and 7 are of mobile and temporary
- * addresses, which do not exist here.
+ * Which of our addresses a packet comes from. IPv4 as Linux's inet_select_addr(): a primary address of the interface,
+ * best one whose prefix has the destination, else another interface's. IPv6: RFC 6724, section 5, rules 1 to 3, 5, 6
+ * and 8; rules 4 and 7 are of mobile and temporary addresses, which do not exist here.
  */
 #include <linux/rtnetlink.h>
 

@@ -1,10 +1,11 @@
 /*
  * The TCP/IP stack of one network namespace: see stack.h.
  *
- * Calls enter, change state, and leave. What they cause beyond the state is kept until they leave: packets to this machine itself are
- * delivered then, in order, so that a receiver's code never runs inside the sender's; wake-ups are made without the lock, some at a
- * time; and env hears of the next deadline if it is earlier than what it knows. A later one is told when stack_run()
- * has been called too early, so that re-arming a retransmission timer for each segment costs nothing.
+ * Calls enter, change state, and leave. What they cause beyond the state is kept until they leave: packets to this
+ * machine itself are delivered then, in order, so that a receiver's code never runs inside the sender's; wake-ups are
+ * made without the lock, some at a time; and env hears of the next deadline if it is earlier than what it knows. A
+ * later one is told when stack_run() has been called too early, so that re-arming a retransmission timer for each
+ * segment costs nothing.
  */
 #include "net/stack/core.h"
 
@@ -78,7 +79,8 @@ void stack_destroy(struct stack *s)
 	if (!s)
 		return;
 	mutex_lock(&s->lock, L_NET);
-	tcp_stack_fini(s);
+	if (s->tcp)
+		tcp_stack_fini(s);
 	while ((dev = list_last(&s->netdevs, struct netdev, link)))
 		netdev_destroy(s, dev);
 	frag_flush_all(s);

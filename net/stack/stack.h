@@ -1,14 +1,15 @@
 /*
  * The TCP/IP stack of one network namespace.
  *
- * It is a state machine: packets, calls and the time come in, packets and wake-ups go out. It has no thread, reads no clock and asks nobody for
- * random numbers but its env, so that tests run it in-process, and a simulator by a seed.
+ * It is a state machine: packets, calls and the time come in, packets and wake-ups go out. It has no thread, reads no
+ * clock and asks nobody for random numbers but its env, so that tests run it in-process, and a simulator by a seed.
  *
- * One mutex (L_NET) guards all of it. stack_enter() takes it and reads the clock once; stack_leave() first runs what has
- * been queued meanwhile (packets for the loopback interface: a call to the receiver, not a thread switch, and never deeper than one), then unlocks, then
- * does the wake-ups. Data is copied between guests and buffers outside of it.
+ * One mutex (L_NET) guards all of it. stack_enter() takes it and reads the clock once; stack_leave() first runs what
+ * has been queued meanwhile (packets for the loopback interface: a call to the receiver, not a thread switch, and never
+ * deeper than one), then unlocks, then does the wake-ups. Data is copied between guests and buffers outside of it.
  *
- * Addresses are struct in6_addr everywhere, IPv4 in its mapped form; ports and protocol fields in structures are in host order.
+ * Addresses are struct in6_addr everywhere, IPv4 in its mapped form; ports and protocol fields in structures are in
+ * host order.
  */
 #pragma once
 
@@ -39,12 +40,15 @@ int64_t stack_now(const struct stack *s) REQUIRES(L_NET);
 void stack_random(struct stack *s, void *to, size_t n) REQUIRES(L_NET);
 uint32_t stack_random32(struct stack *s) REQUIRES(L_NET);
 /*
- * Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(), as received by p->dev, or by the
- * loopback interface if that is NULL.
+ * Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(), as received
+ * by p->dev, or by the loopback interface if that is NULL.
  */
 void stack_loopback(struct stack *s, struct pkt *p) REQUIRES(L_NET);
 
-/* An endpoint's link to what sleeps on it (link is set up with list_init()): stack_wake() notes the events, stack_leave() delivers them. */
+/*
+ * An endpoint's link to what sleeps on it (link is set up with list_init()): stack_wake() notes the events,
+ * stack_leave() delivers them.
+ */
 struct wakeup {
 	struct list link; /* L_NET */
 	uint32_t events;  /* L_NET: POLL* */
@@ -62,7 +66,10 @@ struct net_timer {
 	void (*fire)(struct stack *s, struct net_timer *t);
 };
 void net_timer_init(struct net_timer *t, void (*fire)(struct stack *s, struct net_timer *t));
-/* Arms or moves it. It fires in stack_run(), never early, at most 1 ms late; with the lock held; it may arm itself again or be freed by fire(). */
+/*
+ * Arms or moves it. It fires in stack_run(), never early, at most 1 ms late; with the lock held; it may arm itself
+ * again or be freed by fire().
+ */
 void net_timer_arm(struct stack *s, struct net_timer *t, int64_t deadline) REQUIRES(L_NET);
 void net_timer_cancel(struct stack *s, struct net_timer *t) REQUIRES(L_NET);
 bool net_timer_armed(const struct net_timer *t) REQUIRES(L_NET);

@@ -1,9 +1,9 @@
 /*
  * The Internet checksum: RFC 1071, with RFC 1624's care for the two zeros left to callers.
  *
- * One's complement addition does not care for byte order: words are added as this machine reads them, eight bytes at a time with the carry
- * put back, and the result is right when it is stored as this machine writes it. Data that begins at an odd offset
- * adds its sum with the two bytes swapped.
+ * One's complement addition does not care for byte order: words are added as this machine reads them, eight bytes at a
+ * time with the carry put back, and the result is right when it is stored as this machine writes it. Data that begins
+ * at an odd offset adds its sum with the two bytes swapped.
  */
 #include "net/stack/pkt.h"
 

@@ -1,9 +1,10 @@
 /*
  * UDP: RFC 768, 1122 (4.1), 8200 (8.1), 8085.
  *
- * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet best. Packets to groups and
- * broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from IPv6; a sender leaves its own partial, so that
- * what stays on this machine is never summed. A datagram for a port where nobody is draws an ICMP error, unless it was sent to many.
+ * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet
+ * best. Packets to groups and broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from
+ * IPv6; a sender leaves its own partial, so that what stays on this machine is never summed. A datagram for a port
+ * where nobody is draws an ICMP error, unless it was sent to many.
  */
 #include <linux/rtnetlink.h>
 #include <poll.h>
@@ -70,9 +71,10 @@ int udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, u
 	if (dev && !u->bind.bound_dev && addr_needs_dev(addr))
 		u->bind.bound_dev = u->d.bound_dev = dev;
 	err = port_bind(s, &u->bind, port);
+	/* A group or a broadcast address says what is received, not where from to send. */
 	if (err)
 		u->bind.addr = u->d.local;
-	else
+	else if (ip_is_local(s, addr, dev))
 		u->d.local = *addr;
 	u->addr_given = !err && !addr_is_any(addr);
 	u->port_given = !err && port;

@@ -1,12 +1,13 @@
 /*
  * Timers: a hierarchical wheel (Varghese and Lauck, 1987) of 64 slots a level, a slot of the lowest one being a millisecond.
  *
- * A timer stands in the level of the highest group of six bits in which its tick differs from the wheel's: so it lies ahead of the wheel in that level, no slot
- * is used twice at a time, and the first slot in use of the lowest level in use is what comes next. When the wheel reaches a slot of a
- * higher level, its timers move down. Arming and cancelling touch one list; bitmaps say which slots are in use, so
- * that the time in between is skipped.
+ * A timer stands in the level of the highest group of six bits in which its tick differs from the wheel's: so it lies
+ * ahead of the wheel in that level, no slot is used twice at a time, and the first slot in use of the lowest level in
+ * use is what comes next. When the wheel reaches a slot of a higher level, its timers move down. Arming and cancelling
+ * touch one list; bitmaps say which slots are in use, so that the time in between is skipped.
  *
- * Deadlines are rounded up to a tick: nothing fires early. The wheel knows of no clock: stack_enter() and stack_run() tell it the time.
+ * Deadlines are rounded up to a tick: nothing fires early. The wheel knows of no clock: stack_enter() and stack_run()
+ * tell it the time.
  */
 #include "net/stack/core.h"
 

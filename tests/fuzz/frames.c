@@ -1,6 +1,7 @@
 /*
- * Fuzzes the network stack below the sockets: an input is a list of frames for a configured stack, with endpoints that listen, and of little steps in between.
- * Checksums of frames are mended as often as not, so that what lies behind them is reached.
+ * Fuzzes the network stack below the sockets: an input is a list of frames for a configured stack, with endpoints that
+ * listen, and of little steps in between. Checksums of frames are mended as often as not, so that what lies behind them
+ * is reached.
  *
  *	STEP SIZE_LOW SIZE_HIGH BYTE...		STEP & 7: 0 to 4 a frame, 5 time passes, 6 a datagram is sent, 7 an interface or an address changes
  *						STEP & 8: mend the checksums; STEP & 16: put the usual Ethernet header in front; 32: a batch

@@ -1,4 +1,7 @@
-/* See netbed.h. Frames are made and read here with code of their own, not the stack's, so that both would have to be wrong alike. */
+/*
+ * See netbed.h. Frames are made and read here with code of their own, not the stack's, so that both would have to be
+ * wrong alike.
+ */
 #include "tests/kernel/netbed.h"
 
 #include <arpa/inet.h>

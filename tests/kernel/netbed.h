@@ -1,9 +1,9 @@
 /*
- * A network stack on a bench: time stands still unless it is told to pass, random numbers come from a seed, and the one Ethernet link keeps the
- * frames that are sent. Used by unit tests and by the fuzzer; nothing here needs Check.
+ * A network stack on a bench: time stands still unless it is told to pass, random numbers come from a seed, and the one
+ * Ethernet link keeps the frames that are sent. Used by unit tests and by the fuzzer; nothing here needs Check.
  *
- * The stack has 10.0.0.1/24 and 2001:db8::1/64 on "eth0" (02:00:00:00:00:01), a default route by 10.0.0.254 and 2001:db8::fe; the neighbours
- * 10.0.0.2, 10.0.0.254, 2001:db8::2 and 2001:db8::fe are known, all at NETBED_PEER.
+ * The stack has 10.0.0.1/24 and 2001:db8::1/64 on "eth0" (02:00:00:00:00:01), a default route by 10.0.0.254 and
+ * 2001:db8::fe; the neighbours 10.0.0.2, 10.0.0.254, 2001:db8::2 and 2001:db8::fe are known, all at NETBED_PEER.
  */
 #pragma once
 

@@ -84,6 +84,17 @@ START_TEST(requests)
 }
 END_TEST
 
+static void confirm(const char *addr)
+{
+	struct ip_out o = {.dst = netbed_addr(addr)};
+	struct ip_route r;
+
+	stack_enter(b.s);
+	ck_assert_int_eq(ip_route(b.s, &o, &r), 0);
+	ip_confirm(b.s, &r);
+	stack_leave(b.s);
+}
+
 START_TEST(resolves)
 {
 	setup();
@@ -110,6 +121,17 @@ START_TEST(resolves)
 	ck_assert_uint_eq(state("10.0.0.7"), NUD_PROBE);
 	sends("other: arp 1 from 10.0.0.1 for 10.0.0.7");
 	arp(2, "10.0.0.7", "10.0.0.1", other_mac, false);
+	ck_assert_uint_eq(state("10.0.0.7"), NUD_REACHABLE);
+	/* A transport's word does as well. */
+	netbed_pass(&b, 50 * NETBED_SECOND);
+	ping_from("10.0.0.7");
+	netbed_drop_output(&b);
+	confirm("10.0.0.7");
+	ck_assert_uint_eq(state("10.0.0.7"), NUD_REACHABLE);
+	netbed_pass(&b, 10 * NETBED_SECOND);
+	confirm("10.0.0.7");
+	netbed_pass(&b, 14 * NETBED_SECOND);
+	ping_from("10.0.0.7");
 	ck_assert_uint_eq(state("10.0.0.7"), NUD_REACHABLE);
 	/* Then it falls silent. */
 	netbed_pass(&b, 50 * NETBED_SECOND);
