@@ -1,13 +1,14 @@
 /*
  * Received bytes: RFC 9293 3.10.7.4, sixth to eighth step.
  *
- * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces are copied into a buffer of the endpoint's, so that a stream of tiny
- * segments does not hold a page for each byte. What is early waits as a packet, in order and without overlaps: the bytes that came first
- * stay. Both are charged to the receive buffer with what they cost beside their bytes. Bytes in sequence are refused only when the buffer is
- * exceeded, after the early ones have been given up, the last ones first; the peer will send them again (RFC 2018 8 permits it).
+ * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces are copied into a
+ * buffer of the endpoint's, so that a stream of tiny segments does not hold a page for each byte. What is early waits
+ * as a packet, in order and without overlaps: the bytes that came first stay. Both are charged to the receive buffer
+ * with what they cost beside their bytes. Bytes in sequence are refused only when the buffer is exceeded, after the
+ * early ones have been given up, the last ones first; the peer will send them again (RFC 2018 8 permits it).
  *
- * The urgent mark follows Linux: the urgent byte is the one before the pointer's (tcp(7)), it is kept aside unless SO_OOBINLINE, a later mark replaces
- * an earlier one, and reads stop at it.
+ * The urgent mark follows Linux: the urgent byte is the one before the pointer's (tcp(7)), it is kept aside unless
+ * SO_OOBINLINE, a later mark replaces an earlier one, and reads stop at it.
  */
 #include "net/stack/tcp_priv.h"
 

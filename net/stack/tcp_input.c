@@ -1,11 +1,13 @@
 /*
- * Segments arrive: RFC 9293 3.10.7, step by step, with RFC 5961 (blind attacks: resets and SYNs must match exactly, else a challenge ACK)
- * and RFC 7323 5 (PAWS).
+ * Segments arrive: RFC 9293 3.10.7, step by step, with RFC 5961 (blind attacks: resets and SYNs must match exactly,
+ * else a challenge ACK) and RFC 7323 5 (PAWS).
  *
- * A segment is checked, parsed once into a struct tcp_in, and given to what its pair of addresses belongs to: an endpoint, a request, a TIME_WAIT rest, a listener. What
- * belongs to nobody is answered by a reset. Linux's liberties are taken where they are documented: the left edge of acceptance is what was last
- * acknowledged rather than rcv_nxt, so that reordered pure acknowledgments count; segments without a timestamp on a connection that has
- * them are accepted; answers to empty segments out of the window are limited to one in half a second, so that two ends never acknowledge each other's acknowledgments for ever.
+ * A segment is checked, parsed once into a struct tcp_in, and given to what its pair of addresses belongs to: an
+ * endpoint, a request, a TIME_WAIT rest, a listener. What belongs to nobody is answered by a reset. Linux's liberties
+ * are taken where they are documented: the left edge of acceptance is what was last acknowledged rather than rcv_nxt,
+ * so that reordered pure acknowledgments count; segments without a timestamp on a connection that has them are
+ * accepted; answers to empty segments out of the window are limited to one in half a second, so that two ends never
+ * acknowledge each other's acknowledgments for ever.
  */
 #include "net/stack/tcp_priv.h"
 

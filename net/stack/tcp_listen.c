@@ -1,10 +1,12 @@
 /*
  * Listening: RFC 9293 3.10.7.2, and Linux's backlog rules.
  *
- * A SYN makes a request, a small object in the table of connections that answers and repeats SYN+ACK; the last acknowledgment of the handshake makes an endpoint of it, in the
- * accept queue. There are at most `backlog` requests; beyond that SYNs are answered by cookies (tcp_cookie.c) or dropped. The accept queue takes
- * one more than `backlog`: while it is full SYNs are dropped, and so are last acknowledgments, so that the client, which believes to be connected, sends again and the
- * request repeats its SYN+ACK (unless tcp_abort_on_overflow resets it). TCP_DEFER_ACCEPT lets a bare acknowledgment wait for data.
+ * A SYN makes a request, a small object in the table of connections that answers and repeats SYN+ACK; the last
+ * acknowledgment of the handshake makes an endpoint of it, in the accept queue. There are at most `backlog` requests;
+ * beyond that SYNs are answered by cookies (tcp_cookie.c) or dropped. The accept queue takes one more than `backlog`:
+ * while it is full SYNs are dropped, and so are last acknowledgments, so that the client, which believes to be
+ * connected, sends again and the request repeats its SYN+ACK (unless tcp_abort_on_overflow resets it). TCP_DEFER_ACCEPT
+ * lets a bare acknowledgment wait for data.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,13 +1,15 @@
 /*
  * Sending: RFC 9293 3.8.
  *
- * The send queue is a list of chunks, references to the sender's buffers; sending copies nothing. What has been transmitted is described by
- * struct tcp_tx, each a range of sequence numbers: as much as went out at once. That may be many segments, which IP or the receiver's own stack sees as one
- * packet with gso_size. A retransmission builds the packet again from the chunks, with today's segment size, acknowledgment and options.
+ * The send queue is a list of chunks, references to the sender's buffers; sending copies nothing. What has been
+ * transmitted is described by struct tcp_tx, each a range of sequence numbers: as much as went out at once. That may be
+ * many segments, which IP or the receiver's own stack sees as one packet with gso_size. A retransmission builds the
+ * packet again from the chunks, with today's segment size, acknowledgment and options.
  *
- * Whether a tail that fills no segment may go follows Nagle in Minshall's form, as Linux has it: unless a small segment is already under way. TCP_CORK and
- * MSG_MORE keep it back even then; the persist timer sends it in the end (200 ms). The sender's side of silly window avoidance is the same rule, with
- * tp->mss at most half of the largest window (tcp_sync_mss()).
+ * Whether a tail that fills no segment may go follows Nagle in Minshall's form, as Linux has it: unless a small segment
+ * is already under way. TCP_CORK and MSG_MORE keep it back even then; the persist timer sends it in the end (200 ms).
+ * The sender's side of silly window avoidance is the same rule, with tp->mss at most half of the largest window
+ * (tcp_sync_mss()).
  *
  * All sizes are bytes: the congestion window too. A FIN may exceed it.
  */

@@ -1,11 +1,13 @@
 /*
  * Selective acknowledgments: RFC 2018, RFC 2883 (duplicates), RFC 6675's scoreboard.
  *
- * Sender: the flight itself is the scoreboard; its records have a flag for what has arrived. A block that covers part of a record splits it, at the
- * boundaries of the segments that it went out as only, and neighbours that have arrived become one record: so a hostile peer cannot make more records
- * than there are segments, nor a loss a longer list than there are holes. Blocks that are no part of the flight are ignored.
+ * Sender: the flight itself is the scoreboard; its records have a flag for what has arrived. A block that covers part
+ * of a record splits it, at the boundaries of the segments that it went out as only, and neighbours that have arrived
+ * become one record: so a hostile peer cannot make more records than there are segments, nor a loss a longer list than
+ * there are holes. Blocks that are no part of the flight are ignored.
  *
- * Receiver: up to four blocks, the most recently changed first, and before them once each block of bytes that came twice.
+ * Receiver: up to four blocks, the most recently changed first, and before them once each block of bytes that came
+ * twice.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,12 +1,13 @@
 /*
  * TCP's timers.
  *
- * An endpoint has three: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer (RFC 8985), or the persist timer
- * (RFC 9293 3.8.6.1), of which only one can be needed at a time; ack_timer sends a delayed acknowledgment; keep_timer is for keep-alive
- * (RFC 1122 4.2.3.6) and the end of FIN_WAIT_2 of an endpoint that nobody owns.
+ * An endpoint has three: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer
+ * (RFC 8985), or the persist timer (RFC 9293 3.8.6.1), of which only one can be needed at a time; ack_timer sends a
+ * delayed acknowledgment; keep_timer is for keep-alive (RFC 1122 4.2.3.6) and the end of FIN_WAIT_2 of an endpoint that
+ * nobody owns.
  *
- * How long is tried follows Linux: tcp_retries2 is no count but the time that so many doublings of 200 ms would take; TCP_USER_TIMEOUT (RFC 5482)
- * replaces it. SYNs count. The error is ETIMEDOUT, or what ICMP has said meanwhile.
+ * How long is tried follows Linux: tcp_retries2 is no count but the time that so many doublings of 200 ms would take;
+ * TCP_USER_TIMEOUT (RFC 5482) replaces it. SYNs count. The error is ETIMEDOUT, or what ICMP has said meanwhile.
  */
 #include "net/stack/tcp_priv.h"
 

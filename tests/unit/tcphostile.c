@@ -1,6 +1,6 @@
 /*
- * net/stack/tcp*.c: segments from somebody who means harm, at every state of a connection. They may end a connection as the rules say; they must not
- * break an invariant, read what is not theirs, or make us keep more than buffers allow.
+ * net/stack/tcp*.c: segments from somebody who means harm, at every state of a connection. They may end a connection as
+ * the rules say; they must not break an invariant, read what is not theirs, or make us keep more than buffers allow.
  */
 #include "tests/unit/tcpscript.h"
 

@@ -2,12 +2,12 @@
  * For tests of TCP: segments as text, in the manner of packetdrill.
  *
  *	inject("S 0:0(0) win 65535 <mss 1460,sackOK,wscale 7>");	from the peer to us
- *	expect("S. 0:0(0) ack 1 win 64240 <mss 1460>");			from us: what is written must be so, what is not may be anything
- *	nothing();							we have sent no more
+ *	expect("S. 0:0(0) ack 1 win 64240 <mss 1460>");		from us: what is not written may be anything
+ *	nothing();						we have sent no more
  *	pass(200);							milliseconds
  *
- * Flags: S F R P . U, E (ECE), W (CWR). Sequence numbers count from each side's initial one. Options: mss N, sackOK, wscale N, TS val N ecr N,
- * sack A:B ..., none. Besides: urg N, ce (in inject), ect (in expect).
+ * Flags: S F R P . U, E (ECE), W (CWR). Sequence numbers count from each side's initial one. Options: mss N, sackOK,
+ * wscale N, TS val N ecr N, sack A:B ..., none. Besides: urg N, ce (in inject), ect (in expect).
  */
 #pragma once
 

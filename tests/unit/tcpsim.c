@@ -1,9 +1,10 @@
 /*
  * net/stack/tcp*.c: two of our own TCPs and a bad link between them, by a seed.
  *
- * Each seed makes a link (loss, delay, jitter, duplicates, corruption, MTU, bandwidth) and what each end does: how many bytes it sends, in which pieces, how it
- * reads, when it shuts down. Every byte must be right, both ends must see the other's end, and nothing may be left when TIME_WAIT is over.
- * TCPSIM_SEEDS=5000 runs more of them, TCPSIM_FIRST=77 from there on; TCPSIM_TRACE=1 prints the segments.
+ * Each seed makes a link (loss, delay, jitter, duplicates, corruption, MTU, bandwidth) and what each end does: how many
+ * bytes it sends, in which pieces, how it reads, when it shuts down. Every byte must be right, both ends must see the
+ * other's end, and nothing may be left when TIME_WAIT is over. TCPSIM_SEEDS=5000 runs more of them, TCPSIM_FIRST=77
+ * from there on; TCPSIM_TRACE=1 prints the segments.
  */
 #include "tests/unit/tcpscript.h"
 
