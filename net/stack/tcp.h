@@ -22,6 +22,7 @@
 #define TCP_CONG_STATE 15 /* words that a congestion control algorithm has in an endpoint */
 
 struct tcp_cong_ops;
+struct tcp_tx;
 
 /*
  * What the table of connections finds: an endpoint, a request that is being answered, or the rest of a closed
@@ -134,9 +135,11 @@ struct tcp_sock {
 	uint32_t rcv_tsecr; /* of the segment at hand; 0: none */
 
 	/* ---- sending ---- */
-	struct list sendq;   /* chunks from snd_una, or a little before, to write_seq */
-	struct list flight;  /* struct tcp_tx by seq: sent and not acknowledged */
-	struct list by_time; /* the same in the order of their transmission, but what is known as lost or arrived */
+	struct list sendq;       /* chunks from snd_una, or a little before, to write_seq */
+	struct list flight;      /* struct tcp_tx by seq: sent and not acknowledged */
+	struct list by_time;     /* the same in the order of their transmission, but what is known as lost or arrived */
+	struct tcp_tx *rtx_hint; /* what is before it needs no retransmission now; NULL: not known */
+	uint32_t tx_count;       /* records of the flight */
 	struct tcp_chunk *send_head; /* the one that holds snd_nxt; NULL: none yet, or all is sent */
 	uint32_t iss, snd_una, snd_nxt, write_seq;
 	uint32_t snd_wnd, snd_wl1, max_window;

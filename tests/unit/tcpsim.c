@@ -323,8 +323,12 @@ static void run_seed(unsigned seed)
 	a->to_get = b->to_send;
 	b->to_get = a->to_send;
 	open_both(chance(100));
-	while (!a->released || !b->released || !quiet()) {
+	for (unsigned n = 0; !a->released || !b->released || !quiet(); n++) {
 		step();
+		if (n % 32 == 0) {
+			check(a->s);
+			check(b->s);
+		}
 		if (net.now - start > LIMIT)
 			ck_abort_msg("seed %u: A sent %u of %u got %u of %u, B sent %u of %u got %u of %u", seed,
 				     a->sent, a->to_send, a->got, a->to_get, b->sent, b->to_send, b->got, b->to_get);
