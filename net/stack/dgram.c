@@ -79,6 +79,7 @@ bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
 		pkt_free(p);
 		return false;
 	}
+	p->info.stamp = s->now;
 	d->bytes += weight(p);
 	list_append(&d->queue, &p->link);
 	stack_wake(s, &d->wakeup, POLLIN | POLLRDNORM);
