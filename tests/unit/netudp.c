@@ -252,6 +252,20 @@ START_TEST(error_queue)
 }
 END_TEST
 
+/* A neighbour that does not answer: the sender hears it from its own stack. */
+START_TEST(no_neighbour)
+{
+	setup();
+	u[0].d.recverr = u[4].d.recverr = true;
+	ck_assert_int_eq(send_to(0, "10.0.0.77", 7, "x"), 0);
+	ck_assert_int_eq(send_to(4, "2001:db8::77", 7, "x"), 0);
+	netbed_pass(&b, 4 * NETBED_SECOND);
+	ck_assert_int_eq(send_to(0, "10.0.0.77", 7, "x"), -EHOSTUNREACH);
+	ck_assert_int_eq(send_to(4, "2001:db8::77", 7, "x"), -EHOSTUNREACH);
+	finish();
+}
+END_TEST
+
 START_TEST(sizes)
 {
 	static char big[65536];
@@ -696,5 +710,5 @@ START_TEST(no_memory)
 }
 END_TEST
 
-UNIT_MAIN(loopback, wire, connected, error_queue, sizes, bounded, sharing, lookup, spread, multicast, ephemeral,
-	  listeners, raw, pings, no_memory)
+UNIT_MAIN(loopback, wire, connected, error_queue, no_neighbour, sizes, bounded, sharing, lookup, spread, multicast,
+	  ephemeral, listeners, raw, pings, no_memory)
