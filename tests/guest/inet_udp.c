@@ -455,7 +455,8 @@ static void raw(void)
 
 	if (s < 0)
 		return;
-	echo.checksum = (uint16_t) ~(ICMP_ECHO + id + htons(1));
+	sum = (uint32_t)(ICMP_ECHO + id + htons(1));
+	echo.checksum = (uint16_t) ~(sum + (sum >> 16));
 	T(setsockopt(s, 255, 1, &(uint32_t){~(1u << ICMP_ECHOREPLY)}, 4));
 	T(sendto(s, &echo, sizeof(echo), 0, (struct sockaddr *)&to, sizeof(to)));
 	sleep_ms(20);
