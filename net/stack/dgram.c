@@ -46,7 +46,7 @@ static void drop_membership(struct stack *s, struct dgram *d, struct membership 
 	struct netdev *dev = netdev_by_index(s, m->dev);
 
 	if (dev)
-		group_leave(s, dev, &m->group);
+		mcast_leave(s, dev, &m->group);
 	list_remove(&m->link);
 	d->member_count--;
 	slab_free(&membership_slab, m);
@@ -79,6 +79,7 @@ bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
 		pkt_free(p);
 		return false;
 	}
+	p->info.stamp = s->now;
 	d->bytes += weight(p);
 	list_append(&d->queue, &p->link);
 	stack_wake(s, &d->wakeup, POLLIN | POLLRDNORM);
@@ -299,7 +300,7 @@ int dgram_join(struct stack *s, struct dgram *d, const struct in6_addr *group, u
 	m = slab_alloc(&membership_slab);
 	if (!m)
 		return -ENOMEM;
-	err = group_join(s, on, group);
+	err = mcast_join(s, on, group);
 	if (err) {
 		slab_free(&membership_slab, m);
 		return err;

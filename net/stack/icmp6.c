@@ -1,7 +1,7 @@
 /*
  * ICMPv6: RFC 4443. As icmp.c, with IPv6's rules: errors quote as much as fits into 1280 bytes; Packet Too Big and
  * unknown options are answered also where the packet went to a group. Neighbour discovery and MLD are in ndp.c and
- * group.c, behind the same checksum.
+ * mcast.c, behind the same checksum.
  */
 #include <linux/if_packet.h>
 #include <netinet/icmp6.h>

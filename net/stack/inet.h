@@ -113,14 +113,14 @@ bool icmp_allowed(struct stack *s, const struct in6_addr *dst) REQUIRES(L_NET);
 void icmp_dispatch_error(struct stack *s, const struct ip_error *e, uint8_t protocol, const struct pkt *quoted)
     REQUIRES(L_NET);
 
-/* group.c: IGMP and MLD. */
+/* mcast.c: IGMP and MLD. */
 void igmp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 /* MLD, as ndp_input(). */
 void mld_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
-void group_report_timer(struct stack *s, struct net_timer *t) REQUIRES(L_NET);
+void mcast_report_timer(struct stack *s, struct net_timer *t) REQUIRES(L_NET);
 /* Reports all groups of an interface that came up. */
-void group_join_all(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
-void group_drop_all(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+void mcast_join_all(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+void mcast_drop_all(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
 
 /* raw.c: copies for raw sockets; p's head is the transport header. True: somebody got one. */
 bool raw_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);

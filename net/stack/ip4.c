@@ -224,7 +224,7 @@ static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct
 {
 	uint8_t type = route_input_type(s, in->dev, &in->dst);
 
-	if (type == RTN_LOCAL || type == RTN_BROADCAST || (type == RTN_MULTICAST && group_member(in->dev, &in->dst))) {
+	if (type == RTN_LOCAL || type == RTN_BROADCAST || (type == RTN_MULTICAST && mcast_member(in->dev, &in->dst))) {
 		deliver(s, p, in, h);
 	} else if (s->forward4 && p->link_type == PACKET_HOST && type != RTN_MULTICAST) {
 		forward(s, p, in);
@@ -313,7 +313,7 @@ int ip4_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	if (!addr_is_any(&o->dst))
 		h->dst = addr_v4(&o->dst);
 	finish_header(h, HEAD + o->options_len);
-	if ((r->type == RTN_MULTICAST && !o->no_loop && group_member(r->dev, &o->dst)) || r->type == RTN_BROADCAST)
+	if ((r->type == RTN_MULTICAST && !o->no_loop && mcast_member(r->dev, &o->dst)) || r->type == RTN_BROADCAST)
 		ip_loop_copy(s, p, r);
 	if (o->host_only && r->type == RTN_MULTICAST && !r->local) {
 		pkt_free(p);

@@ -261,7 +261,7 @@ void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	};
 	in.broadcast = p->link_type != PACKET_HOST || addr_is_multicast(&in.dst);
 	type = martian(dev, &in) || dev->features & NETDEV_NO_V6 ? RTN_UNREACHABLE : route_input_type(s, dev, &in.dst);
-	if (type == RTN_LOCAL || (type == RTN_MULTICAST && group_member(dev, &in.dst))) {
+	if (type == RTN_LOCAL || (type == RTN_MULTICAST && mcast_member(dev, &in.dst))) {
 		deliver(s, p, &in, next);
 	} else if (type == RTN_UNICAST && s->forward6 && p->link_type == PACKET_HOST && !addr_needs_dev(&in.src) &&
 		   !addr_needs_dev(&in.dst) && !addr_is_any(&in.src)) {
@@ -344,7 +344,7 @@ int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	h->dst = addr_is_any(&o->dst) ? r->next_hop : o->dst;
 	if (r->type == RTN_MULTICAST) {
 		mib_add(s, MIB_IP6_OUT_MCAST_PKTS, 1);
-		if (!o->no_loop && group_member(r->dev, &o->dst))
+		if (!o->no_loop && mcast_member(r->dev, &o->dst))
 			ip_loop_copy(s, p, r);
 		if (o->host_only && !r->local) {
 			pkt_free(p);

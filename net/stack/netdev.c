@@ -129,7 +129,7 @@ int netdev_create(struct stack *s, const struct netdev_config *c, struct netdev 
 	list_init(&dev->groups);
 	list_init(&dev->taps);
 	net_timer_init(&dev->solicit_timer, ndp_solicit_timer);
-	net_timer_init(&dev->report_timer, group_report_timer);
+	net_timer_init(&dev->report_timer, mcast_report_timer);
 	list_append(&s->netdevs, &dev->link);
 	s->netdev_count++;
 	stack_notify(s, STACK_LINK, false, dev);
@@ -162,7 +162,7 @@ static int go_up(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
 	err = err ? err : netdev_auto_addrs(s, dev);
 	if (err || dev->flags & IFF_LOOPBACK)
 		return err;
-	group_join_all(s, dev);
+	mcast_join_all(s, dev);
 	ndp_up(s, dev);
 	return 0;
 }
@@ -176,7 +176,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 	stack_drop_dev(s, dev);
 	neigh_forget_dev(s, dev);
 	netdev_drop_addrs(s, dev);
-	group_drop_all(s, dev);
+	mcast_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);
 	net_timer_cancel(s, &dev->report_timer);
 	while (!list_empty(&dev->taps))

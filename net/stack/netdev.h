@@ -156,10 +156,10 @@ void netdev_tap_add(struct netdev *dev, struct netdev_tap *t) REQUIRES(L_NET);
 void netdev_tap_remove(struct netdev_tap *t) REQUIRES(L_NET);
 
 /* Multicast groups, counted: by sockets, and by the stack for what its addresses need. -ENOMEM, -ENOBUFS. */
-int __must_check group_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
+int __must_check mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* -EADDRNOTAVAIL */
-int group_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
-bool group_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
+int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
+bool mcast_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 
 /* What watchers of the configuration (netlink) are told; by stack_leave() is too late, so at once, with the lock held. */
 enum stack_event { STACK_LINK, STACK_ADDR, STACK_ROUTE, STACK_NEIGH };

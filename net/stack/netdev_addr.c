@@ -125,7 +125,7 @@ static void free_addr(struct stack *s, struct netdev_addr *a) REQUIRES(L_NET)
 	if (!addr_is_v4(&a->addr) && !(a->dev->flags & IFF_LOOPBACK)) {
 		struct in6_addr group = ndp_solicited_node(&a->addr);
 
-		group_leave(s, a->dev, &group);
+		mcast_leave(s, a->dev, &group);
 	}
 	net_timer_cancel(s, &a->expiry);
 	list_remove(&a->link);
@@ -227,7 +227,7 @@ int netdev_add_addr(struct stack *s, struct netdev *dev, const struct addr_confi
 	if (!addr_is_v4(&c->addr) && !(dev->flags & IFF_LOOPBACK)) {
 		struct in6_addr group = ndp_solicited_node(&a->addr);
 
-		err = group_join(s, dev, &group);
+		err = mcast_join(s, dev, &group);
 	}
 	if (err) {
 		slab_free(&addr_slab, a);

@@ -43,6 +43,7 @@ struct pkt_info {
 	uint16_t sport;
 	uint8_t ttl, tos;
 	unsigned dev;
+	int64_t stamp; /* ns, monotonic: when it was queued */
 };
 
 struct pkt {

@@ -1,13 +1,15 @@
 /*
  * TCP endpoints: making, connecting, closing. RFC 9293 3.10.1 and 3.10.4 to 3.10.6, with tcp(7)'s and Linux's errors.
  *
- * Where it is: tcp_input.c (segments), tcp_ack.c (acknowledgments), tcp_data.c (received bytes), tcp_output.c (sending), tcp_timer.c, tcp_sack.c, tcp_rack.c,
- * tcp_recovery.c (losses), tcp_cong.c and the algorithms, tcp_window.c (offers, buffers), tcp_path.c (routes, MTU), tcp_listen.c, tcp_cookie.c,
- * tcp_timewait.c, tcp_user.c (send, receive, poll), tcp_option.c, tcp_table.c (who is who), tcp_packet.c.
+ * Where it is: tcp_input.c (segments), tcp_ack.c (acknowledgments), tcp_data.c (received bytes), tcp_output.c
+ * (sending), tcp_timer.c, tcp_sack.c, tcp_rack.c, tcp_recovery.c (losses), tcp_cong.c and the algorithms, tcp_window.c
+ * (offers, buffers), tcp_path.c (routes, MTU), tcp_listen.c, tcp_cookie.c, tcp_timewait.c, tcp_user.c (send, receive,
+ * poll), tcp_option.c, tcp_table.c (who is who), tcp_packet.c.
  *
- * An endpoint is a state machine under the stack's lock: it acts when a segment, a call or a timer comes, and never waits. It has an owner (the socket), or is
- * in a listener's accept queue, or is an orphan, which is freed when it reaches CLOSE. The owner's endpoint stays after its connection has ended, so that
- * what it received can be read and its error be asked for. Memory is freed by tcp_reap(), at the end of what was called.
+ * An endpoint is a state machine under the stack's lock: it acts when a segment, a call or a timer comes, and never
+ * waits. It has an owner (the socket), or is in a listener's accept queue, or is an orphan, which is freed when it
+ * reaches CLOSE. The owner's endpoint stays after its connection has ended, so that what it received can be read and
+ * its error be asked for. Memory is freed by tcp_reap(), at the end of what was called.
  */
 #include "net/stack/tcp_priv.h"
 

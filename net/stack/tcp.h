@@ -1,11 +1,12 @@
 /*
  * TCP for the socket layer: endpoints, and what can be asked of them. All of it under the stack's lock.
  *
- * An endpoint belongs to who made it (tcp_create(), tcp_accept()) until tcp_release(); from then on it belongs to TCP, which finishes the
- * connection. The owner learns of events by the wakeup that it sets, and asks tcp_poll() for their meaning, as poll(2) has it.
+ * An endpoint belongs to who made it (tcp_create(), tcp_accept()) until tcp_release(); from then on it belongs to TCP,
+ * which finishes the connection. The owner learns of events by the wakeup that it sets, and asks tcp_poll() for their
+ * meaning, as poll(2) has it.
  *
- * Nothing here sleeps. A call that would block in Linux returns -EAGAIN (or -EINPROGRESS, connect), and its caller waits for the event: POLLOUT
- * for connect and send, POLLIN for accept and recv, POLLHUP for a lingering close.
+ * Nothing here sleeps. A call that would block in Linux returns -EAGAIN (or -EINPROGRESS, connect), and its caller
+ * waits for the event: POLLOUT for connect and send, POLLIN for accept and recv, POLLHUP for a lingering close.
  */
 #pragma once
 
@@ -21,8 +22,12 @@
 #define TCP_CONG_STATE 15 /* words that a congestion control algorithm has in an endpoint */
 
 struct tcp_cong_ops;
+struct tcp_tx;
 
-/* What the table of connections finds: an endpoint, a request that is being answered, or the rest of a closed connection. */
+/*
+ * What the table of connections finds: an endpoint, a request that is being answered, or the rest of a closed
+ * connection.
+ */
 enum tcp_kind { TCP_IS_SOCK, TCP_IS_REQUEST, TCP_IS_TIMEWAIT };
 
 struct tcp_key {
@@ -130,9 +135,11 @@ struct tcp_sock {
 	uint32_t rcv_tsecr; /* of the segment at hand; 0: none */
 
 	/* ---- sending ---- */
-	struct list sendq;   /* chunks from snd_una, or a little before, to write_seq */
-	struct list flight;  /* struct tcp_tx by seq: sent and not acknowledged */
-	struct list by_time; /* the same in the order of their transmission, but what is known as lost or arrived */
+	struct list sendq;       /* chunks from snd_una, or a little before, to write_seq */
+	struct list flight;      /* struct tcp_tx by seq: sent and not acknowledged */
+	struct list by_time;     /* the same in the order of their transmission, but what is known as lost or arrived */
+	struct tcp_tx *rtx_hint; /* what is before it needs no retransmission now; NULL: not known */
+	uint32_t tx_count;       /* records of the flight */
 	struct tcp_chunk *send_head; /* the one that holds snd_nxt; NULL: none yet, or all is sent */
 	uint32_t iss, snd_una, snd_nxt, write_seq;
 	uint32_t snd_wnd, snd_wl1, max_window;
@@ -202,11 +209,13 @@ struct tcp_sock {
 
 /* A connection end in CLOSE. NULL: no memory. v6: its wildcard is ::, else ::ffff:0.0.0.0. */
 struct tcp_sock *tcp_create(struct stack *s, bool v6) REQUIRES(L_NET);
-/* port 0: any. -EADDRINUSE, -EINVAL (bound). Whether the address is ours is the caller's to check, as are privileges. */
+/*
+ * port 0: any. -EADDRINUSE, -EINVAL (bound). Whether the address is ours is the caller's to check, as are privileges.
+ */
 int __must_check tcp_bind(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port) REQUIRES(L_NET);
 /*
- * Sends the SYN: -EINPROGRESS. Later calls: -EALREADY, the error that came (ECONNREFUSED, ETIMEDOUT, ...), 0 once, then -EISCONN. At once: what
- * ip_route() says, -EADDRNOTAVAIL (no port, or the pair is in use), -EINVAL (listening).
+ * Sends the SYN: -EINPROGRESS. Later calls: -EALREADY, the error that came (ECONNREFUSED, ETIMEDOUT, ...), 0 once, then
+ * -EISCONN. At once: what ip_route() says, -EADDRNOTAVAIL (no port, or the pair is in use), -EINVAL (listening).
  */
 int __must_check tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port) REQUIRES(L_NET);
 /* connect() to AF_UNSPEC: resets what there was; a new life in CLOSE. */
@@ -217,18 +226,19 @@ int __must_check tcp_listen(struct tcp_sock *tp, int backlog) REQUIRES(L_NET);
 int __must_check tcp_accept(struct tcp_sock *tp, struct tcp_sock **ret) REQUIRES(L_NET);
 
 /*
- * Bytes that a send may append now, > 0; or -EAGAIN (POLLOUT will come), -EPIPE, the pending error (taken). What a call appends may go beyond by a
- * buffer, as in Linux.
+ * Bytes that a send may append now, > 0; or -EAGAIN (POLLOUT will come), -EPIPE, the pending error (taken). What a call
+ * appends may go beyond by a buffer, as in Linux.
  */
 ssize_t tcp_send_room(struct tcp_sock *tp) REQUIRES(L_NET);
 /*
- * Appends; the references of all slices change hands in every case. flags: MSG_MORE, MSG_OOB. A writer that fills a buffer further appends the
- * new part of it, which costs no further memory. Bytes, or as tcp_send_room(); -ENOMEM.
+ * Appends; the references of all slices change hands in every case. flags: MSG_MORE, MSG_OOB. A writer that fills a
+ * buffer further appends the new part of it, which costs no further memory. Bytes, or as tcp_send_room(); -ENOMEM.
  */
 ssize_t tcp_send(struct tcp_sock *tp, const struct slice *slices, unsigned count, int flags) REQUIRES(L_NET);
 /*
- * Takes up to `size` bytes: slices with references, at most *count of them, which is updated. flags: MSG_PEEK leaves them, and
- * starts `peek_off` bytes in. Never across an urgent mark. 0: end of file. -EAGAIN, -ENOTCONN, the pending error (taken).
+ * Takes up to `size` bytes: slices with references, at most *count of them, which is updated. flags: MSG_PEEK leaves
+ * them, and starts `peek_off` bytes in. Never across an urgent mark. 0: end of file. -EAGAIN, -ENOTCONN, the pending
+ * error (taken).
  */
 ssize_t tcp_recv(struct tcp_sock *tp, struct slice *slices, unsigned *count, size_t size, int flags, uint32_t peek_off)
     REQUIRES(L_NET);
@@ -240,8 +250,8 @@ int tcp_recv_urgent(struct tcp_sock *tp, uint8_t *ret, bool peek) REQUIRES(L_NET
 /* how: TCP_SHUT_*. -ENOTCONN. */
 int tcp_shutdown(struct tcp_sock *tp, int how) REQUIRES(L_NET);
 /*
- * close(2): a reset if bytes are unread or `abort` (SO_LINGER of 0 seconds), else FIN. The owner may wait then, while tcp_lingers(), for
- * POLLHUP; it ends with tcp_release(), after which tp is not the caller's any more.
+ * close(2): a reset if bytes are unread or `abort` (SO_LINGER of 0 seconds), else FIN. The owner may wait then, while
+ * tcp_lingers(), for POLLHUP; it ends with tcp_release(), after which tp is not the caller's any more.
  */
 void tcp_close(struct tcp_sock *tp, bool abort) REQUIRES(L_NET);
 bool tcp_lingers(const struct tcp_sock *tp) REQUIRES(L_NET);
@@ -299,7 +309,13 @@ struct tcp_conf {
 	char congestion[16];
 };
 struct tcp_conf *tcp_conf(struct stack *s) REQUIRES(L_NET);
-/* Calls fn for each listener, connection, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not change any. */
+/*
+ * Calls fn for each listener, connection, request and TIME_WAIT rest, for /proc/net/tcp and SOCK_DIAG; it must not
+ * change any.
+ */
 void tcp_for_each(struct stack *s, void (*fn)(const struct tcp_ep *ep, void *arg), void *arg) REQUIRES(L_NET);
-/* When what its timer does is due; kind as in /proc/net/tcp: 0 none, 1 retransmission, 2 keep-alive, 3 TIME_WAIT, 4 probe. */
+/*
+ * When what its timer does is due; kind as in /proc/net/tcp: 0 none, 1 retransmission, 2 keep-alive, 3 TIME_WAIT, 4
+ * probe.
+ */
 int tcp_timer_kind(const struct tcp_ep *ep, int64_t *ret_deadline) REQUIRES(L_NET);

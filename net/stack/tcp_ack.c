@@ -1,12 +1,13 @@
 /*
  * Acknowledgments: RFC 9293 3.10.7.4, fifth step, and RFC 5681.
  *
- * An acknowledgment is judged first: far too old, or for what was never sent, it is answered by a challenge ACK and dropped with its segment (RFC 5961 5.2).
- * Then the window is taken, what is acknowledged leaves the flight, SACK blocks are noted, losses are looked for (tcp_recovery.c), and the
- * congestion window moves. Cumulative news are taken before selective ones, so that reordering is seen only where there is some.
+ * An acknowledgment is judged first: far too old, or for what was never sent, it is answered by a challenge ACK and
+ * dropped with its segment (RFC 5961 5.2). Then the window is taken, what is acknowledged leaves the flight, SACK
+ * blocks are noted, losses are looked for (tcp_recovery.c), and the congestion window moves. Cumulative news are taken
+ * before selective ones, so that reordering is seen only where there is some.
  *
- * Round-trip times come from segments that were sent once (Karn), else from the timestamp's echo (RFC 7323 4). RTO is RFC 6298's with Linux's
- * bounds: the variance counts for at least 200 ms.
+ * Round-trip times come from segments that were sent once (Karn), else from the timestamp's echo (RFC 7323 4). RTO is
+ * RFC 6298's with Linux's bounds: the variance counts for at least 200 ms.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,8 +1,9 @@
 /*
  * Congestion control: RFC 5681, in bytes (its own unit; Linux counts packets).
  *
- * The algorithm says how the window grows and what a loss leaves of it; everything else is common: slow start, the initial window (RFC 6928), no growth of a
- * window that is not used (RFC 7661 in spirit: Linux's rule), and decay while idle (RFC 2861).
+ * The algorithm says how the window grows and what a loss leaves of it; everything else is common: slow start, the
+ * initial window (RFC 6928), no growth of a window that is not used (RFC 7661 in spirit: Linux's rule), and decay while
+ * idle (RFC 2861).
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,9 +1,10 @@
 /*
  * SYN cookies (RFC 4987 3.6): a request that needs no memory, for a listener whose queue of requests is full.
  *
- * The SYN+ACK's sequence number is 29 bits of a keyed hash over the pair, the peer's sequence number, the minute and an index of a segment size, and
- * that index in 3 bits. What else the SYN had - window scale, SACK, ECN - goes into the low bits of our timestamp, which the peer echoes; without
- * timestamps it is lost. A cookie is good for two minutes, and only while or shortly after a queue was full.
+ * The SYN+ACK's sequence number is 29 bits of a keyed hash over the pair, the peer's sequence number, the minute and an
+ * index of a segment size, and that index in 3 bits. What else the SYN had - window scale, SACK, ECN - goes into the
+ * low bits of our timestamp, which the peer echoes; without timestamps it is lost. A cookie is good for two minutes,
+ * and only while or shortly after a queue was full.
  */
 #include "net/stack/tcp_priv.h"
 

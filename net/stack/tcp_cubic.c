@@ -1,9 +1,10 @@
 /*
  * CUBIC: RFC 9438, and HyStart++: RFC 9406.
  *
- * After a loss the window is 0.7 of what it was, and then follows a cubic function of time whose plateau is the window at which the loss
- * happened; never slower than Reno would with the same average (the Reno-friendly region). HyStart++ leaves slow start when round-trip times
- * rise: first for a more careful phase (CSS) of five rounds, in case the rise was noise.
+ * After a loss the window is 0.7 of what it was, and then follows a cubic function of time whose plateau is the window
+ * at which the loss happened; never slower than Reno would with the same average (the Reno-friendly region). HyStart++
+ * leaves slow start when round-trip times rise: first for a more careful phase (CSS) of five rounds, in case the rise
+ * was noise.
  *
  * Integers: time is in units of 1/1024 s, the window in bytes, C = 0.4 segments a second cubed.
  */
@@ -29,7 +30,7 @@ struct cubic {
 	uint32_t samples;
 	int64_t last_min, round_min, baseline; /* ns; 0: none */
 	uint8_t css, css_rounds;
-};
+} __attribute__((may_alias)); /* it lives in cong_state */
 _Static_assert(sizeof(struct cubic) <= sizeof(((struct tcp_sock *)NULL)->cong_state), "CUBIC's state");
 
 static struct cubic *cubic_of(struct tcp_sock *tp)
@@ -75,7 +76,10 @@ static void begin_epoch(struct tcp_sock *tp, struct cubic *c, int64_t now)
 	}
 }
 
-/* What Reno with CUBIC's beta would have: alpha segments a round, 3 (1 - beta) / (1 + beta) = 9/17 until the old window is reached. */
+/*
+ * What Reno with CUBIC's beta would have: alpha segments a round, 3 (1 - beta) / (1 + beta) = 9/17 until the old window
+ * is reached.
+ */
 static void grow_estimate(struct tcp_sock *tp, struct cubic *c, uint32_t bytes)
 {
 	uint64_t scaled = c->w_est < c->prior ? bytes * 9ull / 17 : bytes;

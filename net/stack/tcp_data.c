@@ -1,13 +1,14 @@
 /*
  * Received bytes: RFC 9293 3.10.7.4, sixth to eighth step.
  *
- * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces are copied into a buffer of the endpoint's, so that a stream of tiny
- * segments does not hold a page for each byte. What is early waits as a packet, in order and without overlaps: the bytes that came first
- * stay. Both are charged to the receive buffer with what they cost beside their bytes. Bytes in sequence are refused only when the buffer is
- * exceeded, after the early ones have been given up, the last ones first; the peer will send them again (RFC 2018 8 permits it).
+ * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces are copied into a
+ * buffer of the endpoint's, so that a stream of tiny segments does not hold a page for each byte. What is early waits
+ * as a packet, in order and without overlaps: the bytes that came first stay. Both are charged to the receive buffer
+ * with what they cost beside their bytes. Bytes in sequence are refused only when the buffer is exceeded, after the
+ * early ones have been given up, the last ones first; the peer will send them again (RFC 2018 8 permits it).
  *
- * The urgent mark follows Linux: the urgent byte is the one before the pointer's (tcp(7)), it is kept aside unless SO_OOBINLINE, a later mark replaces
- * an earlier one, and reads stop at it.
+ * The urgent mark follows Linux: the urgent byte is the one before the pointer's (tcp(7)), it is kept aside unless
+ * SO_OOBINLINE, a later mark replaces an earlier one, and reads stop at it.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -156,7 +157,7 @@ void tcp_early_free_all(struct tcp_sock *tp)
 }
 
 /* Room for n bytes in the receive buffer, if need be at the cost of early ones that begin at or behind seq. */
-static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq)
+static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq) REQUIRES(L_NET)
 {
 	struct tcp_early *e;
 	bool pruned = false;
@@ -166,8 +167,10 @@ static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq)
 		early_free(tp, e);
 		pruned = true;
 	}
-	if (pruned)
+	if (pruned) {
 		tp->sack_count = 0;
+		mib_add(tp->ep.stack, MIB_TCPX_RCV_PRUNED, 1);
+	}
 	return tp->rmem + n <= tp->rcvbuf;
 }
 
@@ -248,6 +251,7 @@ static void queue_early(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 	list_push(place, &e->link);
 	tp->early_count++;
 	tp->rmem += in->len + EARLY_COST;
+	mib_add(tp->ep.stack, MIB_TCPX_OFO_QUEUE, 1);
 	tcp_sack_add(tp, e->seq, e->end + fin);
 }
 

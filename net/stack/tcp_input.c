@@ -1,11 +1,13 @@
 /*
- * Segments arrive: RFC 9293 3.10.7, step by step, with RFC 5961 (blind attacks: resets and SYNs must match exactly, else a challenge ACK)
- * and RFC 7323 5 (PAWS).
+ * Segments arrive: RFC 9293 3.10.7, step by step, with RFC 5961 (blind attacks: resets and SYNs must match exactly,
+ * else a challenge ACK) and RFC 7323 5 (PAWS).
  *
- * A segment is checked, parsed once into a struct tcp_in, and given to what its pair of addresses belongs to: an endpoint, a request, a TIME_WAIT rest, a listener. What
- * belongs to nobody is answered by a reset. Linux's liberties are taken where they are documented: the left edge of acceptance is what was last
- * acknowledged rather than rcv_nxt, so that reordered pure acknowledgments count; segments without a timestamp on a connection that has
- * them are accepted; answers to empty segments out of the window are limited to one in half a second, so that two ends never acknowledge each other's acknowledgments for ever.
+ * A segment is checked, parsed once into a struct tcp_in, and given to what its pair of addresses belongs to: an
+ * endpoint, a request, a TIME_WAIT rest, a listener. What belongs to nobody is answered by a reset. Linux's liberties
+ * are taken where they are documented: the left edge of acceptance is what was last acknowledged rather than rcv_nxt,
+ * so that reordered pure acknowledgments count; segments without a timestamp on a connection that has them are
+ * accepted; answers to empty segments out of the window are limited to one in half a second, so that two ends never
+ * acknowledge each other's acknowledgments for ever.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -125,8 +127,10 @@ bool tcp_paws_reject(uint32_t ts_recent, int64_t ts_recent_at, const struct tcp_
 
 void tcp_challenge(struct tcp_sock *tp)
 {
-	if (tcp_challenge_allowed(tcp_stack(tp->ep.stack), &tp->challenge_at))
-		tcp_send_ack(tp);
+	if (!tcp_challenge_allowed(tcp_stack(tp->ep.stack), &tp->challenge_at))
+		return;
+	mib_add(tp->ep.stack, MIB_TCPX_CHALLENGE_ACK, 1);
+	tcp_send_ack(tp);
 }
 
 /* An acknowledgment for what is not acceptable. Two ends must not do that to each other for ever. */
@@ -149,6 +153,7 @@ static bool sequence_ok(struct tcp_sock *tp, const struct tcp_in *in) REQUIRES(L
 	bool rst = in->flags & TH_RST;
 
 	if (tp->ts_ok && !rst && tcp_paws_reject(tp->ts_recent, tp->ts_recent_at, &in->opt, tcp_now(tp))) {
+		mib_add(tp->ep.stack, MIB_TCPX_PAWS_ESTAB, 1);
 		answer_unacceptable(tp, in);
 		return false;
 	}
@@ -298,6 +303,7 @@ void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
 	if (!ack_step(tp, in))
 		return;
 	if (data_for_nobody(tp, in)) {
+		mib_add(tp->ep.stack, MIB_TCPX_ABORT_ON_DATA, 1);
 		tcp_abort(tp, ECONNRESET);
 		return;
 	}

@@ -1,10 +1,12 @@
 /*
  * Listening: RFC 9293 3.10.7.2, and Linux's backlog rules.
  *
- * A SYN makes a request, a small object in the table of connections that answers and repeats SYN+ACK; the last acknowledgment of the handshake makes an endpoint of it, in the
- * accept queue. There are at most `backlog` requests; beyond that SYNs are answered by cookies (tcp_cookie.c) or dropped. The accept queue takes
- * one more than `backlog`: while it is full SYNs are dropped, and so are last acknowledgments, so that the client, which believes to be connected, sends again and the
- * request repeats its SYN+ACK (unless tcp_abort_on_overflow resets it). TCP_DEFER_ACCEPT lets a bare acknowledgment wait for data.
+ * A SYN makes a request, a small object in the table of connections that answers and repeats SYN+ACK; the last
+ * acknowledgment of the handshake makes an endpoint of it, in the accept queue. There are at most `backlog` requests;
+ * beyond that SYNs are answered by cookies (tcp_cookie.c) or dropped. The accept queue takes one more than `backlog`:
+ * while it is full SYNs are dropped, and so are last acknowledgments, so that the client, which believes to be
+ * connected, sends again and the request repeats its SYN+ACK (unless tcp_abort_on_overflow resets it). TCP_DEFER_ACCEPT
+ * lets a bare acknowledgment wait for data.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -140,6 +142,7 @@ static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct 
 	uint32_t tsval;
 
 	n->overflow_at = stack_now(n->stack);
+	mib_add(n->stack, MIB_TCPX_SYNCOOKIES_SENT, 1);
 	tcp_request_fill(&r, l, in);
 	if (request_route(&r))
 		return;
@@ -152,8 +155,11 @@ static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t is
 	struct tcp_stack *n = tcp_stack(l->ep.stack);
 	struct tcp_request *r;
 
-	if (l->accept_count > l->backlog)
+	if (l->accept_count > l->backlog) {
+		mib_add(n->stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
+		mib_add(n->stack, MIB_TCPX_LISTEN_DROPS, 1);
 		return;
+	}
 	if (l->request_count >= MAX(l->backlog, 1u) && !iss) {
 		if (n->conf.syncookies)
 			cookie_answer(n, l, in);
@@ -184,11 +190,13 @@ static void late_ack(struct tcp_sock *l, struct tcp_in *in) REQUIRES(L_NET)
 	struct tcp_sock *tp;
 
 	if (in->flags & TH_SYN || !n->conf.syncookies || !tcp_cookie_check(n, l, in, &r)) {
+		mib_add(n->stack, MIB_TCPX_SYNCOOKIES_FAILED, !(in->flags & TH_SYN) && n->conf.syncookies);
 		tcp_reply_reset(l->ep.stack, in);
 		return;
 	}
 	if (l->accept_count > l->backlog || request_route(&r))
 		return;
+	mib_add(n->stack, MIB_TCPX_SYNCOOKIES_RECV, 1);
 	tp = tcp_request_finish(&r);
 	if (tp)
 		tcp_segment(tp, in);
@@ -277,6 +285,7 @@ static void complete(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET)
 	}
 	if (l->accept_count > l->backlog) {
 		r->acked = true;
+		mib_add(l->ep.stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
 		if (tcp_conf(l->ep.stack)->abort_on_overflow) {
 			tcp_reply_reset(l->ep.stack, in);
 			request_free(r);

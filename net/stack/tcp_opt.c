@@ -1,10 +1,11 @@
 /*
  * TCP options: RFC 9293 3.2 (end, no-op, MSS), RFC 7323 (window scale, timestamps), RFC 2018 (SACK).
  *
- * The parser reads hostile bytes: a length that is below 2 or beyond the header ends it (RFC 9293 MUST-7 asks only that it does not
- * break), an option whose length is not the one that its kind has is skipped. Window scale and SACK-permitted count in a SYN only. A shift
- * above 14 is taken as 14 (RFC 7323 2.3). The builder lays them out in the order in which Linux does, so that fast paths of others match: MSS, SACK-permitted
- * within the timestamps' padding, timestamps, window scale, SACK blocks.
+ * The parser reads hostile bytes: a length that is below 2 or beyond the header ends it (RFC 9293 MUST-7 asks only that
+ * it does not break), an option whose length is not the one that its kind has is skipped. Window scale and
+ * SACK-permitted count in a SYN only. A shift above 14 is taken as 14 (RFC 7323 2.3). The builder lays them out in the
+ * order in which Linux does, so that fast paths of others match: MSS, SACK-permitted within the timestamps' padding,
+ * timestamps, window scale, SACK blocks.
  */
 #include "net/stack/tcp_opt.h"
 

@@ -15,7 +15,9 @@ struct tcp_options {
 	struct tcp_sack_block sacks[TCP_SACKS_MAX];
 };
 
-/* n <= 40 bytes from a stranger. What is malformed ends the parse; what came before counts. syn: those of a SYN only. */
+/*
+ * n <= 40 bytes from a stranger. What is malformed ends the parse; what came before counts. syn: those of a SYN only.
+ */
 void tcp_options_parse(struct tcp_options *ret, const uint8_t *p, size_t n, bool syn);
 /* Bytes written, a multiple of 4. sack_count is cut to what fits. */
 size_t tcp_options_build(const struct tcp_options *o, uint8_t to[TCP_OPTIONS_MAX]);

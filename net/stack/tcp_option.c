@@ -1,7 +1,8 @@
 /*
  * Options of IPPROTO_TCP, and TCP_INFO: tcp(7), with the ranges that Linux checks.
  *
- * The window is counted in bytes here and shown in segments, as Linux has it. Numbers of segments in TCP_INFO are made from bytes likewise.
+ * The window is counted in bytes here and shown in segments, as Linux has it. Numbers of segments in TCP_INFO are made
+ * from bytes likewise.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,13 +1,15 @@
 /*
  * Sending: RFC 9293 3.8.
  *
- * The send queue is a list of chunks, references to the sender's buffers; sending copies nothing. What has been transmitted is described by
- * struct tcp_tx, each a range of sequence numbers: as much as went out at once. That may be many segments, which IP or the receiver's own stack sees as one
- * packet with gso_size. A retransmission builds the packet again from the chunks, with today's segment size, acknowledgment and options.
+ * The send queue is a list of chunks, references to the sender's buffers; sending copies nothing. What has been
+ * transmitted is described by struct tcp_tx, each a range of sequence numbers: as much as went out at once. That may be
+ * many segments, which IP or the receiver's own stack sees as one packet with gso_size. A retransmission builds the
+ * packet again from the chunks, with today's segment size, acknowledgment and options.
  *
- * Whether a tail that fills no segment may go follows Nagle in Minshall's form, as Linux has it: unless a small segment is already under way. TCP_CORK and
- * MSG_MORE keep it back even then; the persist timer sends it in the end (200 ms). The sender's side of silly window avoidance is the same rule, with
- * tp->mss at most half of the largest window (tcp_sync_mss()).
+ * Whether a tail that fills no segment may go follows Nagle in Minshall's form, as Linux has it: unless a small segment
+ * is already under way. TCP_CORK and MSG_MORE keep it back even then; the persist timer sends it in the end (200 ms).
+ * The sender's side of silly window avoidance is the same rule, with tp->mss at most half of the largest window
+ * (tcp_sync_mss()).
  *
  * All sizes are bytes: the congestion window too. A FIN may exceed it.
  */
@@ -41,6 +43,7 @@ static struct tcp_tx *tx_create(struct tcp_sock *tp, uint32_t seq, uint32_t end,
 	list_init(&tx->link);
 	list_init(&tx->time);
 	tp->wmem += TX_COST;
+	tp->tx_count++;
 	return tx;
 }
 
@@ -57,6 +60,9 @@ static void sums_drop(struct tcp_sock *tp, const struct tcp_tx *tx, uint32_t n)
 void tcp_tx_free(struct tcp_sock *tp, struct tcp_tx *tx)
 {
 	sums_drop(tp, tx, tx->end - tx->seq);
+	if (tp->rtx_hint == tx)
+		tp->rtx_hint = tx->link.next == &tp->flight ? NULL : list_entry(tx->link.next, struct tcp_tx, link);
+	tp->tx_count--;
 	list_remove(&tx->link);
 	list_remove(&tx->time);
 	tp->wmem -= TX_COST;
@@ -129,6 +135,8 @@ void tcp_tx_mark_lost(struct tcp_sock *tp, struct tcp_tx *tx)
 		tx->retrans = false;
 		tp->retrans -= n;
 	}
+	if (tp->rtx_hint && seq_before(tx->seq, tp->rtx_hint->seq))
+		tp->rtx_hint = tx;
 	if (!tx->lost) {
 		tx->lost = true;
 		tp->lost += n;
@@ -318,6 +326,11 @@ static uint32_t next_size(struct tcp_sock *tp, uint32_t mss, int flags)
 
 	if (cwnd < MIN(left, window_left(tp)))
 		tp->cwnd_limited = true;
+	/* As many small ones as there may be full ones: what waits grows together. */
+	if (n < mss && tp->tx_count >= MAX(tp->cwnd / mss, TCP_INIT_CWND) && !(flags & TCP_PUSH_ONE)) {
+		tp->cwnd_limited = true;
+		return 0;
+	}
 	if (n == left && n % mss && !tail_ok(tp, flags))
 		return n - n % mss;
 	if (n < left)
@@ -485,12 +498,13 @@ static bool fit(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET)
 
 void tcp_retransmit_lost(struct tcp_sock *tp)
 {
-	struct tcp_tx *tx, *next;
+	struct tcp_tx *tx = tp->rtx_hint ? tp->rtx_hint : tcp_tx_head(tp);
 	bool sent = false;
 
 	if (tp->lost <= tp->retrans)
 		return;
-	list_for_each_safe(tx, next, &tp->flight, link) {
+	for (; tx && &tx->link != &tp->flight; tx = list_entry(tx->link.next, struct tcp_tx, link)) {
+		tp->rtx_hint = tx;
 		if (!tx->lost || tx->retrans)
 			continue;
 		if (seq_after(tx->end, tp->snd_una + MAX(tp->snd_wnd, tp->mss)) && tx != tcp_tx_head(tp))
@@ -498,7 +512,6 @@ void tcp_retransmit_lost(struct tcp_sock *tp)
 		if (!fit(tp, tx) || tcp_retransmit(tp, tx))
 			break;
 		sent = true;
-		next = list_entry(tx->link.next, struct tcp_tx, link);
 	}
 	if (sent)
 		tcp_arm_rto(tp);

@@ -1,9 +1,10 @@
 /*
  * Segments on their way to IP, and what is answered without an endpoint.
  *
- * The checksum field gets the pseudo header's sum; whoever puts the packet on a wire completes it, and nobody does on the way to this machine. Resets for
- * segments that belong to nobody follow RFC 9293 3.10.7.1. Challenge ACKs are limited for the whole stack, by a number with a random part so that it tells
- * nothing (RFC 5961 7 and its later attack, CVE-2016-5696), and to one in half a second for an endpoint, as Linux does.
+ * The checksum field gets the pseudo header's sum; whoever puts the packet on a wire completes it, and nobody does on
+ * the way to this machine. Resets for segments that belong to nobody follow RFC 9293 3.10.7.1. Challenge ACKs are
+ * limited for the whole stack, by a number with a random part so that it tells nothing (RFC 5961 7 and its later
+ * attack, CVE-2016-5696), and to one in half a second for an endpoint, as Linux does.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,10 +1,11 @@
 /*
  * Where segments go and how large they may be.
  *
- * The route is cached until the stack's routes change. The segment size follows from the path's MTU (RFC 9293 3.7.1, RFC 6691: without options), the peer's
- * MSS option, the user's TCP_MAXSEG, and half of the largest window that the peer has offered (RFC 9293 3.8.6.2.1), so that a receiver with a small
- * buffer still gets more than one segment at a time. "Fragmentation needed" and "packet too big" end in a smaller MTU of the route: what was sent too large
- * is sent again at once, and not counted as congestion (RFC 1191 6.5).
+ * The route is cached until the stack's routes change. The segment size follows from the path's MTU (RFC 9293 3.7.1,
+ * RFC 6691: without options), the peer's MSS option, the user's TCP_MAXSEG, and half of the largest window that the
+ * peer has offered (RFC 9293 3.8.6.2.1), so that a receiver with a small buffer still gets more than one segment at a
+ * time. "Fragmentation needed" and "packet too big" end in a smaller MTU of the route: what was sent too large is sent
+ * again at once, and not counted as congestion (RFC 1191 6.5).
  */
 #include "net/stack/tcp_priv.h"
 

@@ -193,7 +193,10 @@ struct tcp_sock *tcp_find_listener(struct tcp_stack *n, const struct tcp_key *ke
 /* By RFC 6528, and the offset of the timestamps by RFC 7323 5.4. */
 uint32_t tcp_initial_seq(struct tcp_stack *n, const struct tcp_key *key) REQUIRES(L_NET);
 uint32_t tcp_ts_offset(struct tcp_stack *n, const struct tcp_key *key) REQUIRES(L_NET);
-/* A local port for a connection to key.raddr:rport, into key.lport, if it has none; the pair is free then. -EADDRNOTAVAIL, -ENOMEM. */
+/*
+ * A local port for a connection to key.raddr:rport, into key.lport, if it has none; the pair is free then.
+ * -EADDRNOTAVAIL, -ENOMEM.
+ */
 int __must_check tcp_port_connect(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Frees what died meanwhile: at the end of each entry point. */
 void tcp_reap(struct tcp_stack *n) REQUIRES(L_NET);
@@ -212,7 +215,10 @@ void tcp_done(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_abort(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_chunk_free(struct tcp_chunk *c);
 void tcp_chunks_free(struct list *q);
-/* A reference to bytes of b behind what is in q, which may become part of the last chunk. *mem grows by what it costs. False: no memory. */
+/*
+ * A reference to bytes of b behind what is in q, which may become part of the last chunk. *mem grows by what it costs.
+ * False: no memory.
+ */
 bool __must_check tcp_chunk_append(struct list *q, uint32_t seq, struct buf *b, uint32_t off, uint32_t len,
 				   uint32_t *mem);
 
@@ -355,7 +361,10 @@ extern const struct tcp_cong_ops tcp_reno, tcp_cubic;
 /* ---- tcp_timer.c ---- */
 void tcp_timers_init(struct tcp_sock *tp);
 void tcp_timers_off(struct tcp_sock *tp) REQUIRES(L_NET);
-/* What the flight and the queue need: RTO or TLP, probe, or nothing. tcp_arm(): more was sent; tcp_rearm(): something was acknowledged. */
+/*
+ * What the flight and the queue need: RTO or TLP, probe, or nothing. tcp_arm(): more was sent; tcp_rearm(): something
+ * was acknowledged.
+ */
 void tcp_arm(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_rearm(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_arm_rto(struct tcp_sock *tp) REQUIRES(L_NET);

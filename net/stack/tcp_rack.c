@@ -1,13 +1,14 @@
 /*
  * Loss detection by time: RACK-TLP, RFC 8985.
  *
- * A segment is lost if one that was sent later has been delivered, and a round trip and a bit more have passed since it was sent. The bit, the reordering
- * window, is a quarter of the smallest round trip, grows with each round in which DSACK tells of a needless retransmission (6.2.4), and is nothing while no
- * reordering has been seen and losses are plain (recovery, or three segments' worth sacked). tp->by_time has the flight in the order of
- * transmission, so that only what may be lost is looked at. A timer returns for what is not lost yet.
+ * A segment is lost if one that was sent later has been delivered, and a round trip and a bit more have passed since it
+ * was sent. The bit, the reordering window, is a quarter of the smallest round trip, grows with each round in which
+ * DSACK tells of a needless retransmission (6.2.4), and is nothing while no reordering has been seen and losses are
+ * plain (recovery, or three segments' worth sacked). tp->by_time has the flight in the order of transmission, so that
+ * only what may be lost is looked at. A timer returns for what is not lost yet.
  *
- * The tail has nothing behind it: after two round trips without news the last segment, or a new one, is sent as a probe (7). If the probe has
- * repaired a loss, which the lack of a DSACK tells, the sender reduces its window once.
+ * The tail has nothing behind it: after two round trips without news the last segment, or a new one, is sent as a probe
+ * (7). If the probe has repaired a loss, which the lack of a DSACK tells, the sender reduces its window once.
  *
  * Connections without SACK have neither; they count duplicate acknowledgments (tcp_recovery.c).
  */
@@ -31,7 +32,9 @@ void tcp_rack_delivered(struct tcp_sock *tp, const struct tcp_tx *tx)
 		tp->reordering_seen++;
 	}
 	if (tx->ever_retrans) {
-		/* Is it the first transmission that was delivered? Then nothing is known of the others (6.2, step 2). */
+		/*
+		 * Is it the first transmission that was delivered? Then nothing is known of the others (6.2, step 2).
+		 */
 		if (rtt < tp->rtt.min)
 			return;
 		if (tp->rcv_tsecr && (int32_t)(tp->rcv_tsecr - tcp_ts(tx->sent_at, tp->ts_offset)) < 0)
@@ -143,6 +146,7 @@ void tcp_tlp_timeout(struct tcp_sock *tp)
 	}
 	tp->rack.tlp = true;
 	tp->rack.tlp_retrans = false;
+	mib_add(tp->ep.stack, MIB_TCPX_LOSS_PROBES, 1);
 	if (before != tcp_send_end(tp))
 		tcp_push(tp, TCP_PUSH_ONE);
 	if (tp->snd_nxt == before) {

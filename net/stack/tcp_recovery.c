@@ -1,16 +1,18 @@
 /*
  * Recovery from losses.
  *
- * A connection is in one of Linux's five states. Open: nothing is amiss. Disorder: something arrived out of order. CWR: the window is being reduced without
- * a loss (ECN). Recovery: losses are repaired. Loss: after a retransmission timeout. high_seq is what had been sent when an episode began; it
- * ends when that is acknowledged.
+ * A connection is in one of Linux's five states. Open: nothing is amiss. Disorder: something arrived out of order. CWR:
+ * the window is being reduced without a loss (ECN). Recovery: losses are repaired. Loss: after a retransmission
+ * timeout. high_seq is what had been sent when an episode began; it ends when that is acknowledged.
  *
- * With SACK, RACK says what is lost. Without, three duplicate acknowledgments do, and each partial acknowledgment in recovery (NewReno, RFC 6582); each
- * duplicate stands for a segment that has left the network, so tp->sacked counts those too.
+ * With SACK, RACK says what is lost. Without, three duplicate acknowledgments do, and each partial acknowledgment in
+ * recovery (NewReno, RFC 6582); each duplicate stands for a segment that has left the network, so tp->sacked counts
+ * those too.
  *
- * The window shrinks by Proportional Rate Reduction (RFC 6937, with its safe bound), whether in CWR or Recovery. A reduction is taken back if it turns out that nothing was lost:
- * by timestamps (Eifel, RFC 3522), by DSACKs for all that was retransmitted, or, after a timeout, because new data is acknowledged that was never sent
- * twice (F-RTO, RFC 5682).
+ * The window shrinks by Proportional Rate Reduction (RFC 6937, with its safe bound), whether in CWR or Recovery. A
+ * reduction is taken back if it turns out that nothing was lost: by timestamps (Eifel, RFC 3522), by DSACKs for all
+ * that was retransmitted, or, after a timeout, because new data is acknowledged that was never sent twice (F-RTO, RFC
+ * 5682).
  */
 #include "net/stack/tcp_priv.h"
 
@@ -45,7 +47,7 @@ void tcp_enter_cwr(struct tcp_sock *tp)
 	tp->ca_state = TCP_CA_CWR;
 }
 
-static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a)
+static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a) REQUIRES(L_NET)
 {
 	if (tp->ca_state < TCP_CA_CWR) {
 		arm_undo(tp);
@@ -56,6 +58,7 @@ static void enter_recovery(struct tcp_sock *tp, const struct tcp_acked *a)
 		tp->high_seq = tp->snd_nxt;
 	}
 	tp->ca_state = TCP_CA_Recovery;
+	mib_add(tp->ep.stack, tp->sack_ok ? MIB_TCPX_SACK_RECOVERY : MIB_TCPX_RENO_RECOVERY, 1);
 }
 
 static void settle(struct tcp_sock *tp)

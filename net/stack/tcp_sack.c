@@ -1,11 +1,13 @@
 /*
  * Selective acknowledgments: RFC 2018, RFC 2883 (duplicates), RFC 6675's scoreboard.
  *
- * Sender: the flight itself is the scoreboard; its records have a flag for what has arrived. A block that covers part of a record splits it, at the
- * boundaries of the segments that it went out as only, and neighbours that have arrived become one record: so a hostile peer cannot make more records
- * than there are segments, nor a loss a longer list than there are holes. Blocks that are no part of the flight are ignored.
+ * Sender: the flight itself is the scoreboard; its records have a flag for what has arrived. A block that covers part
+ * of a record splits it, at the boundaries of the segments that it went out as only, and neighbours that have arrived
+ * become one record: so a hostile peer cannot make more records than there are segments, nor a loss a longer list than
+ * there are holes. Blocks that are no part of the flight are ignored.
  *
- * Receiver: up to four blocks, the most recently changed first, and before them once each block of bytes that came twice.
+ * Receiver: up to four blocks, the most recently changed first, and before them once each block of bytes that came
+ * twice.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -94,7 +96,7 @@ static bool is_dsack(const struct tcp_in *in)
 	return in->opt.sack_count > 1 && !seq_before(b[0].start, b[1].start) && !seq_after(b[0].end, b[1].end);
 }
 
-static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_acked *a)
+static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_acked *a) REQUIRES(L_NET)
 {
 	const struct tcp_sack_block *b = in->opt.sacks;
 	uint32_t n = b->end - b->start;
@@ -103,6 +105,7 @@ static void take_dsack(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_
 		return;
 	a->dsack = true;
 	tp->dsack_dups++;
+	mib_add(tp->ep.stack, MIB_TCPX_DSACK_RECV, 1);
 	if (tp->undo.armed && seq_after(b->end, tp->undo.una))
 		tp->undo.retrans -= MIN(tp->undo.retrans, n);
 }

@@ -1,15 +1,16 @@
 /*
  * TCP's state in a stack: the table of connections, secrets, configuration.
  *
- * One table holds everything that has a pair of addresses and ports: endpoints, requests, TIME_WAIT rests. It is keyed by SipHash, so that nobody
- * outside can aim at a bucket, and doubles when it is as full as it has buckets; without memory it stays as it is. Who listens is found
- * by port.c, as are conflicts.
+ * One table holds everything that has a pair of addresses and ports: endpoints, requests, TIME_WAIT rests. It is keyed
+ * by SipHash, so that nobody outside can aim at a bucket, and doubles when it is as full as it has buckets; without
+ * memory it stays as it is. Who listens is found by port.c, as are conflicts.
  *
- * Initial sequence numbers follow RFC 6528: a secret hash of the pair plus a clock (of 64 ns, as Linux's). Timestamps start at a secret offset for each
- * pair of addresses (RFC 7323 5.4 permits it), so that they stay monotonic for a peer that reuses a pair (RFC 6191), and tell nobody
- * the uptime.
+ * Initial sequence numbers follow RFC 6528: a secret hash of the pair plus a clock (of 64 ns, as Linux's). Timestamps
+ * start at a secret offset for each pair of addresses (RFC 7323 5.4 permits it), so that they stay monotonic for a peer
+ * that reuses a pair (RFC 6191), and tell nobody the uptime.
  *
- * An endpoint may die in the middle of what is done with it. It is freed by tcp_reap(), which each entry point calls last.
+ * An endpoint may die in the middle of what is done with it. It is freed by tcp_reap(), which each entry point calls
+ * last.
  */
 #include "net/stack/tcp_priv.h"
 

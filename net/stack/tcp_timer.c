@@ -1,12 +1,13 @@
 /*
  * TCP's timers.
  *
- * An endpoint has three: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer (RFC 8985), or the persist timer
- * (RFC 9293 3.8.6.1), of which only one can be needed at a time; ack_timer sends a delayed acknowledgment; keep_timer is for keep-alive
- * (RFC 1122 4.2.3.6) and the end of FIN_WAIT_2 of an endpoint that nobody owns.
+ * An endpoint has three: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer
+ * (RFC 8985), or the persist timer (RFC 9293 3.8.6.1), of which only one can be needed at a time; ack_timer sends a
+ * delayed acknowledgment; keep_timer is for keep-alive (RFC 1122 4.2.3.6) and the end of FIN_WAIT_2 of an endpoint that
+ * nobody owns.
  *
- * How long is tried follows Linux: tcp_retries2 is no count but the time that so many doublings of 200 ms would take; TCP_USER_TIMEOUT (RFC 5482)
- * replaces it. SYNs count. The error is ETIMEDOUT, or what ICMP has said meanwhile.
+ * How long is tried follows Linux: tcp_retries2 is no count but the time that so many doublings of 200 ms would take;
+ * TCP_USER_TIMEOUT (RFC 5482) replaces it. SYNs count. The error is ETIMEDOUT, or what ICMP has said meanwhile.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -130,6 +131,7 @@ static bool retransmits_expired(const struct tcp_sock *tp) REQUIRES(L_NET)
 
 static void give_up(struct tcp_sock *tp) REQUIRES(L_NET)
 {
+	mib_add(tp->ep.stack, MIB_TCPX_ABORT_ON_TIMEOUT, 1);
 	tcp_done(tp, tp->err_soft ? tp->err_soft : ETIMEDOUT);
 }
 
@@ -147,6 +149,7 @@ static void rto_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	mib_add(tp->ep.stack, syn_state(tp) ? MIB_TCPX_SYN_RETRANS : MIB_TCPX_TIMEOUTS, 1);
 	if (!tp->first_retrans_at)
 		tp->first_retrans_at = syn_state(tp) ? head->sent_at : tcp_now(tp);
 	tcp_enter_loss(tp);
@@ -251,6 +254,7 @@ static void ack_fire(struct stack *s __unused, struct net_timer *t)
 	} else {
 		tp->ato = MIN(tp->ato * 2, tp->rtt.rto);
 	}
+	mib_add(tp->ep.stack, MIB_TCPX_DELAYED_ACKS, 1);
 	tcp_send_ack(tp);
 }
 

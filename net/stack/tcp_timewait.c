@@ -1,10 +1,11 @@
 /*
- * TIME_WAIT (RFC 9293 3.6.1), and FIN_WAIT_2 of a connection that nobody owns: a small object that keeps the pair of addresses and the port, acknowledges what comes
- * again, and is gone after a minute, as in Linux (which is shorter than RFC 9293's four).
+ * TIME_WAIT (RFC 9293 3.6.1), and FIN_WAIT_2 of a connection that nobody owns: a small object that keeps the pair of
+ * addresses and the port, acknowledges what comes again, and is gone after a minute, as in Linux (which is shorter than
+ * RFC 9293's four).
  *
- * A new SYN may take the pair over if it is certainly new: its number is behind what was received, or its timestamp is later (RFC 6191). Our own connects may
- * do so if timestamps were used and a second has passed (tcp_tw_reuse). Resets end it, unless tcp_rfc1337 is set. There are at most
- * tcp_max_tw_buckets; beyond that connections just end.
+ * A new SYN may take the pair over if it is certainly new: its number is behind what was received, or its timestamp is
+ * later (RFC 6191). Our own connects may do so if timestamps were used and a second has passed (tcp_tw_reuse). Resets
+ * end it, unless tcp_rfc1337 is set. There are at most tcp_max_tw_buckets; beyond that connections just end.
  */
 #include "net/stack/tcp_priv.h"
 
@@ -78,6 +79,7 @@ void tcp_time_wait(struct tcp_sock *tp, bool fin_wait2, int64_t after)
 	tcp_done(tp, 0);
 	tcp_hash(&tw->ep);
 	n->tw_count++;
+	mib_add(n->stack, MIB_TCPX_TW, 1);
 	arm(tw, after);
 }
 

@@ -1,9 +1,9 @@
 /*
- * What a user does with an endpoint: send, receive, poll. RFC 9293 3.10.2 and 3.10.3; errors and poll bits are those of Linux's tcp(7),
- * send(2), recv(2) and poll(2).
+ * What a user does with an endpoint: send, receive, poll. RFC 9293 3.10.2 and 3.10.3; errors and poll bits are those of
+ * Linux's tcp(7), send(2), recv(2) and poll(2).
  *
- * Bytes are neither copied in nor out here: chunks of the user's buffers go into the send queue, references to received buffers come out. Who receives copies
- * them to a guest without the stack's lock.
+ * Bytes are neither copied in nor out here: chunks of the user's buffers go into the send queue, references to received
+ * buffers come out. Who receives copies them to a guest without the stack's lock.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -1,13 +1,15 @@
 /*
  * The receiver's window (RFC 9293 3.8.6), and buffers that grow with the path.
  *
- * Half of the receive buffer's free space is offered; the rest is for what the bytes need beside themselves. An offer is never taken back. It is zero, or stays
- * where it is, while it could grow only by less than a segment (the receiver's side of silly window avoidance, RFC 1122 4.2.3.3), and an
- * update is sent by itself when what the peer can use has at least doubled.
+ * Half of the receive buffer's free space is offered; the rest is for what the bytes need beside themselves. An offer
+ * is never taken back. It is zero, or stays where it is, while it could grow only by less than a segment (the
+ * receiver's side of silly window avoidance, RFC 1122 4.2.3.3), and an update is sent by itself when what the peer can
+ * use has at least doubled.
  *
- * Tuning of the receive buffer is Linux's dynamic right-sizing: what the application has read within a round trip is measured, and the buffer
- * made to hold twice as much and the growth that slow start will bring. The round trip is known to a receiver from echoed timestamps, or from the time
- * that a full window takes to arrive. The send buffer holds some congestion windows. Neither is touched once the user has set it.
+ * Tuning of the receive buffer is Linux's dynamic right-sizing: what the application has read within a round trip is
+ * measured, and the buffer made to hold twice as much and the growth that slow start will bring. The round trip is
+ * known to a receiver from echoed timestamps, or from the time that a full window takes to arrive. The send buffer
+ * holds some congestion windows. Neither is touched once the user has set it.
  */
 #include "net/stack/tcp_priv.h"
 

@@ -71,9 +71,10 @@ int udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, u
 	if (dev && !u->bind.bound_dev && addr_needs_dev(addr))
 		u->bind.bound_dev = u->d.bound_dev = dev;
 	err = port_bind(s, &u->bind, port);
+	/* A group or a broadcast address says what is received, not where from to send. */
 	if (err)
 		u->bind.addr = u->d.local;
-	else
+	else if (ip_is_local(s, addr, dev))
 		u->d.local = *addr;
 	u->addr_given = !err && !addr_is_any(addr);
 	u->port_given = !err && port;

@@ -335,9 +335,9 @@ START_TEST(groups)
 
 	setup();
 	stack_enter(b.s);
-	ck_assert_int_eq(group_join(b.s, b.dev, &g4), 0);
-	ck_assert_int_eq(group_join(b.s, b.dev, &g4), 0);
-	ck_assert_int_eq(group_join(b.s, b.dev, &g6), 0);
+	ck_assert_int_eq(mcast_join(b.s, b.dev, &g4), 0);
+	ck_assert_int_eq(mcast_join(b.s, b.dev, &g4), 0);
+	ck_assert_int_eq(mcast_join(b.s, b.dev, &g6), 0);
 	stack_leave(b.s);
 	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 4 224.1.2.3");
 	sends("group: fe80::ff:fe00:1 > ff02::16: ttl 1 icmp6 143/0 0.1, 20 bytes");
@@ -354,10 +354,10 @@ START_TEST(groups)
 	netbed_send(&b, &(struct netbed_packet){.src = "10.0.0.2", .dst = "224.1.2.3", .protocol = 1, .type = 8});
 	sends("");
 	stack_enter(b.s);
-	ck_assert_int_eq(group_leave(b.s, b.dev, &g4), 0);
-	ck_assert(group_member(b.dev, &g4));
-	ck_assert_int_eq(group_leave(b.s, b.dev, &g4), 0);
-	ck_assert_int_eq(group_leave(b.s, b.dev, &g4), -EADDRNOTAVAIL);
+	ck_assert_int_eq(mcast_leave(b.s, b.dev, &g4), 0);
+	ck_assert(mcast_member(b.dev, &g4));
+	ck_assert_int_eq(mcast_leave(b.s, b.dev, &g4), 0);
+	ck_assert_int_eq(mcast_leave(b.s, b.dev, &g4), -EADDRNOTAVAIL);
 	stack_leave(b.s);
 	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 3 224.1.2.3");
 	netbed_fini(&b);

@@ -252,6 +252,20 @@ START_TEST(error_queue)
 }
 END_TEST
 
+/* A neighbour that does not answer: the sender hears it from its own stack. */
+START_TEST(no_neighbour)
+{
+	setup();
+	u[0].d.recverr = u[4].d.recverr = true;
+	ck_assert_int_eq(send_to(0, "10.0.0.77", 7, "x"), 0);
+	ck_assert_int_eq(send_to(4, "2001:db8::77", 7, "x"), 0);
+	netbed_pass(&b, 4 * NETBED_SECOND);
+	ck_assert_int_eq(send_to(0, "10.0.0.77", 7, "x"), -EHOSTUNREACH);
+	ck_assert_int_eq(send_to(4, "2001:db8::77", 7, "x"), -EHOSTUNREACH);
+	finish();
+}
+END_TEST
+
 START_TEST(sizes)
 {
 	static char big[65536];
@@ -456,9 +470,23 @@ START_TEST(multicast)
 	stack_leave(b.s);
 	comes("2001:db8::2", 7, "ff02::77", 2000, "six");
 	gets(4, "2001:db8::2:7 six");
+	/* Bound to the group, an endpoint gets only that, and sends from an address that exists. */
+	ck_assert_int_eq(bind_to(3, "224.1.2.3", 1000), -EINVAL);
+	stack_enter(b.s);
+	udp_close(b.s, &u[3]);
+	stack_leave(b.s);
+	init(&u[3], false);
+	u[3].bind.reuse_addr = true;
+	ck_assert_int_eq(bind_to(3, "10.0.0.255", 1000), 0);
+	netbed_drop_output(&b);
+	ck_assert_int_eq(send_to(3, "10.0.0.2", 7, "x"), 0);
+	ck_assert_str_eq(netbed_output(&b), "10.0.0.1 > 10.0.0.2: udp 1000 > 7, 1 bytes");
+	comes("10.0.0.2", 7, "10.0.0.1", 1000, "one");
+	gets(3, "");
+	ck_assert_str_ne(receive(2), "");
 	/* Broadcasts go to all. */
 	comes("10.0.0.2", 7, "10.0.0.255", 1000, "all");
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		gets(i, "::ffff:10.0.0.2:7 all");
 	finish();
 }
@@ -682,5 +710,5 @@ START_TEST(no_memory)
 }
 END_TEST
 
-UNIT_MAIN(loopback, wire, connected, error_queue, sizes, bounded, sharing, lookup, spread, multicast, ephemeral,
-	  listeners, raw, pings, no_memory)
+UNIT_MAIN(loopback, wire, connected, error_queue, no_neighbour, sizes, bounded, sharing, lookup, spread, multicast,
+	  ephemeral, listeners, raw, pings, no_memory)

@@ -1,6 +1,6 @@
 /*
- * For tests of TCP: a stack under a clock of ours, with an interface whose packets are ours. A segment is a struct wire, with the TCP header first; IPv4 or
- * IPv6 headers come and go at the interface.
+ * For tests of TCP: a stack under a clock of ours, with an interface whose packets are ours. A segment is a struct
+ * wire, with the TCP header first; IPv4 or IPv6 headers come and go at the interface.
  */
 #pragma once
 

@@ -2,12 +2,12 @@
  * For tests of TCP: segments as text, in the manner of packetdrill.
  *
  *	inject("S 0:0(0) win 65535 <mss 1460,sackOK,wscale 7>");	from the peer to us
- *	expect("S. 0:0(0) ack 1 win 64240 <mss 1460>");			from us: what is written must be so, what is not may be anything
- *	nothing();							we have sent no more
+ *	expect("S. 0:0(0) ack 1 win 64240 <mss 1460>");		from us: what is not written may be anything
+ *	nothing();						we have sent no more
  *	pass(200);							milliseconds
  *
- * Flags: S F R P . U, E (ECE), W (CWR). Sequence numbers count from each side's initial one. Options: mss N, sackOK, wscale N, TS val N ecr N,
- * sack A:B ..., none. Besides: urg N, ce (in inject), ect (in expect).
+ * Flags: S F R P . U, E (ECE), W (CWR). Sequence numbers count from each side's initial one. Options: mss N, sackOK,
+ * wscale N, TS val N ecr N, sack A:B ..., none. Besides: urg N, ce (in inject), ect (in expect).
  */
 #pragma once
 
@@ -423,4 +423,58 @@ static inline size_t slab_live(const char *name)
 
 	slab_for_each(count_live, &q);
 	return q.live;
+}
+
+/* ---- invariants ---- */
+
+/* What the sums say must be what the lists have. */
+static inline void check_sock(const struct tcp_sock *tp)
+{
+	uint32_t sacked = 0, lost = 0, retrans = 0, at = tp->snd_una;
+	const struct tcp_tx *tx;
+	const struct tcp_early *e;
+	const struct tcp_chunk *c;
+	uint32_t rmem = 0, early = 0;
+
+	list_for_each(tx, &tp->flight, link) {
+		MUST(tx->seq == at);
+		MUST(seq_before(tx->seq, tx->end));
+		MUST(!(tx->sacked && tx->lost));
+		at = tx->end;
+		sacked += tx->sacked ? tx->end - tx->seq : 0;
+		lost += tx->lost ? tx->end - tx->seq : 0;
+		retrans += tx->retrans ? tx->end - tx->seq : 0;
+	}
+	MUST(at == tp->snd_nxt || list_empty(&tp->flight));
+	MUST(lost == tp->lost && retrans == tp->retrans);
+	MUST(!tp->sack_ok || sacked == tp->sacked);
+	list_for_each(c, &tp->recvq, link)
+		rmem += c->s.len + TCP_CHUNK_COST;
+	list_for_each(e, &tp->early, link) {
+		MUST(early == 0 || !seq_before(e->seq, at));
+		MUST(e->pkt->len == e->end - e->seq);
+		rmem += e->end - e->seq + (uint32_t)(sizeof(struct tcp_early) + sizeof(struct pkt));
+		at = e->end;
+		early++;
+	}
+	MUST(rmem == tp->rmem && early == tp->early_count);
+	MUST(tp->rmem <= tp->rcvbuf + 70000);
+	MUST(tp->cwnd > 0 || tp->ep.state == TCP_CLOSE);
+}
+
+static inline void check_all(const struct tcp_ep *ep, void *arg)
+{
+	*(unsigned *)arg += ep->state != TCP_LISTEN;
+	if (ep->kind == TCP_IS_SOCK && ep->state != TCP_LISTEN)
+		check_sock((const struct tcp_sock *)ep);
+}
+
+static inline void check(struct stack *s)
+{
+	unsigned count = 0;
+
+	stack_enter(s);
+	tcp_for_each(s, check_all, &count);
+	MUST(count == s->tcp->conn_count);
+	stack_leave(s);
 }

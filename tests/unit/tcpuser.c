@@ -1,4 +1,6 @@
-/* net/stack/tcp*.c: what a user sees - poll bits and wake-ups, options, peeking, the accept queue, pairs in TIME_WAIT. */
+/*
+ * net/stack/tcp*.c: what a user sees - poll bits and wake-ups, options, peeking, the accept queue, pairs in TIME_WAIT.
+ */
 #include "tests/unit/tcpscript.h"
 
 #define POLL_IN (POLLIN | POLLRDNORM)

@@ -50,7 +50,7 @@ static bool everybodys(const struct in6_addr *a)
 	return addr_is_v4(a) ? addr_v4(a) == htonl(INADDR_ALLHOSTS_GROUP) : addr_eq(a, &nodes) || addr_eq(a, &own);
 }
 
-bool group_member(const struct netdev *dev, const struct in6_addr *addr)
+bool mcast_member(const struct netdev *dev, const struct in6_addr *addr)
 {
 	return everybodys(addr) || find(dev, addr);
 }
@@ -173,7 +173,7 @@ static void report_all(struct stack *s, struct netdev *dev, bool v4) REQUIRES(L_
 		send_report(s, dev, b, count, v4);
 }
 
-void group_report_timer(struct stack *s, struct net_timer *t)
+void mcast_report_timer(struct stack *s, struct net_timer *t)
 {
 	struct netdev *dev = container_of(t, struct netdev, report_timer);
 
@@ -192,7 +192,7 @@ static void report_soon(struct stack *s, struct netdev *dev, int64_t within) REQ
 	net_timer_arm(s, &dev->report_timer, at);
 }
 
-void group_join_all(struct stack *s, struct netdev *dev)
+void mcast_join_all(struct stack *s, struct netdev *dev)
 {
 	if (!list_empty(&dev->groups))
 		report_soon(s, dev, SECOND);
@@ -200,7 +200,7 @@ void group_join_all(struct stack *s, struct netdev *dev)
 
 /* ---- memberships ---- */
 
-int group_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
+int mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
 {
 	struct group *g = find(dev, addr);
 
@@ -233,7 +233,7 @@ static void drop(struct netdev *dev, struct group *g)
 	slab_free(&group_slab, g);
 }
 
-int group_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
+int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
 {
 	struct in6_addr of = *addr;
 	struct group *g = find(dev, addr);
@@ -249,7 +249,7 @@ int group_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr
 	return 0;
 }
 
-void group_drop_all(struct stack *s __unused, struct netdev *dev)
+void mcast_drop_all(struct stack *s __unused, struct netdev *dev)
 {
 	struct group *g;
 
