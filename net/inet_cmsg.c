@@ -11,6 +11,8 @@
 
 #include "net/inet.h"
 #include "net/stack/addr.h"
+#include "net/stack/netdev.h"
+#include "net/stack/route.h"
 #include "sentry/base/cred.h"
 
 #ifndef SO_TIMESTAMP_OLD
@@ -195,6 +197,22 @@ static void put_target(struct ctx *c, struct inet_dgram *g, struct net_msg *m, i
 	cmsg_put(c, m, level, type, &sa, (size_t)inet_format(family, &n, &sa));
 }
 
+/* What an answer to a packet that was sent to many would come from. */
+static uint32_t answering_addr(struct stack *s, const struct pkt *p)
+{
+	struct in6_addr a = addr_from_v4(0);
+	struct netdev *dev;
+
+	stack_enter(s);
+	dev = netdev_by_index(s, p->info.dev);
+	if (ip_is_local(s, &p->info.src, 0))
+		a = p->info.src; /* from this machine */
+	else if (dev && !route_source(s, dev, &p->info.src, &a))
+		a = addr_from_v4(0);
+	stack_leave(s);
+	return addr_v4(&a);
+}
+
 static void put_ip(struct ctx *c, struct inet_dgram *g, struct net_msg *m, const struct pkt *p)
 {
 	const _Atomic int32_t *v = g->i.value;
@@ -202,8 +220,8 @@ static void put_ip(struct ctx *c, struct inet_dgram *g, struct net_msg *m, const
 	struct in_pktinfo info = {.ipi_ifindex = (int)p->info.dev, .ipi_spec_dst = {dst}, .ipi_addr = {dst}};
 	uint8_t tos = p->info.tos;
 
-	if (addr_is_multicast(&p->info.dst))
-		info.ipi_spec_dst.s_addr = INADDR_ANY;
+	if (v[INET_PKTINFO] && addr_is_multicast(&p->info.dst))
+		info.ipi_spec_dst.s_addr = answering_addr(g->i.stack, p);
 	if (v[INET_PKTINFO])
 		cmsg_put(c, m, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
 	if (v[INET_RECVTTL])

@@ -159,7 +159,7 @@ static int dgram_bind(struct ctx *c, struct socket *s, const struct sockaddr *sa
 	if (g->kind == &raw_kind)
 		n.port = 0;
 	stack_enter(g->i.stack);
-	err = inet_check_bind(c, &g->i, &n);
+	err = g->kind == &raw_kind && g->d.connected ? -EINVAL : inet_check_bind(c, &g->i, &n);
 	if (!err)
 		err = g->kind->bind(g, &n);
 	if (!err && !g->i.bound_dev)

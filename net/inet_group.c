@@ -34,6 +34,8 @@ static int change_membership(struct inet_dgram *g, struct membership *m) REQUIRE
 {
 	struct stack *s = g->i.stack;
 
+	if (m->join && !addr_is_multicast(&m->group))
+		return -EINVAL;
 	if (!m->dev && !addr_is_any(&m->local)) {
 		m->dev = dev_of_addr(s, &m->local);
 		if (!m->dev)

@@ -441,7 +441,7 @@ static int get_number(struct inet_sock *i, int level, int name, int *ret)
 
 	if ((level == IPPROTO_IP && name == IP_MTU) || (level == IPPROTO_IPV6 && name == IPV6_MTU))
 		return get_mtu(i, ret);
-	if (!o || (o->flags & RAW_ONLY && i->s.type != SOCK_RAW))
+	if (!o || (o->flags & RAW_ONLY && i->s.type != SOCK_RAW && level != IPPROTO_IP))
 		return -ENOPROTOOPT;
 	*ret = i->value[o->value];
 	if (o->flags & HOPS && *ret < 0)

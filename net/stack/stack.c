@@ -27,7 +27,7 @@ static void init_chains(struct list *l, unsigned n)
 
 static void init(struct stack *s, const struct stack_env *env)
 {
-	mutex_init(&s->lock);
+	mutex_init_brief(&s->lock);
 	s->env = *env;
 	s->now = env->now(env->arg);
 	s->wake_at = INT64_MAX;

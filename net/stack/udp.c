@@ -138,10 +138,8 @@ static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, con
 		   struct ip_out *o, struct ip_route *r) REQUIRES(L_NET)
 {
 	uint16_t port = IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port;
-	int err = dgram_take_error(&u->d);
+	int err;
 
-	if (err)
-		return err;
 	if (IN6_IS_ADDR_UNSPECIFIED(&to->addr) && !u->d.connected && !u->d.v6)
 		return -EDESTADDRREQ;
 	if (!port)
@@ -152,6 +150,8 @@ static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, con
 		return -EMSGSIZE;
 	err = bind_any(s, u);
 	err = err ? err : dgram_route(s, &u->d, to, o, r);
+	/* What is wrong with this datagram comes before what was with an earlier one. */
+	err = err ? err : dgram_take_error(&u->d);
 	o->protocol = IPPROTO_UDP;
 	return err ? err : dgram_fits(s, &u->d, o, r, p->len + (uint32_t)sizeof(struct udp_head));
 }
