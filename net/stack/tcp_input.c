@@ -323,11 +323,16 @@ static bool checksum_ok(const struct pkt *p, const struct ip_in *ip)
 	return p->checksum_ok || sum_fold(sum_pkt(sum_pseudo(&ip->src, &ip->dst, IPPROTO_TCP, p->len), p, 0)) == 0;
 }
 
+/* A header where it lies in a packet: behind an Ethernet header it is not aligned. */
+struct tcp_wire {
+	struct tcphdr h;
+} __packed;
+
 /* The header is pulled off in->pkt. False: it is none. */
 static bool parse(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 {
-	const struct tcphdr *th = pkt_peek(in->pkt, sizeof(*th));
-	size_t size = th ? th->th_off * 4u : 0;
+	const struct tcp_wire *th = pkt_peek(in->pkt, sizeof(*th));
+	size_t size = th ? th->h.th_off * 4u : 0;
 
 	if (size < sizeof(*th) || size > in->pkt->len)
 		return false;
@@ -339,12 +344,12 @@ static bool parse(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 	th = pkt_pull(in->pkt, size);
 	if (!th)
 		return false;
-	in->key = (struct tcp_key){in->ip->dst, in->ip->src, ntohs(th->th_dport), ntohs(th->th_sport)};
-	in->seq = ntohl(th->th_seq);
-	in->ack = ntohl(th->th_ack);
-	in->flags = th->th_flags;
-	in->window = ntohs(th->th_win);
-	in->urg = ntohs(th->th_urp);
+	in->key = (struct tcp_key){in->ip->dst, in->ip->src, ntohs(th->h.th_dport), ntohs(th->h.th_sport)};
+	in->seq = ntohl(th->h.th_seq);
+	in->ack = ntohl(th->h.th_ack);
+	in->flags = th->h.th_flags;
+	in->window = ntohs(th->h.th_win);
+	in->urg = ntohs(th->h.th_urp);
 	in->len = in->pkt->len;
 	in->mss = (uint16_t)MIN(in->pkt->gso_size ? in->pkt->gso_size : in->len, PKT_MAX);
 	in->end = in->seq + in->len + !!(in->flags & TH_SYN) + !!(in->flags & TH_FIN);
