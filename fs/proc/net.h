@@ -1,4 +1,4 @@
-/* Files of /proc/PID/net about interfaces, routes and counters (net_stack.c). */
+/* Files of /proc/PID/net about interfaces, routes and counters (net_stack.c), and /proc/sys/net/ipv4 (net_sysctl.c). */
 #pragma once
 
 #include "fs/proc/proc.h"
@@ -11,3 +11,5 @@ int proc_net_netstat(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_route(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_snmp(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_snmp6(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+
+extern const struct pseudo_node proc_sys_ipv4_nodes[];

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "fs/proc/net.h"
 #include "fs/proc/proc.h"
 #include "sentry/system.h"
 
@@ -223,6 +224,7 @@ static const struct pseudo_node net_unix_nodes[] = {TEXT("max_dgram_qlen"), PSEU
 
 static const struct pseudo_node net_nodes[] = {
     {.name = "core", .mode = 0555, .children = net_core_nodes},
+    {.name = "ipv4", .mode = 0555, .children = proc_sys_ipv4_nodes},
     {.name = "unix", .mode = 0555, .children = net_unix_nodes},
     PSEUDO_END,
 };
