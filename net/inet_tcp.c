@@ -669,6 +669,7 @@ static bool tcp_socket_info(struct socket *s, struct sock_info *i)
 		i->unread = tp->ep.state == TCP_LISTEN ? tp->accept_count : tcp_inq(tp);
 		i->unsent = tp->ep.state == TCP_LISTEN ? 0 : tcp_outq(tp);
 		i->charged = tp->rmem + tp->wmem;
+		i->backlog = tp->backlog;
 		info_timer(tp, i);
 	}
 	stack_leave(t->i.stack);

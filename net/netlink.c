@@ -1,5 +1,5 @@
 /*
- * AF_NETLINK: netlink(7). The sockets: ports, groups, queues; what NETLINK_ROUTE says is in rtnetlink*.c. NETLINK_KOBJECT_UEVENT can be listened to and
+ * AF_NETLINK: netlink(7). The sockets: ports, groups, queues; what NETLINK_ROUTE says is in rtnetlink*.c, NETLINK_SOCK_DIAG in sockdiag.c. NETLINK_KOBJECT_UEVENT can be listened to and
  * stays silent.
  *
  * Requests are answered within the send: what answers one request goes into the sender's own queue (net/unix_msg.c), cut at messages' beginnings into datagrams
@@ -13,6 +13,7 @@
 #include <poll.h>
 
 #include "net/rtnetlink.h"
+#include "net/sockdiag.h"
 #include "net/unix.h"
 #include "sentry/base/slab.h"
 
@@ -106,6 +107,9 @@ static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, c
 
 	if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
 		rtnetlink_request(c, &b, &r);
+	else if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE &&
+		 n->u.s.protocol == NETLINK_SOCK_DIAG)
+		sockdiag_request(c, &b, &r);
 	else if (h->nlmsg_flags & NLM_F_ACK)
 		nl_error(&b, h, 0);
 	queue_all(n, &b, 0);
@@ -402,7 +406,7 @@ static int netlink_create(struct ctx *c __unused, int type, int protocol, struct
 
 	if (type != SOCK_RAW && type != SOCK_DGRAM)
 		return -ESOCKTNOSUPPORT;
-	if (protocol != NETLINK_ROUTE && protocol != NETLINK_KOBJECT_UEVENT)
+	if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG && protocol != NETLINK_KOBJECT_UEVENT)
 		return -EPROTONOSUPPORT;
 	n = slab_alloc(&nl_slab);
 	if (!n)

@@ -20,6 +20,7 @@ struct sock_info {
 	uint32_t unread;  /* bytes that can be read; of a listener: connections to accept */
 	uint32_t charged; /* memory that what is unread takes */
 	uint32_t unsent;  /* bytes that the peer has not acknowledged */
+	uint32_t backlog; /* of a listener of TCP: how many connections may wait */
 	uint32_t drops;   /* datagrams that found no room */
 	/* TCP: its timer (0 none, 1 retransmission, 2 keep-alive, 3 TIME_WAIT, 4 probe), and what is due when; ns */
 	uint8_t timer, retransmits, probes, quick;

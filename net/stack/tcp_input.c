@@ -323,37 +323,37 @@ static bool checksum_ok(const struct pkt *p, const struct ip_in *ip)
 	return p->checksum_ok || sum_fold(sum_pkt(sum_pseudo(&ip->src, &ip->dst, IPPROTO_TCP, p->len), p, 0)) == 0;
 }
 
-/* A header where it lies in a packet: behind an Ethernet header it is not aligned. */
-struct tcp_wire {
-	struct tcphdr h;
-} __packed;
-
 /* The header is pulled off in->pkt. False: it is none. */
 static bool parse(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 {
-	const struct tcp_wire *th = pkt_peek(in->pkt, sizeof(*th));
-	size_t size = th ? th->h.th_off * 4u : 0;
+	const uint8_t *at = pkt_peek(in->pkt, sizeof(struct tcphdr));
+	struct tcphdr th; /* a copy: behind an Ethernet header it is not aligned */
+	size_t size;
 
-	if (size < sizeof(*th) || size > in->pkt->len)
+	if (!at)
+		return false;
+	memcpy(&th, at, sizeof(th));
+	size = th.th_off * 4u;
+	if (size < sizeof(th) || size > in->pkt->len)
 		return false;
 	if (!checksum_ok(in->pkt, in->ip)) {
 		mib_add(s, MIB_TCP_IN_CSUM_ERRORS, 1);
 		return false;
 	}
 	in->pkt->transport = in->pkt->head;
-	th = pkt_pull(in->pkt, size);
-	if (!th)
+	at = pkt_pull(in->pkt, size);
+	if (!at)
 		return false;
-	in->key = (struct tcp_key){in->ip->dst, in->ip->src, ntohs(th->h.th_dport), ntohs(th->h.th_sport)};
-	in->seq = ntohl(th->h.th_seq);
-	in->ack = ntohl(th->h.th_ack);
-	in->flags = th->h.th_flags;
-	in->window = ntohs(th->h.th_win);
-	in->urg = ntohs(th->h.th_urp);
+	in->key = (struct tcp_key){in->ip->dst, in->ip->src, ntohs(th.th_dport), ntohs(th.th_sport)};
+	in->seq = ntohl(th.th_seq);
+	in->ack = ntohl(th.th_ack);
+	in->flags = th.th_flags;
+	in->window = ntohs(th.th_win);
+	in->urg = ntohs(th.th_urp);
 	in->len = in->pkt->len;
 	in->mss = (uint16_t)MIN(in->pkt->gso_size ? in->pkt->gso_size : in->len, PKT_MAX);
 	in->end = in->seq + in->len + !!(in->flags & TH_SYN) + !!(in->flags & TH_FIN);
-	tcp_options_parse(&in->opt, (const uint8_t *)(th + 1), size - sizeof(*th), in->flags & TH_SYN);
+	tcp_options_parse(&in->opt, at + sizeof(th), size - sizeof(th), in->flags & TH_SYN);
 	return true;
 }
 
