@@ -8,7 +8,13 @@
  */
 #include "tests/unit/tcpscript.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define SEEDS 20
+#elif defined(__SANITIZE_ADDRESS__)
+#define SEEDS 60
+#else
 #define SEEDS 200
+#endif
 #define LIMIT (24 * 3600 * NSEC_PER_SEC)
 
 struct end {
