@@ -67,9 +67,14 @@ void dgram_fini(struct stack *s, struct dgram *d)
 
 /* ---- receiving ---- */
 
+/* What it keeps in memory: all of a buffer, however little of it is meant. */
 static uint32_t weight(const struct pkt *p)
 {
-	return p->len + (uint32_t)sizeof(*p);
+	uint32_t sum = (uint32_t)sizeof(*p);
+
+	for (unsigned i = 0; i < p->count; i++)
+		sum += MAX(p->slice[i].buf->size, p->slice[i].len);
+	return sum;
 }
 
 bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)

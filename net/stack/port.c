@@ -176,6 +176,9 @@ int port_connect(struct stack *s, struct port_bind *b, const struct in6_addr *pe
 				return -ENOMEM;
 			continue;
 		}
+		k = find(s, b->space, port); /* usable() may have freed who used it last */
+		if (!k && !(k = create(s, b->space, port)))
+			return -ENOMEM;
 		/* Further than need be by chance, so that what others do does not show in the numbers. */
 		*moved += i + 1 + stack_random32(s) % 2;
 		b->automatic = true;

@@ -16,6 +16,7 @@
 
 #define WAKE_BATCH 8
 #define LOOP_MAX 16384
+#define LOOP_RUN 20000 /* packets that one caller delivers at most */
 
 static struct slab stack_slab = SLAB_INIT(struct stack);
 
@@ -102,12 +103,12 @@ void stack_enter(struct stack *s) ACQUIRE(L_NET)
 	wheel_sync(&s->wheel, s->now);
 }
 
-/* Delivering makes more to deliver: answers, and answers to those. */
+/* Delivering makes more to deliver: answers, and answers to those. Not for ever: the timer goes on with what is left. */
 static void run_loop(struct stack *s) REQUIRES(L_NET)
 {
 	struct pkt *p;
 
-	while ((p = list_first(&s->loop, struct pkt, link))) {
+	for (unsigned n = 0; n < LOOP_RUN && (p = list_first(&s->loop, struct pkt, link)); n++) {
 		list_remove(&p->link);
 		s->loop_count--;
 		if (p->dev)
@@ -150,7 +151,7 @@ static unsigned take_wakes(struct stack *s, struct due_wakeup *due) REQUIRES(L_N
 
 static void ask_for_time(struct stack *s) REQUIRES(L_NET)
 {
-	int64_t next = wheel_next(&s->wheel);
+	int64_t next = list_empty(&s->loop) ? wheel_next(&s->wheel) : s->now;
 
 	if (next >= s->wake_at)
 		return;

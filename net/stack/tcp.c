@@ -316,6 +316,7 @@ int tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port)
 
 	if (err != 1)
 		return err;
+	drop_received(tp); /* what an earlier connection left */
 	reset_state(tp);
 	tp->shutdown = 0;
 	tp->err = tp->err_soft = 0;

@@ -133,14 +133,21 @@ void tcp_challenge(struct tcp_sock *tp)
 	tcp_send_ack(tp);
 }
 
-/* An acknowledgment for what is not acceptable. Two ends must not do that to each other for ever. */
+bool tcp_answer_allowed(struct stack *s, int64_t *at, const struct tcp_in *in)
+{
+	int64_t now = stack_now(s);
+
+	if (in->len == 0 && !(in->flags & TH_FIN) && *at && now - *at < OOW_PAUSE)
+		return false;
+	*at = now;
+	return true;
+}
+
+/* An acknowledgment for what is not acceptable. */
 static void answer_unacceptable(struct tcp_sock *tp, const struct tcp_in *in) REQUIRES(L_NET)
 {
-	int64_t now = tcp_now(tp);
-
-	if (in->len == 0 && tp->oow_at && now - tp->oow_at < OOW_PAUSE)
+	if (!tcp_answer_allowed(tp->ep.stack, &tp->oow_at, in))
 		return;
-	tp->oow_at = now;
 	if (in->len && seq_before(in->seq, tp->rcv_nxt)) {
 		tcp_quick_acks(tp);
 		tcp_sack_dup(tp, in->seq, seq_min(in->end, tp->rcv_nxt));

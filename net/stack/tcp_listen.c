@@ -268,6 +268,8 @@ static void request_ack(struct tcp_request *r, const struct tcp_in *in) REQUIRES
 	struct tcp_header h = {
 	    .seq = r->iss + 1, .ack = r->irs + 1, .window = r->window >> r->rcv_wscale, .flags = TH_ACK};
 
+	if (!tcp_answer_allowed(r->ep.stack, &r->oow_at, in))
+		return;
 	h.opt.ts_ok = r->ts_ok;
 	h.opt.tsval = tcp_ts(stack_now(r->ep.stack), r->ts_offset);
 	h.opt.tsecr = r->ts_recent;

@@ -69,7 +69,7 @@ struct tcp_request {
 	struct tcp_sock *listener;
 	struct net_timer timer;
 	struct ip_route route;
-	int64_t sent_at;
+	int64_t sent_at, oow_at;
 	uint32_t iss, irs, ts_recent, ts_offset, window;
 	uint16_t mss;
 	uint8_t snd_wscale, rcv_wscale, retries;
@@ -84,6 +84,7 @@ struct tcp_timewait {
 	uint32_t snd_nxt, rcv_nxt, rcv_wnd, ts_recent, ts_offset, mark;
 	uint8_t rcv_wscale, tos;
 	bool ts_ok, fin_wait2;
+	int64_t oow_at; /* tcp_answer_allowed() */
 };
 
 struct tcp_stack {
@@ -302,6 +303,11 @@ void tcp_tune_sndbuf(struct tcp_sock *tp) REQUIRES(L_NET);
 /* ---- tcp_input.c, tcp_ack.c, tcp_data.c ---- */
 /* A segment of a connection in SYN_RECV or later. */
 void tcp_segment(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET);
+/*
+ * Whether a segment that is not acceptable may be answered, by when the last one was (*at): two ends must not answer each other's empty answers for
+ * ever.
+ */
+bool tcp_answer_allowed(struct stack *s, int64_t *at, const struct tcp_in *in) REQUIRES(L_NET);
 /* RFC 7323 5: true: too old. */
 bool tcp_paws_reject(uint32_t ts_recent, int64_t ts_recent_at, const struct tcp_options *o, int64_t now);
 /* A connection is established: what that takes on either side. */

@@ -128,6 +128,8 @@ static bool probe_with_old(struct tcp_sock *tp) REQUIRES(L_NET)
 	struct tcp_tx *tx = list_last(&tp->flight, struct tcp_tx, link);
 	uint32_t mss = tcp_current_mss(tp), n = tx->end - tx->seq;
 
+	if (tx->sacked)
+		return false;
 	if (n > mss && tx->chunk) {
 		if (!tcp_tx_split(tp, tx, tx->end - ((n - 1) % mss + 1)))
 			return false;

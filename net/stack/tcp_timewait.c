@@ -88,6 +88,8 @@ static void ack(struct tcp_timewait *tw, const struct tcp_in *in) REQUIRES(L_NET
 	struct tcp_header h = {
 	    .seq = tw->snd_nxt, .ack = tw->rcv_nxt, .window = tw->rcv_wnd >> tw->rcv_wscale, .flags = TH_ACK};
 
+	if (!tcp_answer_allowed(tw->ep.stack, &tw->oow_at, in))
+		return;
 	h.opt.ts_ok = tw->ts_ok;
 	h.opt.tsval = tcp_ts(stack_now(tw->ep.stack), tw->ts_offset);
 	h.opt.tsecr = tw->ts_recent;

@@ -117,8 +117,10 @@ void tcp_sendq_clean(struct tcp_sock *tp, uint32_t una)
 
 static void drop_front(struct tcp_sock *tp, uint32_t n)
 {
-	while (n) {
-		struct tcp_chunk *c = list_first(&tp->recvq, struct tcp_chunk, link);
+	struct tcp_chunk *c;
+
+	/* A reader may come back after the connection that he has read from: there is less then, or nothing. */
+	while (n && (c = list_first(&tp->recvq, struct tcp_chunk, link))) {
 		uint32_t part = MIN(n, c->s.len);
 
 		c->seq += part;

@@ -290,6 +290,8 @@ START_TEST(timewait_segments)
 	expect(". 2:2(0) ack 2 <TS val 0 ecr 200>");
 	inject("P. 1:11(10) ack 2 <TS val 201 ecr 0>"); /* old */
 	expect(". 2:2(0) ack 2");
+	inject("S 0:0(0) win 1000 <TS val 150 ecr 0>"); /* answers to what is empty are limited */
+	net.now += 600 * NSEC_PER_MSEC;
 	inject("S 0:0(0) win 1000 <TS val 150 ecr 0>");
 	expect(". 2:2(0) ack 2");
 	inject("S 0:0(0) win 1000 <TS val 300 ecr 0>"); /* an older number, but later: RFC 6191 */
