@@ -32,7 +32,6 @@ enum inet_value {
 	INET_FREEBIND,
 	INET_TRANSPARENT,
 	INET_NO_PORT,
-	INET_MINTTL,
 	INET_HDRINCL,
 	INET_CHECKSUM,
 	INET_NODEFRAG,
@@ -59,7 +58,6 @@ enum inet_value {
 	INET6_RECVHOPOPTS,
 	INET6_RECVDSTOPTS,
 	INET6_FLOWINFO,
-	INET6_MINHOPS,
 	UDP_V_CORK,
 	UDP_V_SEGMENT,
 	UDP_V_GRO,
@@ -180,6 +178,8 @@ int __must_check inet_wait(struct inet_wait *w, uint32_t events);
 /* ---- inet_tcp.c, inet_dgram.c, inet_udp.c, inet_raw.c ---- */
 
 int __must_check inet_tcp_create(struct ctx *c, struct stack *stack, int family, struct socket **ret);
+/* Datagrams that a cork held go on their way. */
+void inet_dgram_uncork(struct inet_sock *i);
 int __must_check inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kind *kind, int family,
 				   int protocol, struct socket **ret);
 extern const struct dgram_kind udp_kind, raw_kind, ping_kind;

@@ -23,6 +23,7 @@
 #define CORK_SIZE 65520u
 #define INLINE_HEAD 112u /* room in front of what lies in the packet itself */
 #define INLINE_MAX (PKT_HEAD - INLINE_HEAD)
+#define LINEAR 64u /* of a larger one: what a transport reads or writes */
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM))
 
 static struct slab dgram_slab = SLAB_INIT(struct inet_dgram);
@@ -65,6 +66,7 @@ static void sync_groups(struct inet_dgram *g, bool v6) REQUIRES(L_NET)
 	g->d.no_mc_loop = !i->value[v6 ? INET6_MC_LOOP : INET_MC_LOOP];
 	g->d.no_mc_all = !i->value[v6 ? INET6_MC_ALL : INET_MC_ALL];
 	g->d.mc_ttl = (uint8_t)MAX(i->value[v6 ? INET6_MC_HOPS : INET_MC_TTL], 0);
+	g->d.mc_host_only = i->value[v6 ? INET6_MC_HOPS : INET_MC_TTL] == 0;
 	g->d.mc_dev = v6 ? i->mc_dev6 : i->mc_dev;
 	if (!v6)
 		g->d.mc_addr = i->mc_addr;
@@ -85,6 +87,8 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	d->tos = (uint8_t)MAX(i->value[v6 ? INET6_TCLASS : INET_TOS], 0);
 	d->pmtu = (uint8_t)i->value[v6 ? INET6_PMTU : INET_PMTU];
 	d->mark = i->s.mark;
+	if (d->bound_dev != i->bound_dev)
+		d->route.dev = NULL; /* it is looked up again */
 	d->bound_dev = i->bound_dev;
 	sync_groups(g, v6);
 	if (port_of(g))
@@ -98,8 +102,11 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 int inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kind *kind, int family, int protocol,
 		      struct socket **ret)
 {
-	struct inet_dgram *g = inet_count() ? slab_alloc(&dgram_slab) : NULL;
+	struct inet_dgram *g;
 
+	if (!inet_count())
+		return -ENOMEM;
+	g = slab_alloc(&dgram_slab);
 	if (!g) {
 		inet_uncount();
 		return -ENOMEM;
@@ -252,7 +259,7 @@ static int destination(struct inet_dgram *g, const struct net_msg *m, struct dgr
 		return err;
 	if (!none && g->kind == &udp_kind && !n.port)
 		return -EINVAL;
-	if (none && !g->d.connected)
+	if (none && !g->d.connected && !g->cork)
 		return -EDESTADDRREQ;
 	*to = (struct dgram_to){.addr = n.addr, .port = n.port, .dev = n.dev, .src = in6addr_any, .ttl = -1, .tos = -1};
 	/* IPv4's options hold for what a socket of IPv6 sends by IPv4. */
@@ -263,32 +270,31 @@ static int destination(struct inet_dgram *g, const struct net_msg *m, struct dgr
 	return 0;
 }
 
-/* A packet with the next size bytes of b: in itself if they are few. */
+/* A packet with the next size bytes of b: in itself if they are few, else but for the first ones, where headers may be. */
 static int fill_packet(struct iobuf *b, size_t size, struct pkt **ret)
 {
+	size_t linear = size > INLINE_MAX ? LINEAR : size, rest = size - linear;
 	struct pkt *p = pkt_create();
-	struct buf *data = size > INLINE_MAX ? buf_create((uint32_t)size) : NULL;
-	uint8_t *to;
+	struct buf *data = rest ? buf_create((uint32_t)rest) : NULL;
 
-	if (!p || (size > INLINE_MAX && !data)) {
+	if (!p || (rest && !data)) {
 		pkt_free(p);
 		buf_put(data);
 		return -ENOBUFS;
 	}
-	to = data ? data->data : p->room + INLINE_HEAD;
-	if (iobuf_get(b, to, size) != (ssize_t)size) {
+	if (iobuf_get(b, p->room + INLINE_HEAD, linear) != (ssize_t)linear ||
+	    (rest && iobuf_get(b, data->data, rest) != (ssize_t)rest)) {
 		pkt_free(p);
 		buf_put(data);
 		return -EFAULT;
 	}
+	p->head = INLINE_HEAD;
+	p->tail = (uint16_t)(INLINE_HEAD + linear);
+	p->len = (uint32_t)linear;
 	if (data) {
-		data->used = (uint32_t)size;
-		BUG_ON(!pkt_append(p, data, 0, (uint32_t)size)); /* the first slice */
+		data->used = (uint32_t)rest;
+		BUG_ON(!pkt_append(p, data, 0, (uint32_t)rest)); /* the first slice */
 		buf_put(data);
-	} else {
-		p->head = INLINE_HEAD;
-		p->tail = (uint16_t)(INLINE_HEAD + size);
-		p->len = (uint32_t)size;
 	}
 	*ret = p;
 	return 0;
@@ -304,23 +310,55 @@ static int send_packet(struct inet_dgram *g, struct pkt *p, const struct dgram_t
 	return err;
 }
 
+/* A packet with a copy of len bytes of p: a queue that holds it must not keep all of p. NULL: no memory. */
+static struct pkt *segment_of(const struct pkt *p, uint32_t off, uint32_t len)
+{
+	struct pkt *part = pkt_create();
+	struct buf *b = buf_create(len);
+	bool ok = part && b && pkt_copy(p, off, b->data, len);
+
+	if (ok) {
+		b->used = len;
+		ok = pkt_append(part, b, 0, len);
+	}
+	buf_put(b);
+	if (ok)
+		return part;
+	pkt_free(part);
+	return NULL;
+}
+
 /* UDP_SEGMENT: each `segment` bytes of p are a datagram. p is used up. */
 static int send_segments(struct inet_dgram *g, struct pkt *p, const struct dgram_to *to, uint32_t segment)
 {
 	int err = p->len > 64ull * segment ? -EINVAL : 0;
 
 	for (uint32_t off = 0; !err && off < p->len; off += segment) {
-		struct pkt *part = pkt_create();
+		struct pkt *part = segment_of(p, off, MIN(segment, p->len - off));
 
-		if (!part || !pkt_append_from(part, p, off, MIN(segment, p->len - off))) {
-			pkt_free(part);
-			err = -ENOBUFS;
-		} else {
-			err = send_packet(g, part, to);
-		}
+		err = part ? send_packet(g, part, to) : -ENOBUFS;
 	}
 	pkt_free(p);
 	return err;
+}
+
+/* Room for size bytes more behind what is held back. */
+static bool cork_grow(struct inet_dgram *g, size_t size) REQUIRES(L_SOCK)
+{
+	struct buf *b = g->cork, *more;
+
+	if (b && b->size - b->used >= size)
+		return true;
+	more = buf_create((uint32_t)MIN((b ? b->used : 0) * 2 + size, (size_t)CORK_SIZE));
+	if (!more)
+		return false;
+	if (b) {
+		memcpy(more->data, b->data, b->used);
+		more->used = b->used;
+	}
+	buf_put(b);
+	g->cork = more;
+	return true;
 }
 
 /* Adds m's bytes to what is held back. */
@@ -328,15 +366,13 @@ static int cork_add(struct inet_dgram *g, struct net_msg *m, size_t size, const 
 {
 	struct buf *b = g->cork;
 
-	if (!b) {
-		b = buf_create(CORK_SIZE);
-		if (!b)
-			return -ENOBUFS;
-		g->cork = b;
-		g->cork_to = *to;
-	}
-	if (size > g->kind->size_max - b->used)
+	if (size > g->kind->size_max - (b ? b->used : 0))
 		return -EMSGSIZE;
+	if (!b)
+		g->cork_to = *to;
+	if (!cork_grow(g, size))
+		return -ENOBUFS;
+	b = g->cork;
 	if (iobuf_get(m->data, b->data + b->used, size) != (ssize_t)size)
 		return -EFAULT;
 	b->used += (uint32_t)size;
@@ -353,6 +389,22 @@ static struct pkt *uncork(struct inet_dgram *g) REQUIRES(L_SOCK)
 		p = NULL; /* cannot be: it has no other */
 	buf_put(b);
 	return p;
+}
+
+void inet_dgram_uncork(struct inet_sock *i)
+{
+	struct inet_dgram *g = container_of(i, struct inet_dgram, i);
+	struct dgram_to to;
+	struct pkt *p = NULL;
+
+	mutex_lock(&i->s.lock, L_SOCK);
+	if (g->cork) {
+		to = g->cork_to;
+		p = uncork(g);
+	}
+	mutex_unlock(&i->s.lock, L_SOCK);
+	if (p && send_packet(g, p, &to) < 0)
+		return; /* as if it had been lost */
 }
 
 static bool corks(struct inet_dgram *g, int flags)

@@ -31,7 +31,6 @@
 #define K_IPV6_2292HOPLIMIT 8
 #define K_IPV6_MULTICAST_ALL 29
 #define K_IPV6_FLOWINFO_SEND 33
-#define K_IPV6_MINHOPCOUNT 73
 #define K_IPV6_RECVORIGDSTADDR 74
 #define K_IPV6_TRANSPARENT 75
 #define K_IPV6_FREEBIND 78
@@ -72,7 +71,6 @@ static const struct inet_option {
     {IPPROTO_IP, IP_RECVORIGDSTADDR, INET_ORIGDST, 0, 0, 0, BOOLEAN},
     {IPPROTO_IP, IP_FREEBIND, INET_FREEBIND, 0, 0, 0, BOOLEAN},
     {IPPROTO_IP, IP_TRANSPARENT, INET_TRANSPARENT, 0, 0, 0, BOOLEAN | ADMIN},
-    {IPPROTO_IP, IP_MINTTL, INET_MINTTL, 0, 255, 0, 0},
     {IPPROTO_IP, IP_HDRINCL, INET_HDRINCL, 0, 0, 0, BOOLEAN | RAW_ONLY},
     {IPPROTO_IP, K_IP_NODEFRAG, INET_NODEFRAG, 0, 0, 0, BOOLEAN | RAW_ONLY},
     {IPPROTO_IP, K_IP_CHECKSUM, INET_CHECKSUM, 0, 0, 0, BOOLEAN},
@@ -101,7 +99,6 @@ static const struct inet_option {
     {IPPROTO_IPV6, IPV6_RECVHOPOPTS, INET6_RECVHOPOPTS, 0, 0, 0, BOOLEAN},
     {IPPROTO_IPV6, IPV6_RECVDSTOPTS, INET6_RECVDSTOPTS, 0, 0, 0, BOOLEAN},
     {IPPROTO_IPV6, K_IPV6_FLOWINFO_SEND, INET6_FLOWINFO, 0, 0, 0, BOOLEAN},
-    {IPPROTO_IPV6, K_IPV6_MINHOPCOUNT, INET6_MINHOPS, 0, 255, 0, 0},
     {IPPROTO_IPV6, IPV6_CHECKSUM, INET6_CHECKSUM, INT32_MIN, INT32_MAX, -1, RAW_ONLY},
     {SOL_RAW_LEVEL, IPV6_CHECKSUM, INET6_CHECKSUM, INT32_MIN, INT32_MAX, -1, RAW_ONLY},
     {IPPROTO_UDP, UDP_CORK, UDP_V_CORK, 0, 0, 0, BOOLEAN},
@@ -359,18 +356,6 @@ static int copy_number(struct ctx *c, int level, uaddr_t value, size_t size, int
 	return err;
 }
 
-/* Datagrams that a cork held go on their way. */
-static void pull_cork(struct ctx *c, struct inet_sock *i)
-{
-	struct net_msg m = {.flags = 0};
-	struct iobuf b;
-
-	iobuf_init_kernel(&b, NULL, 0);
-	m.data = &b;
-	if (container_of(i, struct inet_dgram, i)->cork && i->s.ops->sendmsg(c, &i->s, &m) < 0)
-		return; /* as if it had been lost */
-}
-
 static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_option *o, uaddr_t value, size_t size)
 {
 	int v, err = check_kind(c, &i->s, o);
@@ -390,7 +375,7 @@ static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_opti
 	}
 	stack_leave(i->stack);
 	if (!err && o->value == UDP_V_CORK && !v)
-		pull_cork(c, i);
+		inet_dgram_uncork(i);
 	return err;
 }
 

@@ -76,8 +76,11 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 
 static struct inet_tcp *tcp_alloc(struct stack *stack, int family)
 {
-	struct inet_tcp *t = inet_count() ? slab_alloc(&tcp_slab) : NULL;
+	struct inet_tcp *t;
 
+	if (!inet_count())
+		return NULL;
+	t = slab_alloc(&tcp_slab);
 	if (!t) {
 		inet_uncount();
 		return NULL;
@@ -458,14 +461,15 @@ static void consume(struct reader *r)
 static ssize_t next_slices(struct reader *r, struct slice *slices, unsigned *count)
 {
 	struct tcp_sock *tp = r->t->tp;
-	bool peek = r->m->flags & MSG_PEEK;
+	bool peek = r->m->flags & MSG_PEEK, at_mark;
 	ssize_t n = -EAGAIN;
 
 	stack_enter(r->t->i.stack);
 	consume_locked(r);
 	*count = SLICES;
+	at_mark = peek ? tp->urgent_in && tp->urg_seq == tp->copied_seq + (uint32_t)r->done : tcp_at_mark(tp);
 	/* Beyond bytes that have been read are neither an error nor what follows an urgent byte. */
-	if (!r->done || (!tp->err && !tcp_at_mark(tp)))
+	if (!r->done || (!tp->err && !at_mark))
 		n = tcp_recv(tp, slices, count, r->left, MSG_PEEK, peek ? (uint32_t)r->done : 0);
 	else
 		*count = 0;

@@ -12,6 +12,7 @@
 
 #include <poll.h>
 
+#include "net/inet.h"
 #include "net/rtnetlink.h"
 #include "net/sockdiag.h"
 #include "net/unix.h"
@@ -398,6 +399,7 @@ static void netlink_destroy(struct socket *s)
 {
 	unix_sock_fini(unix_of(s));
 	slab_free(&nl_slab, nl_of(s));
+	inet_uncount();
 }
 
 static int netlink_create(struct ctx *c __unused, int type, int protocol, struct socket **ret)
@@ -408,9 +410,13 @@ static int netlink_create(struct ctx *c __unused, int type, int protocol, struct
 		return -ESOCKTNOSUPPORT;
 	if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG && protocol != NETLINK_KOBJECT_UEVENT)
 		return -EPROTONOSUPPORT;
-	n = slab_alloc(&nl_slab);
-	if (!n)
+	if (!inet_count())
 		return -ENOMEM;
+	n = slab_alloc(&nl_slab);
+	if (!n) {
+		inet_uncount();
+		return -ENOMEM;
+	}
 	unix_sock_init(&n->u, &netlink_ops, AF_NETLINK, type);
 	n->u.s.protocol = protocol;
 	*ret = &n->u.s;
