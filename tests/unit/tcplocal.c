@@ -103,6 +103,8 @@ START_TEST(timewaits_that_disagree)
 	forge(5000, 80, from_a + 10, from_b + 1, TH_ACK, 0);
 	forge(5000, 80, from_a + 10, from_b + 1, TH_ACK | TH_FIN, 0);
 	ck_assert_uint_ge(slab_live("struct tcp_timewait"), 1);
+	end(a, false);
+	end(b, false);
 }
 END_TEST
 
