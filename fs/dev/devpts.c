@@ -14,6 +14,7 @@
 #include "fs/dev.h"
 #include "fs/dev/pty.h"
 #include "sentry/base/cred.h"
+#include "sentry/base/slab.h"
 
 #define DEVPTS_MAGIC 0x1cd1
 #define TTY_GID 5
@@ -27,7 +28,7 @@ struct slot {
 };
 
 static struct mutex lock = MUTEX_INIT;
-static struct slot slots[PTY_MAX];
+static struct slot *slots; /* PTY_MAX, from the first terminal on; NULL before */
 static struct super *devpts;
 static const struct inode_ops pts_inode_ops;
 
@@ -45,6 +46,10 @@ static struct inode *node_create(struct ctx *c, unsigned index)
 
 static int slot_take(void)
 {
+	if (!slots)
+		slots = kalloc(PTY_MAX * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
 	for (unsigned i = 0; i < PTY_MAX; i++) {
 		if (slots[i].taken)
 			continue;
@@ -109,7 +114,7 @@ struct pty *pts_find(unsigned index)
 {
 	struct pty *p = NULL;
 
-	if (index >= PTY_MAX)
+	if (index >= PTY_MAX || !slots)
 		return NULL;
 	mutex_lock(&lock, L_CTTY);
 	if (slots[index].inode && slots[index].pty && ref_get_unless_zero(&slots[index].pty->tty.ref))
@@ -129,7 +134,7 @@ int pts_open(struct ctx *c, struct inode *i, struct file *f)
 	struct pty *p;
 	int err;
 
-	if (index < PTY_MAX && slots[index].open)
+	if (index < PTY_MAX && slots && slots[index].open)
 		return slots[index].open(c, i, f);
 	p = pts_find(index);
 	if (!p)
@@ -146,7 +151,7 @@ static struct inode *node_get(unsigned index)
 {
 	struct inode *i = NULL;
 
-	if (index >= PTY_MAX)
+	if (index >= PTY_MAX || !slots)
 		return NULL;
 	mutex_lock(&lock, L_CTTY);
 	if (slots[index].inode)
@@ -215,7 +220,7 @@ static int pts_iterate(struct ctx *c __unused, struct file *f, struct dir_sink *
 	for (; *pos < (off_t)ARRAY_SIZE(fixed); (*pos)++)
 		if (!s->emit(s, fixed[*pos], strlen(fixed[*pos]), f->inode->ino, *pos < 2 ? DT_DIR : DT_CHR, *pos + 1))
 			return 0;
-	for (; *pos - 3 < (off_t)PTY_MAX; (*pos)++) {
+	for (; slots && *pos - 3 < (off_t)PTY_MAX; (*pos)++) {
 		unsigned index = (unsigned)(*pos - 3);
 		int len = snprintf(name, sizeof(name), "%u", index);
 
