@@ -482,7 +482,7 @@ static void knocked_at(uint64_t round)
 
 static void door(void)
 {
-	for (uint64_t i = 0; i < 24; i++) /* on a busy host each may cost the sentry's patience, a second */
+	for (uint64_t i = 0; i < 64; i++) /* on a busy host each may cost the sentry's patience, a second */
 		in_child(knocked_at, i);
 }
 

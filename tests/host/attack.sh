@@ -5,9 +5,10 @@
 gcc -w -O1 -static -pthread -I"$TOP" -o attack "$TOP/tests/host/attack.c" || exit 1
 mkdir target; chmod 777 target
 neighbour 50
+seconds=150
 others=$(sandboxes)
 for what in state remap code scribble hint race linger door; do
-	box --timeout 120 -- ./attack $what "$PWD/target/planted" >out 2>err
+	box --timeout 140 -- ./attack $what "$PWD/target/planted" >out 2>err
 	got=$?
 	case $got in
 	0 | 132 | 133 | 135 | 136 | 137 | 139 | 159) echo "ok: $what ended with $got: $(tail -1 out)" ;;

@@ -55,7 +55,7 @@ check "hard file size" "153 9000" \
 refuses --nofile=6 'open files is 6.*ulimit -n'
 refuses --nofile=100 'open files is 100.*ulimit -n'
 refuses --as=100000000 'virtual memory.*ulimit -v'
-refuses --data=8000000 'data.*ulimit -d'
+refuses --data=1000000 'data.*ulimit -d'
 check "no files at all" 1 "$(limited --fsize=0 -- true 2>&1 | grep -c 'size of files.*ulimit -f')"
 complains 125 "CPU time of the sandbox's kernel" limited --cpu=1 -- python3 -c '
 import os
