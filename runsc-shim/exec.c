@@ -20,6 +20,7 @@
 #include "runsc-shim/isolate.h"
 #include "runsc-shim/limits.h"
 #include "runsc-shim/options.h"
+#include "runsc-shim/options_net.h"
 #include "runsc-shim/terminal.h"
 #include "sentry/base/clock.h"
 
@@ -59,7 +60,7 @@ static size_t fds_to_keep(const struct launcher *l, int *fds)
 	for (size_t i = 0; i < s->mount_count; i++)
 		if (s->mounts[i].fd >= 0 && !s->mounts[i].is_dir)
 			fds[n++] = s->mounts[i].fd;
-	return n;
+	return n + options_net_fds(&s->net, fds + n);
 }
 
 static size_t dirs_to_confine(const struct spec *s, struct isolate_dir *dirs)
@@ -94,10 +95,15 @@ static void release_streams(struct spec *s)
 
 static int start_sentry(struct launcher *l, struct error *e)
 {
-	int fds[MOUNTS_MAX + 16];
+	int fds[MOUNTS_MAX + PUBLISH_MAX + 24];
 	struct isolate_dir dirs[MOUNTS_MAX + 3];
 	struct isolate_spec cage = {
-	    .fds = fds, .dirs = dirs, .hostname = l->spec.hostname, .memory_bytes = l->spec.memory_bytes};
+	    .fds = fds,
+	    .dirs = dirs,
+	    .hostname = l->spec.hostname,
+	    .memory_bytes = l->spec.memory_bytes,
+	    .share_net = l->spec.net.kind != NET_NONE,
+	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, l->control))
 		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a socket pair");

@@ -17,52 +17,59 @@
 
 #include "fs/hostfd.h"
 #include "runsc-shim/limits.h"
+#include "runsc-shim/options_net.h"
 #include "sentry/base/clock.h"
 
-static const char help_text[] = "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
-				"\n"
-				"Runs PROGRAM on a Linux kernel of its own, in user space. By default it sees this\n"
-				"machine's files read-only, and what it writes goes to memory and is dropped at the\n"
-				"end; it has its own /proc, /sys, /dev and /tmp, and no network but loopback.\n"
-				"Its standard streams, signals and exit status pass through.\n"
-				"\n"
-				"Files:\n"
-				"  --root DIR            use DIR as the root directory instead of /\n"
-				"  --bind SRC[:DST][:ro] show the host's SRC at DST; writable unless :ro\n"
-				"  --tmpfs DST           an empty in-memory directory at DST\n"
-				"  --overlay KIND        where writes go: memory (default, dropped at the end),\n"
-				"                        dir=PATH (kept in PATH), none (the root is read-only)\n"
-				"  --workdir DIR         start in DIR (default: the current directory if it is\n"
-				"                        visible inside, else /)\n"
-				"Identity and environment:\n"
-				"  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
-				"  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
-				"                        HOME, USER and LOGNAME that fit\n"
-				"  --hostname NAME       the name of the machine inside (default: sandbox)\n"
-				"Limits:\n"
-				"  --memory SIZE         kill the largest process above this (512M, 2G; from 4M)\n"
-				"  --pids COUNT          at most so many processes\n"
-				"  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h): SIGTERM, and after\n"
-				"                        another 5 s SIGKILL; exit status 124\n"
-				"Terminal and diagnosis:\n"
-				"  --tty                 its terminal is one of the sandbox's own, copied to and\n"
-				"                        from the standard streams, even if they are pipes\n"
-				"  --no-tty              no controlling terminal (default: the one that is a\n"
-				"                        standard stream, if one is)\n"
-				"  --platform NAME       auto, trap or ptrace: see `sandbox doctor`\n"
-				"  --strace[=FILE]       write system calls and crashes to stderr or FILE\n"
-				"  --log FILE            the sandbox's own messages go to FILE\n"
-				"  --debug               more of them, and the stacks of programs that crash\n"
-				"  --help                this text\n"
-				"\n"
-				"Exit status: PROGRAM's; 128+N if signal N ended it; 124 timed out, 125 the sandbox\n"
-				"failed, 126 PROGRAM cannot be run, 127 PROGRAM was not found.\n"
-				"\n"
-				"Examples:\n"
-				"  sandbox exec -- python3 script.py\n"
-				"  sandbox exec --bind $PWD/out:/out -- make -j2 DESTDIR=/out install\n"
-				"  sandbox exec --overlay dir=$HOME/box -- bash\n"
-				"  sandbox exec --root /srv/debian --user nobody --memory 1G --timeout 5m -- ./job\n";
+static const char help_text[] =
+    "Usage: sandbox exec [options] [--] PROGRAM [ARGUMENT...]\n"
+    "\n"
+    "Runs PROGRAM on a Linux kernel of its own, in user space. By default it sees this\n"
+    "machine's files read-only, and what it writes goes to memory and is dropped at the\n"
+    "end; it has its own /proc, /sys, /dev and /tmp, and no network but loopback.\n"
+    "Its standard streams, signals and exit status pass through.\n"
+    "\n"
+    "Files:\n"
+    "  --root DIR            use DIR as the root directory instead of /\n"
+    "  --bind SRC[:DST][:ro] show the host's SRC at DST; writable unless :ro\n"
+    "  --tmpfs DST           an empty in-memory directory at DST\n"
+    "  --overlay KIND        where writes go: memory (default, dropped at the end),\n"
+    "                        dir=PATH (kept in PATH), none (the root is read-only)\n"
+    "  --workdir DIR         start in DIR (default: the current directory if it is\n"
+    "                        visible inside, else /)\n"
+    "Network:\n"
+    "  --net KIND            none (default: loopback only); nat: reaches what this machine\n"
+    "                        reaches, by a gateway inside; host: this machine's sockets\n"
+    "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
+    "                        with nat: a port of this machine leads to one inside\n"
+    "Identity and environment:\n"
+    "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
+    "  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
+    "                        HOME, USER and LOGNAME that fit\n"
+    "  --hostname NAME       the name of the machine inside (default: sandbox)\n"
+    "Limits:\n"
+    "  --memory SIZE         kill the largest process above this (512M, 2G; from 4M)\n"
+    "  --pids COUNT          at most so many processes\n"
+    "  --timeout DURATION    end it after this (30, 1.5s, 10m, 1h): SIGTERM, and after\n"
+    "                        another 5 s SIGKILL; exit status 124\n"
+    "Terminal and diagnosis:\n"
+    "  --tty                 its terminal is one of the sandbox's own, copied to and\n"
+    "                        from the standard streams, even if they are pipes\n"
+    "  --no-tty              no controlling terminal (default: the one that is a\n"
+    "                        standard stream, if one is)\n"
+    "  --platform NAME       auto, trap or ptrace: see `sandbox doctor`\n"
+    "  --strace[=FILE]       write system calls and crashes to stderr or FILE\n"
+    "  --log FILE            the sandbox's own messages go to FILE\n"
+    "  --debug               more of them, and the stacks of programs that crash\n"
+    "  --help                this text\n"
+    "\n"
+    "Exit status: PROGRAM's; 128+N if signal N ended it; 124 timed out, 125 the sandbox\n"
+    "failed, 126 PROGRAM cannot be run, 127 PROGRAM was not found.\n"
+    "\n"
+    "Examples:\n"
+    "  sandbox exec -- python3 script.py\n"
+    "  sandbox exec --bind $PWD/out:/out -- make -j2 DESTDIR=/out install\n"
+    "  sandbox exec --overlay dir=$HOME/box -- bash\n"
+    "  sandbox exec --root /srv/debian --user nobody --memory 1G --timeout 5m -- ./job\n";
 
 enum {
 	OPT_ROOT = 256,
@@ -70,6 +77,8 @@ enum {
 	OPT_TMPFS,
 	OPT_OVERLAY,
 	OPT_WORKDIR,
+	OPT_NET,
+	OPT_PUBLISH,
 	OPT_ENV,
 	OPT_USER,
 	OPT_HOSTNAME,
@@ -91,6 +100,8 @@ static const struct option long_options[] = {
     {"tmpfs", required_argument, NULL, OPT_TMPFS},
     {"overlay", required_argument, NULL, OPT_OVERLAY},
     {"workdir", required_argument, NULL, OPT_WORKDIR},
+    {"net", required_argument, NULL, OPT_NET},
+    {"publish", required_argument, NULL, OPT_PUBLISH},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
     {"hostname", required_argument, NULL, OPT_HOSTNAME},
@@ -351,9 +362,20 @@ static int parse_limits(struct spec *s, int opt, const char *arg, struct error *
 	return 0;
 }
 
+static int parse_net(struct net_spec *n, int opt, const char *arg, struct error *e)
+{
+	if (opt == OPT_NET)
+		return options_net_kind(n, arg, e);
+	return options_net_publish(n, arg, e);
+}
+
 static int parse_one(struct spec *s, int opt, char *arg, char **environment, struct error *e)
 {
 	switch (opt) {
+	case OPT_NET:
+	case OPT_PUBLISH:
+	case 'p':
+		return parse_net(&s->net, opt, arg, e);
 	case OPT_ROOT:
 		return parse_name(&s->root, "--root", arg, "must be a directory", e);
 	case OPT_BIND:
@@ -423,6 +445,7 @@ static int spec_init(struct spec *s, char **environment, size_t more, struct err
 	umask(s->umask);
 	for (int i = 0; i < 3; i++)
 		s->stream_fd[i] = -1;
+	options_net_init(&s->net);
 	inherit_signals(s);
 	limits_inherit(s);
 	s->platform = "auto";
@@ -463,7 +486,7 @@ int options_parse(int argc, char **argv, char **environment, struct spec *s, str
 		return -1;
 	opterr = 0;
 	optind = 1;
-	while ((opt = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "+:hp:", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP || opt == 'h') {
 			fputs(help_text, stdout);
 			return 1;
@@ -478,6 +501,8 @@ int options_parse(int argc, char **argv, char **environment, struct spec *s, str
 				 "no program given");
 	if (!**(argv + optind))
 		return error_set(e, EXIT_NOT_FOUND, 0, NULL, "the program's name is empty");
+	if (options_net_check(&s->net, e))
+		return -1;
 	s->argv = argv + optind;
 	s->program = s->argv[0];
 	return 0;
@@ -596,7 +621,7 @@ int spec_open(struct spec *s, struct error *e)
 	for (size_t i = 0; i < s->mount_count; i++)
 		if (s->mounts[i].kind == MOUNT_BIND && open_bind(&s->mounts[i], e))
 			return -1;
-	if (open_output("--strace", s->strace_path, &s->strace_fd, e))
+	if (options_net_open(&s->net, e) || open_output("--strace", s->strace_path, &s->strace_fd, e))
 		return -1;
 	return open_output("--log", s->log_path, &s->log_fd, e);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/resource.h>
 #include <termios.h>
 
@@ -33,6 +34,31 @@ extern const char *const user_env[USER_ENV_COUNT];
 
 #define MOUNTS_MAX 64
 
+enum net_kind {
+	NET_NONE, /* loopback only */
+	NET_NAT,  /* a gateway of our own, whose flows go on by ordinary sockets of the host */
+	NET_HOST, /* the host's sockets */
+};
+
+/* -p: a port of the host that leads to one of the guest's. */
+struct publish_spec {
+	const char *text;     /* as the user wrote it */
+	struct in6_addr addr; /* IPv4 mapped; ::, unless given: all of both families */
+	bool addr_given, udp;
+	uint16_t host_port, guest_port;
+	int fd; /* bound, and listening if it is TCP; -1: not yet */
+};
+
+#define PUBLISH_MAX 64
+
+struct net_spec {
+	enum net_kind kind;
+	struct publish_spec publish[PUBLISH_MAX];
+	size_t publish_count;
+	const char *pcap_path; /* NULL: none */
+	int pcap_fd;
+};
+
 struct spec {
 	const char *program;     /* argv[0] */
 	char **argv;             /* NULL-terminated */
@@ -45,6 +71,7 @@ struct spec {
 	int overlay_fd; /* OVERLAY_DIR: upper directory */
 	struct mount_spec mounts[MOUNTS_MAX];
 	size_t mount_count;
+	struct net_spec net;
 	const char *workdir; /* absolute; NULL: / */
 	bool workdir_given;  /* by the user: must exist then */
 	int cwd_fd;       /* the caller's directory if it lies under /tmp, which the sandbox has its own of; else -1 */

@@ -41,6 +41,7 @@ struct input_type {
 struct tcp_stack;
 
 struct stack {
+	struct ref ref;
 	struct mutex lock; /* L_NET */
 	struct stack_env env;
 	int64_t now; /* as of the last stack_enter() */

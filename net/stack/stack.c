@@ -28,6 +28,7 @@ static void init_chains(struct list *l, unsigned n)
 
 static void init(struct stack *s, const struct stack_env *env)
 {
+	ref_init(&s->ref);
 	mutex_init_brief(&s->lock);
 	s->env = *env;
 	s->now = env->now(env->arg);
@@ -84,13 +85,27 @@ void stack_destroy(struct stack *s)
 		tcp_stack_fini(s);
 	while ((dev = list_last(&s->netdevs, struct netdev, link)))
 		netdev_destroy(s, dev);
+	s->lo = NULL;
 	frag_flush_all(s);
 	pmtu_flush(s);
 	route_fini(s);
 	pkt_free_all(&s->loop);
-	BUG_ON(!list_empty(&s->wakes) || !list_empty(&s->raws));
-	mutex_unlock(&s->lock, L_NET);
-	slab_free(&stack_slab, s);
+	s->loop_count = 0;
+	BUG_ON(!list_empty(&s->raws));
+	stack_leave(s); /* links that lead elsewhere may have something to deliver */
+	stack_put(s);
+}
+
+struct stack *stack_get(struct stack *s)
+{
+	ref_get(&s->ref);
+	return s;
+}
+
+void stack_put(struct stack *s)
+{
+	if (ref_put(&s->ref))
+		slab_free(&stack_slab, s);
 }
 
 void stack_enter(struct stack *s) ACQUIRE(L_NET)

@@ -28,8 +28,13 @@ struct stack_env {
 
 /* env is copied. NULL: no memory. With a loopback interface, down, as Linux makes a namespace. */
 struct stack *stack_create(const struct stack_env *env);
-/* All sockets have been closed. */
+/*
+ * All sockets have been closed. Its interfaces and connections go; it can still be entered, though nothing happens there, by who has a reference from
+ * stack_get(). It ends the creator's.
+ */
 void stack_destroy(struct stack *s);
+struct stack *stack_get(struct stack *s);
+void stack_put(struct stack *s);
 void stack_enter(struct stack *s) ACQUIRE(L_NET);
 void stack_leave(struct stack *s) RELEASE(L_NET);
 /* The timers that are due. */

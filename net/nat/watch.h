@@ -1,0 +1,22 @@
+/*
+ * The thread that waits for the host's sockets on behalf of nat: one, asleep in epoll_wait() while nothing happens, started with the first socket.
+ */
+#pragma once
+
+#include "sentry/base/ref.h"
+
+/* A host socket that is watched. Made by its owner, who embeds it; fd is the owner's to close, after watch_remove(). */
+struct watched {
+	int fd;
+	/* On the thread, no lock held, whenever the host reports something new (EPOLL*, edge-triggered). It must not block. */
+	void (*ready)(struct watched *w, uint32_t events);
+	/* The thread holds one while it calls ready(); the owner's object lives that long. */
+	void (*get)(struct watched *w);
+	void (*put)(struct watched *w);
+	uint64_t id; /* watch.c's */
+};
+
+/* events: EPOLLIN, EPOLLOUT or both; errors and hang-ups come unasked. 0, -ENOMEM, -ENOSPC or why no thread can be started. */
+int __must_check watch_add(struct watched *w, uint32_t events);
+/* ready() may be running; it is not called again. */
+void watch_remove(struct watched *w);
