@@ -10,13 +10,18 @@ struct watched {
 	int fd;
 	/* On the thread, no lock held, whenever the host reports something new (EPOLL*, edge-triggered). It must not block. */
 	void (*ready)(struct watched *w, uint32_t events);
-	/* The thread holds one while it calls ready(); the owner's object lives that long. */
+	/* The thread holds one while it calls ready(); the owner's object lives that long. get() is called with L_HOSTFD held: it only counts. */
 	void (*get)(struct watched *w);
 	void (*put)(struct watched *w);
-	uint64_t id; /* watch.c's */
+	/* watch.c's: */
+	uint64_t id; /* 0: not watched */
+	struct watched *next;
 };
 
-/* events: EPOLLIN, EPOLLOUT or both; errors and hang-ups come unasked. 0, -ENOMEM, -ENOSPC or why no thread can be started. */
+/*
+ * events: EPOLLIN, EPOLLOUT or both; errors and hang-ups come unasked. 0, -ENOMEM, -ENOSPC or why no thread can be started. Not while holding a lock
+ * after L_HOSTFD.
+ */
 int __must_check watch_add(struct watched *w, uint32_t events);
-/* ready() may be running; it is not called again. */
+/* ready() may be running; it is not called again. Harmless if it is not watched. The owner calls it before the last put(). */
 void watch_remove(struct watched *w);
