@@ -6,7 +6,7 @@
 
 #include <netinet/in.h>
 
-#include "sentry/base/types.h"
+#include "sentry/base/lock.h"
 
 struct policy;
 
@@ -26,6 +26,6 @@ enum nat_look { LOOK_MORE, LOOK_ALLOW, LOOK_REFUSE };
 #define NAT_LOOK_MAX 16384u /* bytes: after so many, LOOK_MORE is a refusal */
 
 /* Called with the gateway's L_NET held: it does not block, and takes later locks only. */
-enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f);
+enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f) REQUIRES(L_NET);
 /* bytes: all that the guest has sent so far. No lock held. */
 enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n);
