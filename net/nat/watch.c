@@ -132,3 +132,14 @@ void watch_remove(struct watched *w)
 	}
 	mutex_unlock(&watch.lock, L_HOSTFD);
 }
+
+void watch_again(struct watched *w, uint32_t events)
+{
+	struct epoll_event e = {.events = events | EPOLLET | EPOLLRDHUP};
+
+	mutex_lock(&watch.lock, L_HOSTFD);
+	e.data.u64 = w->id;
+	if (w->id)
+		epoll_ctl(watch.epoll_fd, EPOLL_CTL_MOD, w->fd, &e);
+	mutex_unlock(&watch.lock, L_HOSTFD);
+}

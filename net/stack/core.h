@@ -39,6 +39,7 @@ struct input_type {
 };
 
 struct tcp_stack;
+struct gateway_ops;
 
 struct stack {
 	struct ref ref;
@@ -53,6 +54,8 @@ struct stack {
 	uint64_t mib[MIB_COUNT];
 	struct tcp_stack *tcp; /* TCP's own */
 	uint64_t key[2];       /* of port_hash() */
+	const struct gateway_ops *gateway; /* NULL: it is a host like others */
+	void *gateway_arg;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	unsigned netdev_count, last_index;
