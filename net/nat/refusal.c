@@ -91,22 +91,6 @@ void refusal_say(struct refusals *r, const struct refusal *what, int64_t now)
 		say(r, what, unsaid);
 }
 
-void refusal_queue(struct refusals *r, const struct refusal *what, int64_t now)
-{
-	unsigned unsaid = 0;
-
-	mutex_lock(&r->lock, L_EGRESS);
-	if (r->queued == REFUSAL_QUEUE)
-		r->unsaid++;
-	else if (admit(r, what, now, &unsaid)) {
-		r->queue[r->queued++] = *what;
-		r->unsaid += unsaid;
-	}
-	mutex_unlock(&r->lock, L_EGRESS);
-	if (r->gateway)
-		stack_wake(r->gateway, &r->wakeup, 1);
-}
-
 static bool next(struct refusals *r, struct refusal *ret, unsigned *ret_unsaid)
 {
 	bool any;
@@ -131,6 +115,24 @@ static void deliver(struct wakeup *w, uint32_t events __unused)
 
 	while (next(r, &what, &unsaid))
 		say(r, &what, unsaid);
+}
+
+void refusal_queue(struct refusals *r, const struct refusal *what, int64_t now)
+{
+	unsigned unsaid = 0;
+
+	mutex_lock(&r->lock, L_EGRESS);
+	if (r->queued == REFUSAL_QUEUE)
+		r->unsaid++;
+	else if (admit(r, what, now, &unsaid)) {
+		r->queue[r->queued++] = *what;
+		r->unsaid += unsaid;
+	}
+	mutex_unlock(&r->lock, L_EGRESS);
+	if (r->gateway)
+		stack_wake(r->gateway, &r->wakeup, 1);
+	else
+		deliver(&r->wakeup, 1);
 }
 
 /* It lives as long as the gateway. */

@@ -94,7 +94,7 @@ static bool only_numbers(const char *s, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if ((s[i] < '0' || s[i] > '9') && s[i] != '.')
 			return false;
-	return n > 0;
+	return n > 1;
 }
 
 static const char *parse_name(const char *s, size_t n, struct rule *r)
