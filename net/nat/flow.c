@@ -189,15 +189,26 @@ int flow_connect(struct flow *f, int type, int protocol, void (*prepare)(struct 
 	return err;
 }
 
-void flow_close(struct flow *f, bool reset)
+static void reset_on_close(int fd)
 {
 	const struct linger now = {.l_onoff = 1};
 
+	(void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+void host_reset(int fd)
+{
+	reset_on_close(fd);
+	close(fd);
+}
+
+void flow_close(struct flow *f, bool reset)
+{
 	watch_remove(&f->watched);
 	if (f->watched.fd < 0)
 		return;
 	if (reset)
-		(void)!setsockopt(f->watched.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		reset_on_close(f->watched.fd);
 	close(f->watched.fd);
 	f->watched.fd = -1;
 }

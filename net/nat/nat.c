@@ -31,7 +31,7 @@
 /* A unique local prefix (RFC 4193) by dice: a host's own network is hardly the same. */
 #define V6(d)                                                                                                          \
 	{                                                                                                              \
-		.s6_addr = {0xfd, 0x9c, 0x4f, 0x3a, 0x21, 0xd7, [14] = (d) / 256, [15] = (d) % 256}                    \
+		.s6_addr = { 0xfd, 0x9c, 0x4f, 0x3a, 0x21, 0xd7, [14] = (d) / 256, [15] = (d) % 256 }                  \
 	}
 const struct in6_addr nat_guest4 = V4(100), nat_gateway4 = V4(2), nat_dns4 = V4(3);
 const struct in6_addr nat_guest6 = V6(0x100), nat_gateway6 = V6(2), nat_dns6 = V6(3);
@@ -90,10 +90,19 @@ int nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look)
 	return id->protocol == IPPROTO_TCP ? -ECONNREFUSED : -EACCES;
 }
 
+struct in6_addr nat_source(struct nat *n, const struct in6_addr *d)
+{
+	if (!addr_is_loopback(d) && !addr_is_link_local(d) && ip_is_beyond(n->s, d) && ip_is_local(n->s, d, 0))
+		return *d;
+	return addr_is_v4(d) ? nat_gateway4 : nat_gateway6;
+}
+
 static const struct gateway_ops ops = {
     .syn = stream_syn,
     .established = stream_established,
     .gone = stream_gone,
+    .datagram = datagram_input,
+    .echo = echo_input,
 };
 
 /* ---- beginning ---- */
@@ -195,29 +204,39 @@ static struct nat *create(const struct nat_config *c)
 	list_init(&n->ages[0]);
 	list_init(&n->ages[1]);
 	list_init(&n->ports);
+	net_timer_init(&n->age_timer, datagram_age);
 	return n;
+}
+
+static int connect_stacks(struct nat *n, const struct nat_config *c)
+{
+	static const uint8_t guest_mac[] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+	static const uint8_t gateway_mac[] = {0x52, 0x55, 0x0a, 0x00, 0x02, 0x02};
+	const struct netdev_config inside = {.name = "eth0", .mtu = 1500, .mac = guest_mac};
+	const struct netdev_config outside = {.name = "eth0", .mtu = 1500, .mac = gateway_mac};
+	unsigned guest, gateway;
+	int err = veth_create(c->guest, &inside, c->gateway, &outside, &guest, &gateway);
+
+	err = err ? err : configure_gateway(n, gateway);
+	return err ? err : configure_guest(c->guest, guest, c->v6);
 }
 
 int nat_start(const struct nat_config *c, struct nat **ret)
 {
-	const struct netdev_config inside = {
-	    .name = "eth0", .mtu = 1500, .mac = (const uint8_t *)"\x52\x54\x00\x12\x34\x56"};
-	const struct netdev_config outside = {
-	    .name = "eth0", .mtu = 1500, .mac = (const uint8_t *)"\x52\x55\x0a\x00\x02\x02"};
-	unsigned guest, gateway;
 	struct nat *n = create(c);
-	int err = n ? veth_create(c->guest, &inside, c->gateway, &outside, &guest, &gateway) : -ENOMEM;
+	int err;
 
-	err = err ? err : configure_gateway(n, gateway);
-	err = err ? err : configure_guest(c->guest, guest, c->v6);
-	if (err) {
+	if (!n) {
 		stack_destroy(c->gateway);
-		if (n)
-			nat_put(n);
-		return err;
+		return -ENOMEM;
 	}
-	*ret = n;
-	return 0;
+	err = connect_stacks(n, c);
+	err = err ? err : publish_start(n, c->ports, c->port_count);
+	if (err)
+		nat_stop(n);
+	else
+		*ret = n;
+	return err;
 }
 
 struct stack *nat_gateway(struct nat *n)
@@ -230,11 +249,14 @@ void nat_stop(struct nat *n)
 	stack_enter(n->s);
 	n->stopped = true;
 	stack_leave(n->s);
+	publish_stop(n);
 	streams_stop(n);
+	datagrams_stop(n);
 	stack_enter(n->s);
 	gateway_end(n->s);
 	stack_leave(n->s);
 	stack_destroy(n->s);
+	buf_put(__atomic_exchange_n((struct buf **)&n->spare, NULL, __ATOMIC_ACQ_REL));
 	nat_put(n);
 }
 

@@ -46,7 +46,7 @@ struct stream {
 	struct list link;            /* L_NET: nat's list */
 	struct tcp_request *request; /* L_NET: the guest's, not complete; NULL */
 	struct tcp_sock *tp;         /* L_NET: the gateway's endpoint; NULL: not yet, or over */
-	bool look;                   /* constant */
+	bool look, published;        /* constant */
 	uint8_t ttl;                 /* constant: of the SYN */
 	/* Of who runs: */
 	enum phase phase;
@@ -425,12 +425,52 @@ static void look(struct stream *st)
 	}
 }
 
+static void adopt(struct stream *st, struct tcp_sock *tp) REQUIRES(L_NET)
+{
+	st->tp = tp;
+	tp->owner = st;
+	tp->wakeup = &st->f.wakeup;
+	tp->oobinline = true;
+}
+
+/* From the client's address, and port if it is free. */
+static int connect_guest(struct stream *st) REQUIRES(L_NET)
+{
+	struct tcp_sock *tp = gateway_endpoint(st->f.nat->s);
+	const struct nat_flow *id = &st->f.id;
+	int err;
+
+	if (!tp)
+		return -ENOMEM;
+	adopt(st, tp);
+	err = tcp_bind(tp, &id->dst, id->dport);
+	err = err == -EADDRINUSE ? tcp_bind(tp, &id->dst, 0) : err;
+	return err ? err : tcp_connect(tp, &id->src, id->sport);
+}
+
+static void call_guest(struct stream *st)
+{
+	int err = watch_add(&st->f.watched, EPOLLIN | EPOLLOUT);
+
+	st->phase = STREAM_CALLING;
+	prepare(&st->f, st->f.watched.fd);
+	if (!err) {
+		stack_enter(st->f.nat->s);
+		err = connect_guest(st);
+		stack_leave(st->f.nat->s);
+	}
+	if (err != -EINPROGRESS)
+		finish(st, true);
+}
+
 static void begin(struct stream *st)
 {
-	if (!st->look) {
+	if (st->published)
+		call_guest(st);
+	else if (!st->look)
 		call_host(st);
+	if (st->phase != STREAM_ASKED)
 		return;
-	}
 	st->phase = STREAM_LOOKING;
 	stack_enter(st->f.nat->s);
 	if (st->request)
@@ -559,14 +599,6 @@ int stream_syn(void *arg, struct tcp_request *r, const struct tcp_key *key, uint
 	return 0;
 }
 
-static void adopt(struct stream *st, struct tcp_sock *tp) REQUIRES(L_NET)
-{
-	st->tp = tp;
-	tp->owner = st;
-	tp->wakeup = &st->f.wakeup;
-	tp->oobinline = true;
-}
-
 void stream_established(void *owner, struct tcp_sock *tp)
 {
 	struct stream *st = owner;
@@ -582,6 +614,31 @@ void stream_gone(void *owner)
 
 	st->request = NULL;
 	stack_wake(st->f.nat->s, &st->f.wakeup, POLLHUP);
+}
+
+void stream_publish(struct nat *n, int fd, const struct in6_addr *client, uint16_t client_port, uint16_t guest_port)
+{
+	struct nat_flow id = {IPPROTO_TCP, addr_is_v4(client) ? nat_guest4 : nat_guest6, *client, guest_port,
+			      client_port};
+	struct stream *st;
+
+	stack_enter(n->s);
+	id.dst = nat_source(n, client);
+	st = create(n, &id, STREAM_ASKED);
+	if (st) {
+		st->published = st->host_in = st->host_out = true;
+		st->ttl = DEFAULT_TTL;
+		st->f.watched.fd = fd;
+		flow_get(&st->f);
+		n->counters[NAT_PUBLISHED]++;
+	}
+	stack_leave(n->s);
+	if (!st) {
+		host_reset(fd);
+		return;
+	}
+	flow_kick(&st->f, WORK_GUEST);
+	flow_put(&st->f);
 }
 
 void streams_stop(struct nat *n)

@@ -33,6 +33,8 @@ void gateway_end(struct stack *s)
 {
 	struct tcp_sock *tp = take(tcp_stack(s)->anybody);
 
+	if (!tp)
+		return;
 	tcp_close(tp, false);
 	tcp_release(tp);
 	s->gateway = NULL;
@@ -44,6 +46,15 @@ void gateway_buffers(struct stack *s, uint32_t size)
 	tcp_set_sndbuf(tcp_stack(s)->anybody, size);
 	tcp_set_rcvbuf(tcp_stack(s)->anybody, size);
 	tcp_stack(s)->anybody->nodelay = true;
+}
+
+struct tcp_sock *gateway_endpoint(struct stack *s)
+{
+	struct tcp_sock *tp = tcp_sock_create(s, tcp_stack(s)->anybody);
+
+	if (tp)
+		tp->ep.bind.reuse_addr = true;
+	return tp;
 }
 
 void gateway_complain(struct stack *s, struct pkt *p, int err)

@@ -41,5 +41,7 @@ void gateway_accept(struct tcp_request *r) REQUIRES(L_NET);
 void gateway_refuse(struct tcp_request *r, int err) REQUIRES(L_NET);
 /* ICMP about p, which came from the guest and stays the caller's; err as above. */
 void gateway_complain(struct stack *s, struct pkt *p, int err) REQUIRES(L_NET);
+/* A new endpoint, of the caller, to connect to the guest with; from any address. NULL: no memory. */
+struct tcp_sock *gateway_endpoint(struct stack *s) REQUIRES(L_NET);
 /* The size of the buffers of connections from now on, both ways: bytes as kept. */
 void gateway_buffers(struct stack *s, uint32_t size) REQUIRES(L_NET);

@@ -184,7 +184,7 @@ void icmp_dispatch_error(struct stack *s, const struct ip_error *error, uint8_t 
 	} else if (protocol == IPPROTO_UDP) {
 		udp_error(s, &e, quoted);
 	} else if (protocol == (addr_is_v4(&e.dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
-		ping_error(s, &e, ntohs(words[2]));
+		ping_error(s, &e, ntohs(words[2]), quoted);
 	}
 }
 
