@@ -6,7 +6,7 @@
 
 #include "net/nat/dns_exchange.h"
 
-/* Where it is, by convention with resolv.conf in the guest. */
+/* nat_dns4, for resolv.conf in the guest. */
 #define NAT_RESOLVER "10.0.2.3"
 
 struct dns;

@@ -290,15 +290,3 @@ bool nat_host_has_v6(void)
 		close(fd);
 	return found;
 }
-
-/* Until there are policies. */
-__attribute__((weak)) enum nat_verdict policy_flow(struct policy *p __unused, const struct nat_flow *f __unused)
-{
-	return NAT_ALLOW;
-}
-
-__attribute__((weak)) enum nat_look policy_look(struct policy *p __unused, const struct nat_flow *f __unused,
-						const void *bytes __unused, size_t n __unused)
-{
-	return LOOK_ALLOW;
-}
