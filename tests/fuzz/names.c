@@ -32,7 +32,7 @@ static void query(const uint8_t *data, size_t n)
 	size_t size;
 
 	if (dns_query_parse(data, n, &q) == DNS_NOERROR) {
-		dns_name_text(&q.name, text) ? MUST(strlen(text) <= 253) : MUST(!*text);
+		MUST(dns_name_text(&q.name, text) == (*text != 0) && strlen(text) <= 253);
 		size = dns_query_build(&q, 7, out, sizeof(out));
 		MUST(size && dns_query_parse(out, size, &r) == DNS_NOERROR && dns_name_eq(&q.name, &r.name));
 		MUST(r.type == q.type && r.class == q.class && r.edns == q.edns && r.udp_size == q.udp_size);
