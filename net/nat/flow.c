@@ -184,8 +184,11 @@ int flow_connect(struct flow *f, int type, int protocol, void (*prepare)(struct 
 	if (prepare)
 		prepare(f, fd);
 	err = connect(fd, (struct sockaddr *)&sa, size) ? -errno : 0;
-	if (err == 0 || err == -EINPROGRESS)
-		err = watch_add(&f->watched, EPOLLIN | EPOLLOUT) ?: err;
+	if (err == 0 || err == -EINPROGRESS) {
+		int failed = watch_add(&f->watched, EPOLLIN | EPOLLOUT);
+
+		err = failed ? failed : err;
+	}
 	return err;
 }
 

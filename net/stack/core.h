@@ -52,8 +52,8 @@ struct stack {
 	struct list loop;  /* packets for stack_leave() to deliver */
 	unsigned loop_count;
 	uint64_t mib[MIB_COUNT];
-	struct tcp_stack *tcp; /* TCP's own */
-	uint64_t key[2];       /* of port_hash() */
+	struct tcp_stack *tcp;             /* TCP's own */
+	uint64_t key[2];                   /* of port_hash() */
 	const struct gateway_ops *gateway; /* NULL: it is a host like others */
 	void *gateway_arg;
 	/* netdev.c */

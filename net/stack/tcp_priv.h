@@ -102,7 +102,7 @@ struct tcp_stack {
 	int64_t challenge_second;
 	uint32_t challenge_left;
 	struct tcp_sock *anybody; /* of a gateway: stands for the listener of its requests, at no port */
-	int64_t overflow_at; /* a SYN queue was full: cookies may come back until two minutes later */
+	int64_t overflow_at;      /* a SYN queue was full: cookies may come back until two minutes later */
 };
 
 struct tcp_cong_ops {
