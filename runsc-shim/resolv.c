@@ -30,7 +30,7 @@ bool resolv_address(const char *text, struct dns_server *ret)
 	char addr[INET6_ADDRSTRLEN];
 	struct in_addr v4;
 
-	*ret = (struct dns_server){.scope = 0};
+	*ret = (struct dns_server){.port = DNS_PORT};
 	if (n >= sizeof(addr))
 		return false;
 	memcpy(addr, text, n);
@@ -122,7 +122,8 @@ void resolv_parse(const char *text, size_t n, struct resolv_spec *r)
 		n -= used;
 	}
 	if (!r->dns.server_count)
-		r->dns.servers[r->dns.server_count++].addr = addr_from_v4(htonl(INADDR_LOOPBACK));
+		r->dns.servers[r->dns.server_count++] =
+		    (struct dns_server){.addr = addr_from_v4(htonl(INADDR_LOOPBACK)), .port = DNS_PORT};
 }
 
 static size_t read_host_file(char *to, size_t size)

@@ -64,9 +64,9 @@ static int open_socket(const struct dns_server *to, bool tcp)
 {
 	bool v4 = addr_is_v4(&to->addr);
 	struct sockaddr_in6 sa6 = {
-	    .sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT), .sin6_addr = to->addr, .sin6_scope_id = to->scope};
+	    .sin6_family = AF_INET6, .sin6_port = htons(to->port), .sin6_addr = to->addr, .sin6_scope_id = to->scope};
 	struct sockaddr_in sa = {
-	    .sin_family = AF_INET, .sin_port = htons(DNS_PORT), .sin_addr = {v4 ? addr_v4(&to->addr) : 0}};
+	    .sin_family = AF_INET, .sin_port = htons(to->port), .sin_addr = {v4 ? addr_v4(&to->addr) : 0}};
 	int type = (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
 	int fd = socket(v4 ? AF_INET : AF_INET6, type, 0), err;
 

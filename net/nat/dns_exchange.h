@@ -15,6 +15,7 @@
 struct dns_server {
 	struct in6_addr addr; /* IPv4 mapped */
 	unsigned scope;       /* of a link-local address: the host's interface */
+	uint16_t port;        /* host order */
 };
 
 struct dns_config {

@@ -252,7 +252,7 @@ static size_t address_write(uint8_t *msg, size_t n, size_t room, const struct dn
 size_t dns_reply_build(const struct dns_query *q, enum dns_rcode rcode, const struct in6_addr *addr, bool blocked,
 		       uint8_t *to, size_t room)
 {
-	static const uint8_t ede[] = {0, OPTION_EDE, 0, 2, 0, EDE_BLOCKED};
+	static const uint8_t blocked_option[] = {0, OPTION_EDE, 0, 2, 0, EDE_BLOCKED};
 	unsigned flags = FLAG_QR | FLAG_RA | (q->flags & (0x7800 | FLAG_RD | FLAG_CD)) | rcode;
 	size_t n = head_write(q, q->id, flags, to, room);
 
@@ -260,7 +260,7 @@ size_t dns_reply_build(const struct dns_query *q, enum dns_rcode rcode, const st
 		n = address_write(to, n, room, q, addr);
 	if (!n || !q->edns)
 		return n;
-	return opt_write(to, n, room, EDNS_SIZE, q->dnssec_ok, ede, blocked ? sizeof(ede) : 0);
+	return opt_write(to, n, room, EDNS_SIZE, q->dnssec_ok, blocked_option, blocked ? sizeof(blocked_option) : 0);
 }
 
 /* ---- answers of servers ---- */
