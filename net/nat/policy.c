@@ -280,6 +280,19 @@ enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void
 	return LOOK_REFUSE;
 }
 
+void policy_silent(struct policy *p, const struct nat_flow *f)
+{
+	struct refusal r = {.flow = *f,
+			    .why = "it waits for the server to speak first: --allow-net must name the port"};
+	bool explicit = false;
+
+	if (!p)
+		return;
+	if (!learnt_allowed(p, f, &explicit, r.name))
+		r.name[0] = 0;
+	refusal_say(&p->refusals, &r, p->c.now());
+}
+
 void policy_refuse_name(struct policy *p, const struct nat_flow *f, const char *name)
 {
 	struct refusal r = {.flow = *f, .question = true};

@@ -29,3 +29,5 @@ enum nat_look { LOOK_MORE, LOOK_ALLOW, LOOK_REFUSE };
 enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f) REQUIRES(L_NET);
 /* bytes: all that the guest has sent so far. No lock held. */
 enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n);
+/* The guest has said nothing, or not enough, for so long that the flow is given up. No lock held. */
+void policy_silent(struct policy *p, const struct nat_flow *f);

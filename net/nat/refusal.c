@@ -46,13 +46,14 @@ static uint64_t digest(const struct refusals *r, const struct refusal *w)
 {
 	struct {
 		struct in6_addr dst;
-		uint64_t name;
+		uint64_t name, why;
 		uint16_t dport;
 		uint8_t protocol, question;
 		uint32_t zero;
 	} of = {.dst = w->flow.dst, .dport = w->flow.dport, .protocol = w->flow.protocol, .question = w->question};
 
 	of.name = siphash(r->key, w->name, strlen(w->name));
+	of.why = (uintptr_t)w->why;
 	return siphash(r->key, &of, sizeof(of));
 }
 

@@ -1,6 +1,6 @@
 /*
  * What is said about refused flows: one line each, "refused: pid 12 (curl) to 192.0.2.1:443 (www.example.com): why". At most one a minute for a
- * destination, and a few a second altogether; how many were not said is.
+ * destination and a reason, and a few a second altogether; how many were not said is.
  *
  * Whose socket it is is looked up in the guest's stack, which cannot be done under the gateway's lock: what happens there is queued and said by the
  * same thread when it leaves that stack.

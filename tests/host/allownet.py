@@ -217,7 +217,7 @@ def tls(addr, name, port=443):
     c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
     with open_tcp(addr, port) as s, c.wrap_socket(s, server_hostname=name) as t: return t.recv(100).decode()
 def banner(addr, port):
-    with open_tcp(addr, port) as s: return s.recv(100).decode().strip()
+    with open_tcp(addr, port) as s: s.settimeout(30); return s.recv(100).decode().strip()
 def udp(addr, port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(3); s.connect((addr, port)); s.send(b"hello"); return s.recv(100).decode()
@@ -370,6 +370,7 @@ def allowed_names():
     b.step("with its SNI", "secret", "tls", WEB, "shared.example.net")
     b.step("but not its Host", fails, "http", WEB, "shared.example.net")
     b.step("a port in the rule: the server speaks first", "220 ready", "banner", WEB, 22)
+    b.step("the server would speak first on a web port", lambda r: fails(r[0]) and 8 < r[1] < 20, "timed", ["banner", WEB, 8080])
     b.step("a name that is not allowed fails at once", lambda r: r[0] == "NONAME" and r[1] < 2, "timed", ["resolve", "evil.example.com"])
     b.step("so does the domain itself", "NONAME", "resolve", "example.org")
     b.step("a guessed address", fails, "connect", CDN, 80)
@@ -385,7 +386,7 @@ def allowed_names():
                                                             for n in asked), asked)
     for line in (f"refused: pid 1 (python3) to {WEB}:80", f"to {WEB}:443 (evil.example.com): no --allow-net has this name",
                  f"to {WEB}:80 (evil.example.com)", "asks for the name evil.example.com", f"to {CDN}:80: ",
-                 f"to {WEB}:443/udp", f"to {RESOLVER}:53/udp", "TLS without a server name", "two Host headers"):
+                 f"to {WEB}:443/udp", f"to {RESOLVER}:53/udp", "TLS without a server name", "two Host headers", "waits for the server to speak first"):
         check(f"it is said: {line}", line in err, err)
 
 
