@@ -5,7 +5,7 @@
 #include "net/stack/dgram.h"
 #include "net/stack/tcp.h"
 
-#define DNS_QUESTIONS_MAX 512u
+#define DNS_QUESTIONS_MAX 256u /* each has a descriptor */
 #define DNS_CONNS_MAX 64u
 #define DNS_CONN_QUESTIONS_MAX 16u
 #define DNS_QUEUE_BYTES (256u << 10)

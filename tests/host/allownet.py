@@ -93,8 +93,9 @@ def resolver_udp(addr):
         while True:
             query, peer = s.recvfrom(4096)
             # A forger, who knows neither the identifier nor the port: the wrong one must not count.
-            s.sendto(struct.pack(">H", (query[0] << 8 | query[1]) ^ 1) + answer(query, 512)[2:], peer)
-            s.sendto(answer(query, 512), peer)
+            out = answer(query, 8192 if query[11] else 512)
+            s.sendto(struct.pack(">H", (query[0] << 8 | query[1]) ^ 1) + out[2:], peer)
+            s.sendto(out, peer)
     spawn(serve)
 
 
@@ -232,6 +233,9 @@ def dns(name, kind, server="10.0.2.3"):
         while True:
             m = s.recv(4096)
             if m[:2] == b"BB": return summary(m)
+def dns_edns(name, kind):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(8); s.connect(("10.0.2.3", 53)); s.send(query(name, kind, b"\0\0\x29\x20\0\0\0\0\0\0\0", 1)); return summary(s.recv(9000))
 def dns_tcp(names, kind):
     with open_tcp("10.0.2.3", 53) as s:
         for n in names:
@@ -295,6 +299,7 @@ def names():
     b.step("no such name", "NONAME", "resolve", "nosuch.example.org")
     b.step("localhost is not asked for", [0, 1, False], "dns", "a.localhost", A)
     b.step("a large answer is cut by UDP", [0, 0, True], "dns", "big.example.org", TXT)
+    b.step("and whole with EDNS", [0, 20, False], "dns_edns", "big.example.org", TXT)
     b.step("and whole by TCP, several on one connection", [[0, 20, False]] * 3, "dns_tcp", ["big.example.org"] * 3, TXT)
     b.step("other types pass", [0, 2, False], "dns", "https.example.org", A)
     b.step("http", "HTTP/1.1 200", "http", WEB, "www.example.org")
@@ -378,6 +383,8 @@ def allowed_names():
     b.step("a foreign resolver", lambda r: not isinstance(r, list), "dns", "www.example.org", A, RESOLVER)
     b.step("a foreign resolver by TCP", fails, "connect", RESOLVER, 53)
     b.step("ECH keys are not told", [0, 1, False], "dns", "https.example.org", A)
+    b.step("a large answer, made anew", [0, 20, False], "dns_edns", "big.example.org", TXT)
+    b.step("and cut", [0, 0, True], "dns", "big.example.org", TXT)
     b.step("nor asked for", [0, 0, False], "dns", "https.example.org", HTTPS)
     b.step("rebinding", [WEB], "resolve", "rebind.example.org")
     b.step("a private address is not told", lambda r: r in ("NONAME", "NODATA"), "resolve", "inner.example.org")
