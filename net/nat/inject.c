@@ -64,15 +64,23 @@ static uint16_t icmp_sum(const struct pkt *p, bool v4, const struct in6_addr *fr
 void inject_echo_reply(struct nat *n, const struct nat_flow *id, struct pkt *p, uint8_t ttl)
 {
 	bool v4 = addr_is_v4(&id->dst);
-	struct icmp_head *h = pkt_peek(p, sizeof(*h));
+	struct icmp_head h, *at;
 
-	if (!h || h->type != (v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY)) {
+	if (!pkt_copy(p, 0, &h, sizeof(h)) || h.type != (v4 ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY)) {
 		pkt_free(p);
 		return;
 	}
-	h->words[0] = htons(id->sport);
-	h->sum = 0;
-	h->sum = icmp_sum(p, v4, &id->dst, &id->src);
+	/* Pushed, not changed where it lies: what is made linear has no room in front. */
+	pkt_skip(p, sizeof(h));
+	at = pkt_push(p, sizeof(h));
+	if (!at) {
+		pkt_free(p);
+		return;
+	}
+	h.words[0] = htons(id->sport);
+	h.sum = 0;
+	*at = h;
+	at->sum = icmp_sum(p, v4, &id->dst, &id->src);
 	send_to_guest(n, p, &id->dst, &id->src, id->protocol, ttl);
 }
 
