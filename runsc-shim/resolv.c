@@ -2,7 +2,7 @@
  * Names: where the gateway's resolver asks, and what the guest's resolv.conf says.
  *
  * The host's file is read as glibc does: a keyword begins its line, what is not understood is passed over, the last of domain and search counts. The
- * guest's names the gateway, and has the host's search list and options. It is a file in memory, sealed, so that there is nothing to write to.
+ * guest's names the gateway, and has the host's search list and its other options. It is a file in memory, sealed, so that there is nothing to write to.
  */
 #include "runsc-shim/resolv.h"
 
@@ -60,6 +60,7 @@ static void append_word(char *to, size_t size, const char *word)
 	snprintf(to + n, size - n, "%s%s", n ? " " : "", word);
 }
 
+/* Those about several resolvers and their time are the gateway's: the guest, which has one, must have patience for all of them. */
 static void parse_option(const char *word, struct resolv_spec *r)
 {
 	if (strncmp(word, "timeout:", 8) == 0)
@@ -68,7 +69,8 @@ static void parse_option(const char *word, struct resolv_spec *r)
 		r->dns.attempts = (unsigned)MIN(MAX(strtoul(word + 9, NULL, 10), 1ul), 5ul);
 	else if (strcmp(word, "rotate") == 0)
 		r->dns.rotate = true;
-	append_word(r->options, sizeof(r->options), word);
+	else
+		append_word(r->options, sizeof(r->options), word);
 }
 
 static void parse_server(const char *word, struct resolv_spec *r)

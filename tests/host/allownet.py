@@ -290,7 +290,7 @@ def refused_tls(got):
 
 def names():
     b = Box()
-    b.step("resolv.conf", lambda r: "nameserver 10.0.2.3\nsearch example.org\noptions ndots:1 timeout:2\n" in r, "read", "/etc/resolv.conf")
+    b.step("resolv.conf", lambda r: "nameserver 10.0.2.3\nsearch example.org\noptions ndots:1\n" in r, "read", "/etc/resolv.conf")
     b.step("resolv.conf cannot be written", lambda r: r in ("EROFS", "EACCES"), "write", "/etc/resolv.conf")
     b.step("a name", [WEB], "resolve", "www.example.org")
     b.step("by the search list", [WEB], "resolve", "www")
