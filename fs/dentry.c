@@ -299,8 +299,7 @@ static int lookup_cached(struct ctx *c, struct dentry *dir, const char *name, si
 	struct dentry *d = cache_find(dir, name, len, hash);
 	int valid = 1;
 
-	/* What is mounted there stays, whatever becomes of the name below. */
-	if (d && !d->mounts && d->super->ops->revalidate)
+	if (d && d->super->ops->revalidate)
 		valid = d->super->ops->revalidate(c, d);
 	if (d && valid <= 0) {
 		dentry_drop(d);

@@ -19,6 +19,7 @@
 
 #define WAIT_FIRST 2u /* s */
 #define WAIT_TCP 5u
+#define WRONG_MAX 64u /* somebody guesses */
 #define LENGTH 2u
 
 static struct dns_exchange *of_watched(struct watched *w)
@@ -53,6 +54,7 @@ static void end_try(struct dns_exchange *x) REQUIRES(L_NET)
 	kfree(x->in, x->in_size);
 	x->in = NULL;
 	x->in_size = x->have = x->sent = 0;
+	x->wrong = 0;
 	if (x->w.fd < 0)
 		return;
 	watch_remove(&x->w);
@@ -180,6 +182,10 @@ static void read_datagrams(struct dns_exchange *x) REQUIRES(L_NET)
 			break;
 		if (take_answer(x, x->scratch, (size_t)n))
 			return;
+		if (++x->wrong == WRONG_MAX) {
+			next_try(x, -EBADMSG);
+			return;
+		}
 	}
 	if (errno != EAGAIN && errno != EINTR)
 		next_try(x, -errno);

@@ -17,6 +17,7 @@
 #include "net/stack/core.h"
 #include "net/stack/netdev.h"
 #include "sentry/base/clock.h"
+#include "sentry/base/slab.h"
 #include "tests/kernel/netbed.h"
 
 #define ID 0x4242
@@ -358,6 +359,49 @@ START_TEST(too_many)
 }
 END_TEST
 
+START_TEST(guessing)
+{
+	struct sockaddr_in from;
+	size_t n;
+
+	setup(NULL, 1);
+	ask(ID, "a");
+	n = answer(served(server[0], &from), 0, "192.0.2.1");
+	got[0] ^= 1;
+	for (int i = 0; i < 64; i++)
+		reply(server[0], &from, n);
+	got[0] ^= 1;
+	reply(server[0], &from, n);
+	ck_assert_uint_ne(answered(5), 0);
+	ck_assert_uint_eq(m[3] & 15, DNS_SERVFAIL);
+}
+END_TEST
+
+/* Each allocation fails once: something is lost, nothing else. */
+START_TEST(without_memory)
+{
+	unsigned nth = 0, left;
+
+	setup(NULL, 1);
+	do {
+		size_t n = query(nth, "a", DNS_A);
+		struct dgram_to to = {.ttl = -1, .tos = -1};
+		struct pkt *p = pkt_from(m, n);
+
+		slab_fail_nth(++nth);
+		stack_enter(s);
+		(void)!udp_send(s, &client, p, &to);
+		stack_leave(s);
+		left = slab_fail_nth(0);
+		while ((p = take_packet()))
+			pkt_free(p);
+	} while (!left && nth < 30);
+	ck_assert_uint_gt(nth, 2);
+	ck_assert_uint_lt(nth, 30);
+	ck_assert_uint_gt(pending(), 0);
+}
+END_TEST
+
 START_TEST(no_servers)
 {
 	setup(NULL, 0);
@@ -627,4 +671,5 @@ START_TEST(tcp_many)
 END_TEST
 
 UNIT_MAIN(passes_on, identifiers_and_ports_differ, the_next_server, servers_that_cannot, silence, asked_twice, too_many,
-	  no_servers, with_a_policy, by_tcp, tcp_waits_its_turn, tcp_nonsense, tcp_refused_upstream, tcp_many)
+	  guessing, without_memory, no_servers, with_a_policy, by_tcp, tcp_waits_its_turn, tcp_nonsense,
+	  tcp_refused_upstream, tcp_many)
