@@ -145,13 +145,23 @@ static int add_default(struct stack *s, struct netdev *dev, bool v6, const struc
 	return route_add(s, &c, ROUTE_EXCL);
 }
 
+/* Everything is known here: neither end asks for routers, which would take ten seconds to find that nobody answers. */
+static struct netdev *cable_end(struct stack *s, unsigned index) REQUIRES(L_NET)
+{
+	struct netdev *dev = netdev_by_index(s, index);
+
+	if (dev)
+		dev->features |= NETDEV_NO_RA;
+	return dev;
+}
+
 static int configure_guest(struct stack *s, unsigned index, bool v6)
 {
 	struct netdev *dev;
 	int err = -ENODEV;
 
 	stack_enter(s);
-	dev = netdev_by_index(s, index);
+	dev = cable_end(s, index);
 	if (dev)
 		err = add_addr(s, dev, &nat_guest4, "10.0.2.255");
 	err = err ? err : netdev_set_flags(s, dev, IFF_UP, IFF_UP);
@@ -171,7 +181,7 @@ static int configure_gateway(struct nat *n, unsigned index)
 
 	stack_enter(s);
 	lo = netdev_by_index(s, LO_INDEX);
-	dev = netdev_by_index(s, index);
+	dev = cable_end(s, index);
 	if (dev)
 		err = add_addr(s, dev, &nat_gateway4, "10.0.2.255");
 	err = err ? err : add_addr(s, dev, &nat_dns4, NULL);

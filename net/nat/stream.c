@@ -436,7 +436,7 @@ static void look(struct stream *st)
 	if (bytes) {
 		size_t n = peek(st, bytes, &end);
 
-		verdict = policy_look(st->f.nat->policy, &st->f.id, bytes, n);
+		verdict = n ? policy_look(st->f.nat->policy, &st->f.id, bytes, n) : LOOK_MORE;
 		kfree(bytes, NAT_LOOK_MAX);
 		if (verdict == LOOK_MORE && end)
 			verdict = LOOK_REFUSE;

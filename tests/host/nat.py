@@ -152,7 +152,7 @@ print("ready", flush=True)
 time.sleep(100)
 """
     p = start(guest, "-p", "8080:80")
-    time.sleep(6)  # router solicitations, group reports
+    time.sleep(3)  # group reports
     pids = children(p.pid)
     before = switches(pids)
     time.sleep(4)
