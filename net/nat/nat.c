@@ -82,7 +82,7 @@ int nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look)
 		log_forbidden(n, &id->dst);
 		return -EACCES;
 	}
-	v = n->policy ? policy_flow(n->policy, id) : NAT_ALLOW;
+	v = policy_flow(n->policy, id);
 	*ret_look = v == NAT_LOOK && id->protocol == IPPROTO_TCP;
 	if (v != NAT_REFUSE)
 		return 0;

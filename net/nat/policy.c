@@ -25,25 +25,34 @@
 #define PORT_DOMAIN 53
 #define PORT_DOMAIN_TLS 853
 
-struct policy {
+struct egress {
+	struct policy policy;   /* first */
 	struct policy_config c; /* constant */
 	struct mutex lock;
 	struct learnt_table learnt; /* L_EGRESS */
 	struct refusals refusals;
 };
 
+static const struct policy_ops ops;
+
 static int64_t monotonic(void)
 {
 	return clock_now(CLOCK_MONOTONIC);
 }
 
+static struct egress *of_policy(const struct policy *p)
+{
+	return container_of(p, struct egress, policy);
+}
+
 struct policy *policy_create(const struct policy_config *c)
 {
-	struct policy *p = kalloc(sizeof(*p));
+	struct egress *p = kalloc(sizeof(*p));
 	uint64_t key[4] = {0};
 
 	if (!p)
 		return NULL;
+	p->policy.ops = &ops;
 	p->c = *c;
 	if (!p->c.now)
 		p->c.now = monotonic;
@@ -51,12 +60,14 @@ struct policy *policy_create(const struct policy_config *c)
 	mutex_init(&p->lock);
 	learnt_init(&p->learnt, key);
 	refusals_init(&p->refusals, c->guest, c->gateway, key + 2);
-	return p;
+	return &p->policy;
 }
 
-void policy_destroy(struct policy *p)
+void policy_destroy(struct policy *policy)
 {
-	if (!p)
+	struct egress *p = of_policy(policy);
+
+	if (!policy)
 		return;
 	mutex_lock(&p->lock, L_EGRESS);
 	learnt_fini(&p->learnt);
@@ -66,7 +77,7 @@ void policy_destroy(struct policy *p)
 
 /* ---- rules ---- */
 
-static bool rules_have_addr(const struct policy *p, const struct in6_addr *addr)
+static bool rules_have_addr(const struct egress *p, const struct in6_addr *addr)
 {
 	for (size_t i = 0; i < p->c.rule_count; i++)
 		if (rule_has_addr(&p->c.rules[i], addr))
@@ -75,7 +86,7 @@ static bool rules_have_addr(const struct policy *p, const struct in6_addr *addr)
 }
 
 /* By a rule about addresses. Echoes have no port: a rule that gives one does not mean them. */
-static bool addr_allowed(const struct policy *p, uint8_t protocol, const struct in6_addr *addr, uint16_t port)
+static bool addr_allowed(const struct egress *p, uint8_t protocol, const struct in6_addr *addr, uint16_t port)
 {
 	bool ports = protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 
@@ -89,7 +100,7 @@ static bool addr_allowed(const struct policy *p, uint8_t protocol, const struct 
 }
 
 /* *explicit: a rule that gives the port does. */
-static bool name_allowed(const struct policy *p, const char *name, uint16_t port, bool *explicit)
+static bool name_allowed(const struct egress *p, const char *name, uint16_t port, bool *explicit)
 {
 	bool allowed = false;
 
@@ -104,8 +115,10 @@ static bool name_allowed(const struct policy *p, const char *name, uint16_t port
 	return allowed;
 }
 
-bool policy_asks(const struct policy *p, const char *name)
+bool policy_asks(const struct policy *policy, const char *name)
 {
+	const struct egress *p = of_policy(policy);
+
 	for (size_t i = 0; i < p->c.rule_count; i++)
 		if (rule_has_name(&p->c.rules[i], name))
 			return true;
@@ -159,8 +172,10 @@ static bool is_special(const struct in6_addr *addr)
 	return is_special(&inner);
 }
 
-bool policy_learn(struct policy *p, const char *name, const struct in6_addr *addr, uint32_t seconds)
+bool policy_learn(struct policy *policy, const char *name, const struct in6_addr *addr, uint32_t seconds)
 {
+	struct egress *p = of_policy(policy);
+
 	if (is_special(addr) && !rules_have_addr(p, addr))
 		return false;
 	mutex_lock(&p->lock, L_EGRESS);
@@ -170,7 +185,7 @@ bool policy_learn(struct policy *p, const char *name, const struct in6_addr *add
 }
 
 /* By a name that the address is known to have. ret_name: one that it has, allowed if there is such a one; "" if none. */
-static bool learnt_allowed(struct policy *p, const struct nat_flow *f, bool *explicit, char ret_name[NAME_MAX_SIZE])
+static bool learnt_allowed(struct egress *p, const struct nat_flow *f, bool *explicit, char ret_name[NAME_MAX_SIZE])
 {
 	int64_t now = p->c.now();
 	struct learnt *l = NULL;
@@ -191,7 +206,7 @@ static bool learnt_allowed(struct policy *p, const struct nat_flow *f, bool *exp
 	return allowed;
 }
 
-static bool has_address(struct policy *p, const char *name, const struct in6_addr *addr)
+static bool has_address(struct egress *p, const char *name, const struct in6_addr *addr)
 {
 	bool has;
 
@@ -208,7 +223,7 @@ static bool is_resolver_port(uint16_t port)
 	return port == PORT_DOMAIN || port == PORT_DOMAIN_TLS;
 }
 
-static enum nat_verdict judge(struct policy *p, const struct nat_flow *f, char ret_name[NAME_MAX_SIZE],
+static enum nat_verdict judge(struct egress *p, const struct nat_flow *f, char ret_name[NAME_MAX_SIZE],
 			      const char **why)
 {
 	bool explicit = false, web = f->dport == PORT_HTTP || f->dport == PORT_HTTPS;
@@ -229,13 +244,12 @@ static enum nat_verdict judge(struct policy *p, const struct nat_flow *f, char r
 	return NAT_REFUSE;
 }
 
-enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f)
+static enum nat_verdict flow(struct policy *policy, const struct nat_flow *f) REQUIRES(L_NET)
 {
+	struct egress *p = of_policy(policy);
 	struct refusal r = {.flow = *f};
 	enum nat_verdict v;
 
-	if (!p)
-		return NAT_ALLOW;
 	v = judge(p, f, r.name, &r.why);
 	if (v == NAT_REFUSE)
 		refusal_queue(&p->refusals, &r, p->c.now());
@@ -243,7 +257,7 @@ enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f)
 }
 
 /* Whether what the guest says it wants is allowed where it goes. */
-static bool target_allowed(struct policy *p, const struct nat_flow *f, const struct peeked *seen, const char **why)
+static bool target_allowed(struct egress *p, const struct nat_flow *f, const struct peeked *seen, const char **why)
 {
 	bool explicit;
 
@@ -257,15 +271,14 @@ static bool target_allowed(struct policy *p, const struct nat_flow *f, const str
 	return has_address(p, seen->name, &f->dst);
 }
 
-enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n)
+static enum nat_look look(struct policy *policy, const struct nat_flow *f, const void *bytes, size_t n)
 {
+	struct egress *p = of_policy(policy);
 	struct refusal r = {.flow = *f};
 	const uint8_t *b = bytes;
 	struct peeked seen;
 	enum peek peek;
 
-	if (!p)
-		return LOOK_ALLOW;
 	if (n == 0)
 		return LOOK_MORE;
 	peek = b[0] == 22 ? tls_peek(b, n, &seen) : http_peek(b, n, &seen);
@@ -280,23 +293,25 @@ enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void
 	return LOOK_REFUSE;
 }
 
-void policy_silent(struct policy *p, const struct nat_flow *f)
+static void silent(struct policy *policy, const struct nat_flow *f)
 {
+	struct egress *p = of_policy(policy);
 	struct refusal r = {.flow = *f,
 			    .why = "it waits for the server to speak first: --allow-net must name the port"};
 	bool explicit = false;
 
-	if (!p)
-		return;
 	if (!learnt_allowed(p, f, &explicit, r.name))
 		r.name[0] = 0;
 	refusal_say(&p->refusals, &r, p->c.now());
 }
 
-void policy_refuse_name(struct policy *p, const struct nat_flow *f, const char *name)
+void policy_refuse_name(struct policy *policy, const struct nat_flow *f, const char *name)
 {
+	struct egress *p = of_policy(policy);
 	struct refusal r = {.flow = *f, .question = true};
 
 	memccpy(r.name, name, 0, sizeof(r.name) - 1);
 	refusal_queue(&p->refusals, &r, p->c.now());
 }
+
+static const struct policy_ops ops = {.flow = flow, .look = look, .silent = silent};
