@@ -15,6 +15,7 @@
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
@@ -183,22 +184,23 @@ static int send_one(struct dgram_flow *d, const struct pkt *p)
 	return err;
 }
 
-/* Everything that has been taken. False: the host takes no more now. */
-static bool send_out(struct dgram_flow *d)
+/* What has been taken, as long as the host takes it. */
+static void send_out(struct dgram_flow *d)
 {
 	struct pkt *p;
 
 	while ((p = list_first(&d->out, struct pkt, link))) {
 		int err = send_one(d, p);
 
-		if (err == -EAGAIN)
-			return false;
+		if (err == -EAGAIN) {
+			watch_again(&d->f.watched, EPOLLIN | EPOLLOUT);
+			return;
+		}
 		list_remove(&p->link);
 		if (err)
 			complain(d, p, err);
 		pkt_free(p);
 	}
-	return true;
 }
 
 static void open_socket(struct dgram_flow *d)
@@ -209,6 +211,8 @@ static void open_socket(struct dgram_flow *d)
 
 	d->opened = true;
 	err = d->port ? 0 : flow_connect(&d->f, SOCK_DGRAM, udp ? 0 : d->f.id.protocol, prepare);
+	if (!err && !d->port)
+		err = watch_add(&d->f.watched, EPOLLIN);
 	if (!err)
 		return;
 	while ((p = list_first(&d->out, struct pkt, link))) {

@@ -130,7 +130,7 @@ void datagram_receive(struct dgram_flow *d)
 	}
 	datagram_buffer_return(n, b);
 	if (r.size != -EAGAIN && d->f.watched.fd >= 0)
-		watch_again(&d->f.watched, EPOLLIN | EPOLLOUT);
+		watch_again(&d->f.watched, EPOLLIN);
 }
 
 /* ---- errors ---- */

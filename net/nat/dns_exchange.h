@@ -44,7 +44,7 @@ struct dns_exchange {
 	struct net_timer timer;
 	uint16_t id;
 	unsigned first, tries;
-	unsigned wrong; /* datagrams of this try that were no answer */
+	unsigned wrong;           /* datagrams of this try that were no answer */
 	int err[DNS_SERVERS_MAX]; /* -errno, of each server's last try; 0: it was not asked or did not say no */
 	uint8_t *out, *in;        /* with two bytes in front, TCP's length */
 	size_t out_size, sent, in_size, have;

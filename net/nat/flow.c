@@ -10,7 +10,6 @@
 #include "net/nat/flow.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -176,20 +175,14 @@ int flow_connect(struct flow *f, int type, int protocol, void (*prepare)(struct 
 {
 	struct sockaddr_storage sa;
 	socklen_t size = host_address(&f->id.dst, f->id.dport, &sa);
-	int fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol), err;
+	int fd = socket(sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
 
 	if (fd < 0)
 		return -errno;
 	f->watched.fd = fd;
 	if (prepare)
 		prepare(f, fd);
-	err = connect(fd, (struct sockaddr *)&sa, size) ? -errno : 0;
-	if (err == 0 || err == -EINPROGRESS) {
-		int failed = watch_add(&f->watched, EPOLLIN | EPOLLOUT);
-
-		err = failed ? failed : err;
-	}
-	return err;
+	return connect(fd, (struct sockaddr *)&sa, size) ? -errno : 0;
 }
 
 static void reset_on_close(int fd)
@@ -207,7 +200,7 @@ void host_reset(int fd)
 
 void flow_close(struct flow *f, bool reset)
 {
-	watch_remove(&f->watched);
+	watch_forget(&f->watched);
 	if (f->watched.fd < 0)
 		return;
 	if (reset)

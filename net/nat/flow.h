@@ -89,7 +89,8 @@ struct flow *flow_get(struct flow *f);
 void flow_put(struct flow *f);
 /* Runs it for that, or leaves it to who is running it. No lock held. */
 void flow_kick(struct flow *f, uint32_t work);
-/* A non-blocking socket of the host for f, connected to its destination or on its way there. 0, -EINPROGRESS, -errno. By who runs. */
+/* A non-blocking socket of the host for f, connected to its destination or on its way there, and not watched yet. 0, -EINPROGRESS, -errno. By
+ * who runs. */
 int __must_check flow_connect(struct flow *f, int type, int protocol, void (*prepare)(struct flow *f, int fd));
 /* By who runs: the socket is closed, by a reset if it is TCP and that is asked for. */
 void flow_close(struct flow *f, bool reset);

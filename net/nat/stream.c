@@ -58,6 +58,7 @@ struct stream {
 	bool host_in, host_out;   /* the same of the host */
 	bool host_ends;           /* all that is left can be read without waiting */
 	bool guest_eof, host_eof; /* seen */
+	bool watches_out;         /* the host tells when it takes more */
 	bool guest_eof_sent;      /* to the host */
 	int budget;
 	struct slice out[OUT_SLICES]; /* taken from the guest: references */
@@ -175,6 +176,15 @@ static ssize_t send_out(struct stream *st)
 	return n < 0 ? -errno : n;
 }
 
+/* Room at the host is reported from now on: before, it would only be said that there is some. */
+static void wait_for_host(struct stream *st)
+{
+	st->host_out = false;
+	if (!st->watches_out)
+		watch_again(&st->f.watched, EPOLLIN | EPOLLOUT);
+	st->watches_out = true;
+}
+
 static void to_host(struct stream *st)
 {
 	while (st->phase == STREAM_OPEN && st->budget > 0 && st->host_out) {
@@ -187,7 +197,7 @@ static void to_host(struct stream *st)
 			advance(st, (size_t)n);
 			st->budget -= (int)n;
 		} else if (n == -EAGAIN) {
-			st->host_out = false;
+			wait_for_host(st);
 		} else if (n != -EINTR) {
 			finish(st, true);
 		}
@@ -299,6 +309,12 @@ static void to_guest(struct stream *st)
 	}
 }
 
+static void go_on_later(struct stream *st)
+{
+	st->watches_out = true;
+	watch_again(&st->f.watched, EPOLLIN | EPOLLOUT);
+}
+
 static void pump(struct stream *st)
 {
 	to_host(st);
@@ -308,10 +324,16 @@ static void pump(struct stream *st)
 	if (st->guest_eof_sent && st->host_eof)
 		finish(st, false);
 	else if (st->budget <= 0)
-		watch_again(&st->f.watched, EPOLLIN | EPOLLOUT);
+		go_on_later(st);
 }
 
 /* ---- the beginning ---- */
+
+static int watch_host(struct stream *st, bool out)
+{
+	st->watches_out = out;
+	return watch_add(&st->f.watched, EPOLLIN | (out ? EPOLLOUT : 0u));
+}
 
 static void prepare(struct flow *f, int fd)
 {
@@ -331,7 +353,7 @@ static void host_connected(struct stream *st)
 	struct stack *s = st->f.nat->s;
 	bool open, gone;
 
-	st->host_in = st->host_out = true;
+	st->host_out = true;
 	stack_enter(s);
 	if (st->request)
 		gateway_accept(st->request);
@@ -343,32 +365,39 @@ static void host_connected(struct stream *st)
 		finish(st, true);
 }
 
-static void check_host(struct stream *st)
+/* The host's connect() has an end: SO_ERROR says which. */
+static void host_answered(struct stream *st)
 {
-	struct pollfd p = {.fd = st->f.watched.fd, .events = POLLOUT};
 	socklen_t size = sizeof(int);
 	int err = 0;
 
-	/* A peer on this machine has answered by now. */
-	if (poll(&p, 1, 0) <= 0)
-		return;
-	if (getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &err, &size))
+	if (getsockopt(st->f.watched.fd, SOL_SOCKET, SO_ERROR, &err, &size))
 		err = errno;
 	if (err)
 		fail(st, -err);
-	else if (p.revents & POLLOUT)
+	else
 		host_connected(st);
 }
 
 static void call_host(struct stream *st)
 {
 	int err = flow_connect(&st->f, SOCK_STREAM, 0, prepare);
+	struct pollfd p = {.fd = st->f.watched.fd, .events = POLLOUT};
 
 	st->phase = STREAM_CONNECTING;
-	if (err && err != -EINPROGRESS)
+	if (err && err != -EINPROGRESS) {
 		fail(st, err);
-	else
-		check_host(st);
+		return;
+	}
+	/* A peer on this machine has answered by now. */
+	(void)!poll(&p, 1, 0);
+	err = watch_host(st, !p.revents);
+	if (err)
+		fail(st, err);
+	else if (p.revents == POLLOUT)
+		host_connected(st);
+	else if (p.revents)
+		host_answered(st);
 }
 
 /* True: the guest's end is neither there nor on its way. */
@@ -480,7 +509,7 @@ static int connect_guest(struct stream *st) REQUIRES(L_NET)
 
 static void call_guest(struct stream *st)
 {
-	int err = watch_add(&st->f.watched, EPOLLIN | EPOLLOUT);
+	int err = watch_host(st, false);
 
 	st->phase = STREAM_CALLING;
 	prepare(&st->f, st->f.watched.fd);
@@ -543,8 +572,8 @@ static void step(struct stream *st, uint32_t work)
 		begin(st);
 		break;
 	case STREAM_CONNECTING:
-		if (work & (WORK_HOST_IN | WORK_HOST_OUT | WORK_HOST_END))
-			check_host(st);
+		if (work & (WORK_HOST_OUT | WORK_HOST_END))
+			host_answered(st);
 		else
 			check_guest(st);
 		break;
@@ -658,7 +687,7 @@ void stream_publish(struct nat *n, int fd, const struct in6_addr *client, uint16
 	id.dst = nat_source(n, client);
 	st = create(n, &id, STREAM_ASKED);
 	if (st) {
-		st->published = st->host_in = st->host_out = true;
+		st->published = st->host_out = true;
 		st->ttl = DEFAULT_TTL;
 		st->f.watched.fd = fd;
 		flow_get(&st->f);

@@ -122,15 +122,26 @@ int watch_add(struct watched *w, uint32_t events)
 	return err;
 }
 
-void watch_remove(struct watched *w)
+static void forget(struct watched *w, bool closes)
 {
 	mutex_lock(&watch.lock, L_HOSTFD);
 	if (w->id) {
-		epoll_ctl(watch.epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+		if (!closes)
+			epoll_ctl(watch.epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
 		*find(w->id) = w->next;
 		w->id = 0;
 	}
 	mutex_unlock(&watch.lock, L_HOSTFD);
+}
+
+void watch_remove(struct watched *w)
+{
+	forget(w, false);
+}
+
+void watch_forget(struct watched *w)
+{
+	forget(w, true);
 }
 
 void watch_again(struct watched *w, uint32_t events)

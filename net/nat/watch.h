@@ -25,5 +25,7 @@ struct watched {
 int __must_check watch_add(struct watched *w, uint32_t events);
 /* ready() may be running; it is not called again. Harmless if it is not watched. The owner calls it before the last put(). */
 void watch_remove(struct watched *w);
+/* As watch_remove(), for a descriptor that is closed next: the host forgets it then by itself. */
+void watch_forget(struct watched *w);
 /* What the host has to report of it now is reported once more, on the thread: for who stops before EAGAIN. By its owner, while it is watched. */
 void watch_again(struct watched *w, uint32_t events);

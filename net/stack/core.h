@@ -38,6 +38,13 @@ struct input_type {
 	uint8_t type;
 };
 
+/* Whether the last source address that was asked about is one that no packet from outside may have. */
+struct source_check {
+	uint32_t generation;
+	bool known, ours;
+	struct in6_addr src;
+};
+
 struct tcp_stack;
 struct gateway_ops;
 
@@ -65,6 +72,7 @@ struct stack {
 	/* route.c, ip_route.c */
 	uint32_t route_generation;
 	struct input_type input_type;
+	struct source_check source_check;
 	struct list tables;
 	unsigned table_count, route_count;
 	struct list routes[ROUTE_CHAINS];
