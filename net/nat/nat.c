@@ -188,6 +188,7 @@ static int configure_gateway(struct nat *n, unsigned index)
 	err = err ? err : netdev_set_flags(s, dev, IFF_UP, IFF_UP);
 	err = err ? err : add_addr(s, dev, &nat_gateway6, NULL);
 	err = err ? err : add_addr(s, dev, &nat_dns6, NULL);
+	err = err ? err : netdev_set_flags(s, lo, IFF_UP, IFF_UP);
 	err = err ? err : add_default(s, lo, false, NULL);
 	err = err ? err : add_default(s, lo, true, NULL);
 	err = err ? err : gateway_begin(s, &ops, n);

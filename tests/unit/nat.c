@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "net/nat/forbid.h"
-#include "net/netstack.h"
 #include "net/stack/dgram.h"
 #include "net/stack/tcp_priv.h"
 #include "sentry/base/clock.h"
@@ -31,7 +30,7 @@
 		int64_t end_ = clock_now(CLOCK_MONOTONIC) + SOON;                                                      \
 		bool met_;                                                                                             \
 		while (!(met_ = (cond)) && clock_now(CLOCK_MONOTONIC) < end_)                                          \
-			usleep(500);                                                                                   \
+			pass();                                                                                        \
 		ck_assert_msg(met_, "%s", #cond);                                                                      \
 	} while (0)
 
@@ -42,6 +41,54 @@ static enum nat_verdict verdict;
 static enum nat_look look_at_most[3]; /* what policy_look() says: the first that is not LOOK_MORE counts */
 static unsigned looks;
 static size_t looked_at;
+
+/* ---- the stacks' surroundings; their timers are the test's business ---- */
+
+static struct env {
+	struct stack *stack;
+	_Atomic int64_t wake_at;
+	uint64_t random;
+} envs[2];
+
+static int64_t env_now(void *arg __unused)
+{
+	return clock_now(CLOCK_MONOTONIC);
+}
+
+static void env_random(void *arg, void *to, size_t n)
+{
+	struct env *e = arg;
+
+	for (size_t i = 0; i < n; i++) {
+		e->random = e->random * 6364136223846793005u + 1442695040888963407u;
+		((uint8_t *)to)[i] = (uint8_t)(e->random >> 56);
+	}
+}
+
+static void env_wake_at(void *arg, int64_t deadline)
+{
+	((struct env *)arg)->wake_at = deadline;
+}
+
+static struct stack *make_stack(struct env *e)
+{
+	const struct stack_env env = {.now = env_now, .random = env_random, .wake_at = env_wake_at, .arg = e};
+
+	*e = (struct env){.wake_at = INT64_MAX, .random = (uint64_t)(e - envs) + 1};
+	e->stack = stack_create(&env);
+	return e->stack;
+}
+
+/* A moment. */
+static void pass(void)
+{
+	usleep(500);
+	for (int i = 0; i < 2; i++)
+		if (envs[i].stack && envs[i].wake_at <= clock_now(CLOCK_MONOTONIC)) {
+			envs[i].wake_at = INT64_MAX;
+			stack_run(envs[i].stack);
+		}
+}
 
 /* The policy of these tests. */
 static enum nat_verdict flow(struct policy *p, const struct nat_flow *f)
@@ -89,8 +136,8 @@ static bool alone(void)
 
 static void start_with(const struct nat_port *ports, size_t count, unsigned flows_max, struct policy *policy)
 {
-	struct nat_config c = {.guest = guest = netstack_make(),
-			       .gateway = netstack_make(),
+	struct nat_config c = {.guest = guest = make_stack(&envs[0]),
+			       .gateway = make_stack(&envs[1]),
 			       .policy = policy,
 			       .ports = ports,
 			       .port_count = count,
@@ -101,6 +148,7 @@ static void start_with(const struct nat_port *ports, size_t count, unsigned flow
 
 static void stop(void)
 {
+	envs[0].stack = envs[1].stack = NULL;
 	nat_stop(nat);
 	stack_destroy(guest);
 }
@@ -397,7 +445,7 @@ START_TEST(nobody_reads)
 			sent += (size_t)n;
 			idle = 0;
 		}
-		usleep(500);
+		pass();
 	}
 	ck_assert_uint_lt(arena_bytes() - before, 64u << 20);
 	other = guest_connect(&host, 80);
@@ -604,7 +652,7 @@ START_TEST(published)
 		stack_enter(guest);
 		err = tcp_accept(l, &tp);
 		stack_leave(guest);
-		usleep(500);
+		pass();
 	}
 	ck_assert_mem_eq(&tp->ep.key.raddr, &host, sizeof(host));
 	IS(guest_wait(tp, text, 10), 2);
@@ -647,7 +695,7 @@ END_TEST
 
 static int begin_and_end(void *arg __unused)
 {
-	struct nat_config c = {.guest = netstack_make(), .gateway = netstack_make(), .flows_max = 10};
+	struct nat_config c = {.guest = make_stack(&envs[0]), .gateway = make_stack(&envs[1]), .flows_max = 10};
 	int err;
 
 	if (!c.guest || !c.gateway) {
