@@ -355,6 +355,20 @@ def roots():
                   listing(root) + str(os.listdir("up")))
 
 
+def replaced_outside():
+    """Somebody writes another resolv.conf below while the sandbox runs."""
+    for kind in "missing", "file":
+        p = subprocess.Popen(EXEC + ["--net", "nat", "--root", "root-" + kind, "--overlay", "none", "--bind", "/usr:/usr:ro", "--", "/bin/sh", "-c",
+                                     "cat /etc/resolv.conf; read x; cat /etc/resolv.conf"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        first = p.stdout.readline() + p.stdout.readline()
+        with open("new", "w", encoding="ascii") as f:
+            f.write("nameserver 192.0.2.2\n")
+        os.rename("new", f"root-{kind}/etc/resolv.conf")
+        out = p.communicate("x\n", timeout=60)[0]
+        check(f"resolv.conf stays when it changes outside: {kind}", "10.0.2.3" in first and "nameserver 10.0.2.3" in out and "192.0.2.2" not in out,
+              first + out)
+
+
 def allowed_names():
     del asked[:]
     b = Box("--allow-net", "www.example.org,shared.example.net:443", "--allow-net", "*.example.org:22")
@@ -435,6 +449,7 @@ keep = set_up()
 names()
 resolvers()
 roots()
+replaced_outside()
 allowed_names()
 allowed_networks()
 mistakes()
