@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 
 #include "fs/fasync.h"
+#include "net/filter.h"
 #include "net/inet.h"
 #include "net/netlink.h"
 #include "net/unix.h"
@@ -44,6 +45,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 void socket_fini(struct socket *s)
 {
 	socket_unpublish(s);
+	filter_fini(s);
 	if (s->peer_cred)
 		cred_put(s->peer_cred);
 }

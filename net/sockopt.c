@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "net/filter.h"
 #include "net/socket.h"
 #include "sentry/base/cred.h"
 
@@ -171,6 +172,9 @@ static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t v
 
 	if (name == SO_BINDTODEVICE)
 		return -ENOPROTOOPT; /* a string, of the family */
+	err = filter_setsockopt(c, s, name, value, size);
+	if (err != -ENOPROTOOPT)
+		return err;
 	err = sockopt_int(c, value, size, &v);
 	if (err)
 		return err;
@@ -264,6 +268,9 @@ static bool get_int(struct socket *s, int name, int *ret)
 		return true;
 	case SO_BUSY_POLL:
 		*ret = 0;
+		return true;
+	case SO_LOCK_FILTER:
+		*ret = s->filter_locked;
 		return true;
 	case SO_TIMESTAMPING:
 		*ret = 0;
@@ -379,6 +386,10 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 		return -EINVAL;
 	if (level == SOL_SOCKET && name == SO_PEERGROUPS)
 		return get_peergroups(c, s, value, size_ptr, len);
+	if (level == SOL_SOCKET && name == SO_GET_FILTER) {
+		len = filter_get(c, s, value, len);
+		return len < 0 ? len : copy_out(c, size_ptr, &len, sizeof(len));
+	}
 	memset(&v, 0, sizeof(v));
 	size = MIN((size_t)len, sizeof(v));
 	if (level == SOL_SOCKET)
