@@ -66,6 +66,8 @@ struct proto_ops {
 	int (*take_error)(struct socket *s);
 	/* Fills in what the family knows (net/sockinfo.h). False: it is closed. No lock held. */
 	bool (*info)(struct socket *s, struct sock_info *i);
+	/* mmap(2), as file_ops have it. */
+	int (*mmap)(struct socket *s, uint64_t off, size_t size, struct file_backing *ret);
 	/* The description is closed. */
 	void (*release)(struct socket *s);
 	/* The last reference: frees s. */

@@ -5,6 +5,7 @@
  * family's own, and those at other levels, go to its ops.
  */
 #include <linux/capability.h>
+#include <linux/if_packet.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/time.h>
@@ -392,6 +393,9 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 	}
 	memset(&v, 0, sizeof(v));
 	size = MIN((size_t)len, sizeof(v));
+	/* The one option that is asked a question. */
+	if (level == SOL_PACKET && name == PACKET_HDRLEN && size >= sizeof(v.i) && copy_in(c, &v.i, value, sizeof(v.i)))
+		return -EFAULT;
 	if (level == SOL_SOCKET)
 		err = get_socket_level(c, s, name, &v, &size);
 	else
