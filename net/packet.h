@@ -46,7 +46,7 @@ struct packet_sock {
 	unsigned member_count;
 	/* Options. */
 	bool auxdata, origdev, ignore_outgoing, vnet, loss, tx_has_off, bypass;
-	int version, timestamp;
+	int version, timestamp, copy_thresh;
 	unsigned reserve;
 	struct packet_ring *ring;
 	int retired[4]; /* descriptors of rings that have been mapped and are no more: net/packet_ring.c */

@@ -130,13 +130,10 @@ static int add_member(struct packet_sock *k, const struct packet_mreq *r) REQUIR
 static int remove_member(struct packet_sock *k, const struct packet_mreq *r) REQUIRES(L_NET)
 {
 	struct packet_member *m = find_member(k, r);
-	bool gone = m && !netdev_by_index(k->stack, m->dev);
 
-	if (!m)
-		return -EADDRNOTAVAIL;
-	if (gone || --m->count == 0)
+	if (m && --m->count == 0)
 		drop_member(k, m);
-	return gone ? -EADDRNOTAVAIL : 0;
+	return 0; /* also if there was none, says Linux */
 }
 
 static int set_member(struct ctx *c, struct packet_sock *k, int name, uaddr_t value, size_t size)
@@ -195,7 +192,8 @@ static int set_number(struct packet_sock *k, int name, int v) REQUIRES(L_NET)
 		k->reserve = (unsigned)v;
 		return 0;
 	case PACKET_COPY_THRESH:
-		return 0; /* what does not fit into a ring's frame is only there */
+		k->copy_thresh = v; /* what does not fit into a ring's frame is cut off all the same */
+		return 0;
 	case PACKET_TIMESTAMP:
 		k->timestamp = v;
 		return 0;
@@ -295,6 +293,9 @@ static int get_number(struct packet_sock *k, int name, int asked, int *ret) REQU
 		return header_size(asked, ret);
 	case PACKET_RESERVE:
 		*ret = (int)k->reserve;
+		return 0;
+	case PACKET_COPY_THRESH:
+		*ret = k->copy_thresh;
 		return 0;
 	case PACKET_TIMESTAMP:
 		*ret = k->timestamp;

@@ -308,7 +308,9 @@ static int take_msg(struct packet_sock *k, bool peek, struct packet_msg **ret) R
 	if (!peek) {
 		list_remove(&m->link);
 		k->bytes -= m->weight;
-		k->last_stamp = m->stamp;
+		/* Who gets it by a control message is not told again. */
+		if (!socket_option(&k->s, SOCK_OPT_TIMESTAMP) && !socket_option(&k->s, SOCK_OPT_TIMESTAMPNS))
+			k->last_stamp = m->stamp;
 		*ret = m;
 		return 0;
 	}
