@@ -25,7 +25,7 @@
 #define BUF_DEFAULT 212992
 
 static const struct net_family *const families[] = {&unix_family, &inet_family, &inet6_family, &netlink_family,
-						   &packet_family};
+						    &packet_family};
 static const struct file_ops socket_file_ops;
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)

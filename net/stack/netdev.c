@@ -228,7 +228,7 @@ int netdev_set_flags(struct stack *s, struct netdev *dev, unsigned flags, unsign
 		changed(s, dev);
 	}
 	if (!err && (old ^ new) & IFF_UP)
-		tell_taps(s, dev, new & IFF_UP ? TAP_UP : TAP_DOWN);
+		tell_taps(s, dev, new &IFF_UP ? TAP_UP : TAP_DOWN);
 	return err;
 }
 
