@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "net/inet.h"
 #include "net/netstack.h"
@@ -46,8 +45,7 @@ static void deliver(struct wakeup *w, uint32_t events)
 
 void packet_hook(struct packet_sock *k, bool on)
 {
-	if (k->running && !on && k->fanout)
-		packet_fanout_leave(k);
+	packet_fanout_run(k, on);
 	k->running = on;
 }
 
@@ -118,20 +116,16 @@ static int packet_create(struct ctx *c, int type, int protocol, struct socket **
 static void packet_release(struct socket *s)
 {
 	struct packet_sock *k = packet_of(s);
-	struct packet_ring *ring;
 
 	stack_enter(k->stack);
 	packet_hook(k, false);
+	packet_fanout_leave(k);
 	netdev_tap_remove(&k->tap);
 	packet_drop_members(k);
 	packet_drop_queue(k);
-	ring = packet_ring_take(k);
 	k->open = false;
 	stack_leave(k->stack);
-	packet_ring_free(ring);
-	for (unsigned i = 0; i < k->retired_count; i++)
-		close(k->retired[i]);
-	k->retired_count = 0;
+	packet_rings_end(k);
 }
 
 static void packet_destroy(struct socket *s)

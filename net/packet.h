@@ -18,6 +18,7 @@
 #define PACKET_DEV_GONE UINT32_MAX /* packet_sock.dev: that of an interface that has gone */
 
 struct packet_ring;
+struct packet_memory;
 struct packet_fanout;
 
 /* PACKET_ADD_MEMBERSHIP */
@@ -48,8 +49,9 @@ struct packet_sock {
 	bool auxdata, origdev, ignore_outgoing, vnet, loss, tx_has_off, bypass;
 	int version, timestamp, copy_thresh;
 	unsigned reserve;
-	struct packet_ring *ring;
-	int retired[4]; /* descriptors of rings that have been mapped and are no more: net/packet_ring.c */
+	struct packet_ring *ring, *tx_ring; /* NULL: none */
+	struct packet_memory *memory;       /* of both */
+	int retired[4]; /* descriptors of rings that have been mapped and are no more: net/packet_mem.c */
 	unsigned retired_count;
 	struct packet_fanout *fanout;
 	struct list fanout_link;
@@ -115,9 +117,23 @@ void packet_drop_queue(struct packet_sock *k) REQUIRES(L_NET);
 /* Of the first in the queue; 0. */
 uint32_t packet_first_size(const struct packet_sock *k) REQUIRES(L_NET);
 
-/* ---- packet_send.c ---- */
+/* ---- packet_send.c, packet_tx.c ---- */
+
+/* Where a frame goes. */
+struct packet_target {
+	unsigned dev;
+	uint16_t protocol;
+	bool has_addr;
+	uint8_t addr[MAC_LEN];
+};
 
 ssize_t packet_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m);
+/* A packet of size bytes, with room for a link header. -ENOBUFS. */
+int __must_check packet_fill(const void *data, size_t size, struct pkt **ret);
+/* Takes p. */
+int packet_transmit(struct packet_sock *k, struct pkt *p, const struct packet_target *t) REQUIRES(L_NET);
+/* What waits in the ring: bytes, or what was wrong with a frame. */
+ssize_t packet_send_ring(struct packet_sock *k, const struct packet_target *t);
 
 /* ---- packet_opt.c ---- */
 
@@ -127,21 +143,25 @@ void packet_drop_members(struct packet_sock *k) REQUIRES(L_NET);
 
 /* ---- packet_ring.c ---- */
 
-/* PACKET_RX_RING; of the version that is set. */
-int packet_set_ring(struct ctx *c, struct packet_sock *k, uaddr_t value, size_t size);
 /* Copies a frame into the ring, or counts it as lost. start: the offset of what the guest gets; keep: how much, at most all. */
 void packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
     REQUIRES(L_NET);
 /* Something waits for the guest in it. */
 bool packet_ring_ready(const struct packet_ring *r) REQUIRES(L_NET);
+
+/* ---- packet_mem.c ---- */
+
+/* PACKET_RX_RING, PACKET_TX_RING; of the version that is set. */
+int packet_set_ring(struct ctx *c, struct packet_sock *k, bool send, uaddr_t value, size_t size);
 int packet_mmap(struct socket *s, uint64_t off, size_t size, struct file_backing *ret);
-/* The socket is closed, and nobody has its ring mapped. */
-struct packet_ring *packet_ring_take(struct packet_sock *k) REQUIRES(L_NET);
-void packet_ring_free(struct packet_ring *r);
+/* The socket is closed, and nobody has its rings mapped. */
+void packet_rings_end(struct packet_sock *k);
 
 /* ---- packet_fanout.c ---- */
 
 int packet_fanout_join(struct packet_sock *k, uint32_t arg, uint32_t max) REQUIRES(L_NET);
+/* k begins or ends to see frames. */
+void packet_fanout_run(struct packet_sock *k, bool on) REQUIRES(L_NET);
 void packet_fanout_leave(struct packet_sock *k) REQUIRES(L_NET);
 /* Whether a frame that k sees is for k. */
 bool packet_fanout_mine(struct packet_sock *k, const struct packet_frame *f) REQUIRES(L_NET);

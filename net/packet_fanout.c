@@ -2,8 +2,8 @@
  * PACKET_FANOUT: packet(7). Sockets with one protocol and one interface that form a group; each frame goes to one of them, which the group's mode chooses. There is no
  * processor and no queue that a frame came by: those modes (CPU, QM) take the caller's number of frames instead of it, as Linux does on one of each.
  *
- * A group belongs to a stack and is guarded by its lock; it lives while it has members. All of them are taps; the one that is asked first for a frame
- * chooses, and the others are asked about the same frame.
+ * A group belongs to a stack and is guarded by its lock; it lives while sockets belong to it. Those whose interface is down are no members meanwhile. All members are
+ * taps; the one that is asked first for a frame chooses, and the others are asked about the same frame.
  */
 #include <linux/if_packet.h>
 #include <string.h>
@@ -12,15 +12,16 @@
 #include "sentry/base/slab.h"
 
 #define MEMBERS_MAX 256u
-#define GROUPS_MAX 1024u
+#define GROUPS_MAX 256u
 #define FLAGS_KNOWN (PACKET_FANOUT_FLAG_ROLLOVER | PACKET_FANOUT_FLAG_DEFRAG | FLAG_UNIQUE)
 #define FLAG_UNIQUE 0x2000u /* PACKET_FANOUT_FLAG_UNIQUEID */
 
 struct packet_fanout {
 	struct list link; /* L_SOCKLIST: groups */
 	struct stack *stack;
-	struct list members;
-	unsigned count, max;
+	struct list members; /* of those that run */
+	unsigned count, max; /* members */
+	unsigned sockets;
 	uint16_t id, mode, flags;
 	uint16_t protocol;
 	unsigned dev;
@@ -82,6 +83,22 @@ static bool pick_id(const struct stack *s, uint16_t *ret)
 	return false;
 }
 
+void packet_fanout_run(struct packet_sock *k, bool on)
+{
+	struct packet_fanout *g = k->fanout;
+
+	if (!g || on != list_empty(&k->fanout_link))
+		return;
+	if (on) {
+		list_append(&g->members, &k->fanout_link);
+		g->count++;
+	} else {
+		list_remove(&k->fanout_link);
+		g->count--;
+	}
+	g->seen = NULL;
+}
+
 static int join(struct packet_sock *k, uint16_t id, uint16_t type, uint32_t max) REQUIRES(L_NET)
 {
 	struct packet_fanout *g;
@@ -102,11 +119,11 @@ static int join(struct packet_sock *k, uint16_t id, uint16_t type, uint32_t max)
 		return -ENOMEM;
 	if (g->protocol != k->protocol || g->dev != k->dev)
 		return -EINVAL;
-	if (g->count == g->max)
+	if (g->sockets == g->max)
 		return -ENOSPC;
-	list_append(&g->members, &k->fanout_link);
-	g->count++;
+	g->sockets++;
 	k->fanout = g;
+	packet_fanout_run(k, true);
 	return 0;
 }
 
@@ -133,11 +150,13 @@ int packet_fanout_join(struct packet_sock *k, uint32_t arg, uint32_t max)
 
 void packet_fanout_leave(struct packet_sock *k)
 {
-	struct packet_fanout *g = take(k->fanout);
+	struct packet_fanout *g = k->fanout;
 
-	list_remove(&k->fanout_link);
-	g->seen = NULL;
-	if (--g->count)
+	if (!g)
+		return;
+	packet_fanout_run(k, false);
+	k->fanout = NULL;
+	if (--g->sockets)
 		return;
 	mutex_lock(&groups_lock, L_SOCKLIST);
 	list_remove(&g->link);

@@ -1,6 +1,5 @@
 /*
- * Options of packet sockets: see packet.h, packet(7). Flags are in a table. What there is no card for here, and transmit rings, is EINVAL or ENOPROTOOPT as in a Linux
- * without them.
+ * Options of packet sockets: see packet.h, packet(7). Flags are in a table. What there is no card for here is ENOPROTOOPT, as in a Linux without it.
  *
  * Memberships are counted for each socket; an interface hears of the first and the last of its promiscuous and all-multicast ones. Single addresses change nothing,
  * since links hand over whatever their wire has.
@@ -166,7 +165,7 @@ static int set_flag(struct packet_sock *k, const struct flag *f, int v)
 	if (f->zero_one && (v < 0 || v > 1))
 		return -EINVAL;
 	stack_enter(k->stack);
-	if (f->no_ring && k->ring)
+	if (f->no_ring && k->memory)
 		err = -EBUSY;
 	else
 		*flag_of(k, f) = v;
@@ -180,14 +179,14 @@ static int set_number(struct packet_sock *k, int name, int v) REQUIRES(L_NET)
 	case PACKET_VERSION:
 		if (v != TPACKET_V1 && v != TPACKET_V2 && v != TPACKET_V3)
 			return -EINVAL;
-		if (k->ring)
+		if (k->memory)
 			return -EBUSY;
 		k->version = v;
 		return 0;
 	case PACKET_RESERVE:
 		if (v < 0)
 			return -EINVAL;
-		if (k->ring)
+		if (k->memory)
 			return -EBUSY;
 		k->reserve = (unsigned)v;
 		return 0;
@@ -230,9 +229,8 @@ int packet_setsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 	case PACKET_DROP_MEMBERSHIP:
 		return set_member(c, k, name, value, size);
 	case PACKET_RX_RING:
-		return packet_set_ring(c, k, value, size);
 	case PACKET_TX_RING:
-		return -EINVAL;
+		return packet_set_ring(c, k, name == PACKET_TX_RING, value, size);
 	case PACKET_FANOUT:
 		return set_fanout(c, k, value, size);
 	}

@@ -1,62 +1,20 @@
 /*
- * PACKET_RX_RING: packet(7), Linux's Documentation/networking/packet_mmap.rst; TPACKET_V1, V2 and V3.
+ * PACKET_RX_RING: packet(7), Linux's Documentation/networking/packet_mmap.rst; TPACKET_V1, V2 and V3. How rings are made is in packet_mem.c, what is sent from
+ * one in packet_tx.c.
  *
  * A ring is a memory file of its own that the sentry has mapped and the guest maps. The guest may write whatever it likes into it, at any time: nothing that lies there is
  * believed. All that says where things are is kept here; of the ring only the status word of the frame or block that comes next is read, once, and it says no
- * more than whether the guest has given that back. The file cannot be made smaller (seals) and has its pages from the start, so that writing to it does not fault.
+ * more than whether the guest has given that back.
  *
  * V1 and V2: frames of one size, one after the other. V3: blocks that are filled with frames as they come, and handed over when they are full or when the first frame in
  * them has waited for the time that the guest set; a ring without a free block is frozen. While a block is empty no timer runs.
- *
- * A ring that is mapped stays (EBUSY). One that has been mapped once and goes leaves its descriptor with the socket, empty: an mmap(2) that was on its way
- * might still use the number. All rings of the sandbox together have a bound.
  */
-#include <fcntl.h>
+#include "net/packet_ring.h"
+
 #include <poll.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "net/packet.h"
-#include "sentry/base/slab.h"
-
-#define RINGS_MAX (128ul << 20)
-#define TIMEOUT_DEFAULT_MS 8
-#define BLOCK_HEAD ((uint32_t)((sizeof(struct tpacket_block_desc) + 7) / 8 * 8))
-#define ALIGN8(n) (((n) + 7u) / 8 * 8)
-
-struct stamp {
-	uint32_t sec, nsec;
-};
-
-struct packet_ring {
-	struct packet_sock *sock;
-	int fd;
-	uint8_t *mem;
-	size_t size;
-	int version;
-	bool mapped; /* once */
-	uint32_t block_size, block_count, frame_size, frame_count, per_block;
-	uint32_t reserve;
-	/* V1, V2 */
-	uint32_t head; /* the frame that comes next */
-	/* V3 */
-	uint32_t priv_size; /* rounded up */
-	int64_t timeout;    /* ns */
-	uint32_t block;     /* the one that is being filled */
-	uint32_t used;      /* offset in it of the next frame */
-	uint32_t last;      /* of the last one */
-	uint32_t packets;   /* in it */
-	uint64_t sequence;
-	struct stamp opened, latest;
-	bool frozen;
-	struct net_timer timer;
-};
-
-static struct slab ring_slab = SLAB_INIT(struct packet_ring);
-static size_t _Atomic rings_total;
-
-static uint32_t header_len(int version)
+uint32_t packet_header_len(int version)
 {
 	switch (version) {
 	case TPACKET_V1:
@@ -70,19 +28,19 @@ static uint32_t header_len(int version)
 
 static uint32_t block_start(const struct packet_ring *r)
 {
-	return BLOCK_HEAD + r->priv_size;
+	return RING_BLOCK_HEAD + r->priv_size;
 }
 
-static struct stamp stamp_of(int64_t ns)
+static struct ring_stamp stamp_of(int64_t ns)
 {
 	struct timespec ts = ns_to_timespec(ns);
 
-	return (struct stamp){(uint32_t)ts.tv_sec, (uint32_t)ts.tv_nsec};
+	return (struct ring_stamp){(uint32_t)ts.tv_sec, (uint32_t)ts.tv_nsec};
 }
 
 /* ---- the guest's words ---- */
 
-static uint8_t *frame_at(const struct packet_ring *r, uint32_t frame)
+uint8_t *packet_ring_frame(const struct packet_ring *r, uint32_t frame)
 {
 	return r->mem + (size_t)(frame / r->per_block) * r->block_size + (size_t)(frame % r->per_block) * r->frame_size;
 }
@@ -100,7 +58,7 @@ static uint32_t *block_status(const struct packet_ring *r, uint32_t block)
 /* The guest has given the frame or block back. */
 static bool frame_is_free(const struct packet_ring *r, uint32_t frame)
 {
-	void *at = frame_at(r, frame);
+	void *at = packet_ring_frame(r, frame);
 
 	if (r->version == TPACKET_V1)
 		return __atomic_load_n((unsigned long *)at, __ATOMIC_ACQUIRE) == TP_STATUS_KERNEL;
@@ -140,7 +98,7 @@ static bool open_block(struct packet_ring *r) REQUIRES(L_NET)
 /* Hands the block over. */
 static void close_block(struct packet_ring *r, uint32_t status) REQUIRES(L_NET)
 {
-	struct tpacket_block_desc d = {.version = TPACKET_V3, .offset_to_priv = BLOCK_HEAD};
+	struct tpacket_block_desc d = {.version = TPACKET_V3, .offset_to_priv = RING_BLOCK_HEAD};
 	uint8_t *at = block_at(r, r->block);
 	uint32_t none = 0;
 
@@ -164,7 +122,7 @@ static void close_block(struct packet_ring *r, uint32_t status) REQUIRES(L_NET)
 	stack_wake(r->sock->stack, &r->sock->wakeup, POLLIN | POLLRDNORM);
 }
 
-static void on_timer(struct stack *s __unused, struct net_timer *t) REQUIRES(L_NET)
+void packet_ring_timer(struct stack *s __unused, struct net_timer *t) REQUIRES(L_NET)
 {
 	struct packet_ring *r = container_of(t, struct packet_ring, timer);
 
@@ -177,7 +135,7 @@ static void on_timer(struct stack *s __unused, struct net_timer *t) REQUIRES(L_N
 /* Room for size bytes: their offset in the block; 0: there is none. */
 static uint32_t block_room(struct packet_ring *r, uint32_t size) REQUIRES(L_NET)
 {
-	uint32_t at, whole = ALIGN8(size);
+	uint32_t at, whole = RING_ALIGN(size);
 
 	if (r->frozen && !open_block(r))
 		return 0;
@@ -201,7 +159,7 @@ static uint32_t block_room(struct packet_ring *r, uint32_t size) REQUIRES(L_NET)
 
 struct place {
 	uint32_t mac, net, keep, len, status;
-	struct stamp stamp;
+	struct ring_stamp stamp;
 };
 
 /* Where what is kept lies in a frame; what does not fit is cut off. False: the offsets are beyond what the header can say. */
@@ -209,7 +167,7 @@ static bool find_place(const struct packet_sock *k, const struct packet_frame *f
 		       struct place *ret)
 {
 	const struct packet_ring *r = k->ring;
-	uint32_t head = header_len(r->version), most = r->frame_size, link = f->link_len - start;
+	uint32_t head = packet_header_len(r->version), most = r->frame_size, link = f->link_len - start;
 
 	if (start) {
 		ret->net = TPACKET_ALIGN(head) + 16 + r->reserve;
@@ -238,7 +196,7 @@ static void put_header(const struct packet_ring *r, uint8_t *at, const struct pl
 	struct tpacket2_hdr v2 = {0, p->len, p->keep, (uint16_t)p->mac, (uint16_t)p->net, p->stamp.sec, p->stamp.nsec,
 				  0, 0,      {0}};
 	struct tpacket3_hdr v3 = {
-	    .tp_next_offset = ALIGN8(p->mac + p->keep),
+	    .tp_next_offset = RING_ALIGN(p->mac + p->keep),
 	    .tp_sec = p->stamp.sec,
 	    .tp_nsec = p->stamp.nsec,
 	    .tp_snaplen = p->keep,
@@ -262,7 +220,7 @@ static void put_header(const struct packet_ring *r, uint8_t *at, const struct pl
 static void put_frame(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint8_t *at,
 		      const struct place *p)
 {
-	uint32_t head = header_len(k->ring->version);
+	uint32_t head = packet_header_len(k->ring->version);
 	struct virtio_net_hdr vnet;
 	struct sockaddr_ll from;
 
@@ -295,7 +253,7 @@ static bool put_in_frame(struct packet_sock *k, const struct packet_frame *f, ui
     REQUIRES(L_NET)
 {
 	struct packet_ring *r = k->ring;
-	uint8_t *at = frame_at(r, r->head);
+	uint8_t *at = packet_ring_frame(r, r->head);
 
 	if (!frame_is_free(r, r->head))
 		return false;
@@ -323,201 +281,4 @@ void packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32
 	k->drops++;
 	k->lost++;
 	stack_wake(k->stack, &k->wakeup, POLLIN | POLLRDNORM);
-}
-
-/* ---- life ---- */
-
-/* Linux's checks of a request, in its order. */
-static int check_request(const struct packet_sock *k, const struct tpacket_req3 *q)
-{
-	uint64_t least = (uint64_t)header_len(k->version) + k->reserve;
-	uint32_t per_block;
-
-	if ((int)q->tp_block_size <= 0 || q->tp_block_size % PAGE_SIZE)
-		return -EINVAL;
-	if (k->version == TPACKET_V3 && q->tp_block_size < BLOCK_HEAD + ALIGN8((uint64_t)q->tp_sizeof_priv) + least)
-		return -EINVAL;
-	if (q->tp_frame_size < least || q->tp_frame_size % TPACKET_ALIGNMENT)
-		return -EINVAL;
-	per_block = q->tp_block_size / q->tp_frame_size;
-	if (per_block == 0 || q->tp_block_nr > UINT32_MAX / per_block || per_block * q->tp_block_nr != q->tp_frame_nr)
-		return -EINVAL;
-	return 0;
-}
-
-/* A file of size bytes that are there. */
-static int memory_file(size_t size)
-{
-	int fd = memfd_create("packet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return -ENFILE;
-	if (ftruncate(fd, (off_t)size) == 0 && fallocate(fd, 0, 0, (off_t)size) == 0 &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-		return fd;
-	close(fd);
-	return -ENOMEM;
-}
-
-static int map_memory(struct packet_ring *r)
-{
-	void *mem;
-
-	r->fd = memory_file(r->size);
-	if (r->fd < 0)
-		return r->fd;
-	mem = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
-	if (mem == MAP_FAILED)
-		return -ENOMEM;
-	r->mem = mem;
-	return 0;
-}
-
-static bool charge(size_t size)
-{
-	if (__atomic_add_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED) <= RINGS_MAX)
-		return true;
-	__atomic_sub_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED);
-	return false;
-}
-
-/* The descriptor stays open if it has been mapped: packet_set_ring() has put it aside. */
-void packet_ring_free(struct packet_ring *r)
-{
-	if (!r)
-		return;
-	if (r->mem)
-		munmap(r->mem, r->size);
-	if (r->fd >= 0)
-		close(r->fd);
-	__atomic_sub_fetch((size_t *)&rings_total, r->size, __ATOMIC_RELAXED);
-	slab_free(&ring_slab, r);
-}
-
-static int ring_create(struct packet_sock *k, const struct tpacket_req3 *q, struct packet_ring **ret)
-{
-	size_t size = (size_t)q->tp_block_size * q->tp_block_nr;
-	struct packet_ring *r = charge(size) ? slab_alloc(&ring_slab) : NULL;
-	int err;
-
-	if (!r)
-		return -ENOMEM;
-	r->sock = k;
-	r->size = size;
-	r->fd = -1;
-	r->version = k->version;
-	r->reserve = k->reserve;
-	r->block_size = q->tp_block_size;
-	r->block_count = q->tp_block_nr;
-	r->frame_size = q->tp_frame_size;
-	r->frame_count = q->tp_frame_nr;
-	r->per_block = q->tp_block_size / q->tp_frame_size;
-	net_timer_init(&r->timer, on_timer);
-	if (r->version == TPACKET_V3) {
-		r->priv_size = ALIGN8(q->tp_sizeof_priv);
-		r->timeout = (q->tp_retire_blk_tov ? q->tp_retire_blk_tov : TIMEOUT_DEFAULT_MS) * NSEC_PER_MSEC;
-		r->used = block_start(r);
-	}
-	err = map_memory(r);
-	if (err)
-		packet_ring_free(r);
-	else
-		*ret = r;
-	return err;
-}
-
-struct packet_ring *packet_ring_take(struct packet_sock *k)
-{
-	struct packet_ring *r = take(k->ring);
-
-	if (r)
-		net_timer_cancel(k->stack, &r->timer);
-	return r;
-}
-
-/* What has been mapped gives its pages back, but keeps its descriptor. */
-static int retire(struct packet_sock *k, struct packet_ring *r) REQUIRES(L_NET)
-{
-	if (!r->mapped)
-		return 0;
-	if (k->retired_count == ARRAY_SIZE(k->retired))
-		return -EBUSY;
-	k->retired[k->retired_count++] = r->fd;
-	r->fd = -1;
-	return 0;
-}
-
-/* Puts *r in the place of the socket's ring, and that into *r. version: that *r is for. */
-static int swap(struct packet_sock *k, struct packet_ring **r, int version) REQUIRES(L_NET)
-{
-	struct packet_ring *old = k->ring;
-	int err = 0;
-
-	if (k->s.file && file_is_mapped(k->s.file))
-		return -EBUSY;
-	if (*r && (old || k->version != version))
-		return -EBUSY;
-	if (old)
-		err = retire(k, old);
-	if (err)
-		return err;
-	packet_ring_take(k);
-	k->ring = *r;
-	packet_drop_queue(k);
-	*r = old;
-	return 0;
-}
-
-static int copy_request(struct ctx *c, int version, uaddr_t value, size_t size, struct tpacket_req3 *q)
-{
-	size_t want = version == TPACKET_V3 ? sizeof(*q) : sizeof(struct tpacket_req);
-
-	if (size < want)
-		return -EINVAL;
-	memset(q, 0, sizeof(*q));
-	return copy_in(c, q, value, want);
-}
-
-int packet_set_ring(struct ctx *c, struct packet_sock *k, uaddr_t value, size_t size)
-{
-	int version = k->version, retired = -1, err;
-	struct packet_ring *r = NULL;
-	struct tpacket_req3 q;
-
-	err = copy_request(c, version, value, size, &q);
-	if (err)
-		return err;
-	if (q.tp_block_nr)
-		err = k->ring ? -EBUSY : check_request(k, &q);
-	else if (q.tp_frame_nr)
-		err = -EINVAL;
-	if (!err && q.tp_block_nr)
-		err = ring_create(k, &q, &r);
-	if (err)
-		return err;
-	stack_enter(k->stack);
-	err = swap(k, &r, version);
-	if (!err && r && r->fd < 0)
-		retired = k->retired[k->retired_count - 1];
-	stack_leave(k->stack);
-	if (retired >= 0 && fallocate(retired, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)r->size))
-		err = 0; /* the pages stay until the socket goes */
-	packet_ring_free(r);
-	return err;
-}
-
-int packet_mmap(struct socket *s, uint64_t off, size_t size, struct file_backing *ret)
-{
-	struct packet_sock *k = packet_of(s);
-	int err = -EINVAL;
-
-	stack_enter(k->stack);
-	if (k->ring && off == 0 && size == k->ring->size) {
-		k->ring->mapped = true;
-		ret->host_fd = k->ring->fd;
-		ret->off = 0;
-		err = 0;
-	}
-	stack_leave(k->stack);
-	return err;
 }

@@ -14,24 +14,17 @@
 #define LINEAR 128u
 #define VLAN_LEN 4u
 
-struct target {
-	unsigned dev;
-	uint16_t protocol;
-	bool has_addr;
-	uint8_t addr[MAC_LEN];
-};
-
 static bool has_header(const struct netdev *dev)
 {
 	return dev->features & NETDEV_ETHER || dev->type == ARPHRD_LOOPBACK;
 }
 
 /* Where m goes: as its address says, or as the socket is bound. */
-static int find_target(const struct packet_sock *k, const struct net_msg *m, struct target *t)
+static int find_target(const struct packet_sock *k, const struct net_msg *m, struct packet_target *t)
 {
 	struct sockaddr_ll sa = {0};
 
-	*t = (struct target){.dev = k->dev, .protocol = k->protocol};
+	*t = (struct packet_target){.dev = k->dev, .protocol = k->protocol};
 	if (!m->addr_len)
 		return 0;
 	if (m->addr_len < sizeof(sa))
@@ -74,6 +67,15 @@ static int fill_packet(struct iobuf *b, struct pkt **ret)
 	return err;
 }
 
+int packet_fill(const void *data, size_t size, struct pkt **ret)
+{
+	struct iobuf b;
+
+	/* It only reads. */
+	iobuf_init_kernel(&b, (void *)(uintptr_t)data, size);
+	return fill_packet(&b, ret);
+}
+
 /* The virtio header in front of a message. */
 static int take_vnet(struct iobuf *b, struct virtio_net_hdr *h)
 {
@@ -100,7 +102,7 @@ static int complete(struct pkt *p, const struct virtio_net_hdr *h)
 	return 0;
 }
 
-static int push_header(struct pkt *p, const struct netdev *dev, const struct target *t)
+static int push_header(struct pkt *p, const struct netdev *dev, const struct packet_target *t)
 {
 	uint8_t *h;
 
@@ -133,7 +135,7 @@ static int check_size(struct pkt *p, const struct netdev *dev, bool raw)
 	return link && !h ? -EINVAL : 0;
 }
 
-static int check_target(const struct packet_sock *k, const struct target *t, struct netdev **ret) REQUIRES(L_NET)
+static int check_target(const struct packet_sock *k, const struct packet_target *t, struct netdev **ret) REQUIRES(L_NET)
 {
 	*ret = netdev_by_index(k->stack, t->dev);
 	if (!*ret)
@@ -141,8 +143,7 @@ static int check_target(const struct packet_sock *k, const struct target *t, str
 	return (*ret)->flags & IFF_UP ? 0 : -ENETDOWN;
 }
 
-/* Takes p. */
-static int transmit(struct packet_sock *k, struct pkt *p, const struct target *t) REQUIRES(L_NET)
+int packet_transmit(struct packet_sock *k, struct pkt *p, const struct packet_target *t)
 {
 	bool raw = k->s.type == SOCK_RAW;
 	struct netdev *dev;
@@ -163,7 +164,7 @@ static int transmit(struct packet_sock *k, struct pkt *p, const struct target *t
 }
 
 /* What is wrong before there is a packet. */
-static int check_first(struct packet_sock *k, const struct target *t, size_t size)
+static int check_first(struct packet_sock *k, const struct packet_target *t, size_t size)
 {
 	struct netdev *dev;
 	int err;
@@ -181,10 +182,14 @@ ssize_t packet_sendmsg(struct ctx *c __unused, struct socket *s, struct net_msg 
 	struct packet_sock *k = packet_of(s);
 	struct virtio_net_hdr vnet = {0};
 	size_t size = iobuf_left(m->data);
-	struct target t;
+	struct packet_target t;
 	struct pkt *p;
 	int err = find_target(k, m, &t);
 
+	if (!err && __atomic_load_n(&k->tx_ring, __ATOMIC_RELAXED)) {
+		err = check_first(k, &t, 0);
+		return err ? err : packet_send_ring(k, &t);
+	}
 	if (!err)
 		err = check_first(k, &t, k->vnet ? MAX(size, sizeof(vnet)) - sizeof(vnet) : size);
 	if (!err && k->vnet)
@@ -199,7 +204,7 @@ ssize_t packet_sendmsg(struct ctx *c __unused, struct socket *s, struct net_msg 
 		return err;
 	}
 	stack_enter(k->stack);
-	err = transmit(k, p, &t);
+	err = packet_transmit(k, p, &t);
 	stack_leave(k->stack);
 	return err ? err : (ssize_t)size;
 }

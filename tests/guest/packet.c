@@ -19,6 +19,9 @@
 #define TYPE 0x88b5 /* for experiments */
 #define FRAME (ETH_HLEN + 46)
 
+#ifndef PACKET_TX_HAS_OFF
+#define PACKET_TX_HAS_OFF 19
+#endif
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
 #endif
@@ -751,6 +754,125 @@ static void scribble(int version)
 	ring_close(&r);
 }
 
+/* ---- sending from a ring ---- */
+
+static void tx_put(const struct ring *r, int frame, uint32_t len, uint32_t off)
+{
+	unsigned char *p = r->at + 1024 * frame;
+	struct tpacket_hdr *h1 = (void *)p;
+	struct tpacket2_hdr *h2 = (void *)p;
+	struct tpacket3_hdr *h3 = (void *)p;
+	size_t head = r->version == TPACKET_V1 ? sizeof(*h1) : r->version == TPACKET_V2 ? sizeof(*h2) : sizeof(*h3);
+
+	make_frame(p + TPACKET_ALIGN(head) + off, 0, (unsigned char)(frame + 1));
+	if (r->version == TPACKET_V1) {
+		h1->tp_len = len;
+		h1->tp_mac = (unsigned short)(TPACKET_ALIGN(head) + off);
+		h1->tp_status = TP_STATUS_SEND_REQUEST;
+	} else if (r->version == TPACKET_V2) {
+		h2->tp_len = len;
+		h2->tp_mac = (unsigned short)(TPACKET_ALIGN(head) + off);
+		h2->tp_status = TP_STATUS_SEND_REQUEST;
+	} else {
+		h3->tp_len = len;
+		h3->tp_mac = (unsigned short)(TPACKET_ALIGN(head) + off);
+		h3->tp_status = TP_STATUS_SEND_REQUEST;
+	}
+}
+
+static uint32_t tx_status(const struct ring *r, int frame)
+{
+	unsigned char *p = r->at + 1024 * frame;
+
+	sleep_ms(10); /* Linux gives a frame back when it is out */
+	return r->version == TPACKET_V3 ? ((volatile struct tpacket3_hdr *)p)->tp_status : status_of(r, frame);
+}
+
+static void tx_open(struct ring *r, int version)
+{
+	r->s = MUST(socket(AF_PACKET, SOCK_RAW, 0));
+	MUST(bind_to(r->s, lo, 0));
+	r->version = version;
+	r->q = (struct tpacket_req3){4096, 2, 1024, 8, 0, 0, 0};
+	r->size = 8192;
+	MUST(flag(r->s, PACKET_VERSION, version));
+}
+
+static void transmitting(int version)
+{
+	int s = opened(SOCK_RAW, TYPE);
+	struct ring r;
+
+	SAY("version %d", version);
+	tx_open(&r, version);
+	MUST(flag(r.s, PACKET_TX_HAS_OFF, 0));
+	if (version == TPACKET_V3) {
+		r.q.tp_retire_blk_tov = 10;
+		T(setsockopt(r.s, SOL_PACKET, PACKET_TX_RING, &r.q, sizeof(r.q)));
+		r.q.tp_retire_blk_tov = 0;
+	}
+	T(setsockopt(r.s, SOL_PACKET, PACKET_TX_RING, &r.q,
+		     version == TPACKET_V3 ? sizeof(r.q) : sizeof(struct tpacket_req)));
+	T(setsockopt(r.s, SOL_PACKET, PACKET_TX_RING, &r.q,
+		     version == TPACKET_V3 ? sizeof(r.q) : sizeof(struct tpacket_req)));
+	T(flag(r.s, PACKET_LOSS, 1));
+	r.at = mmap(NULL, r.size, PROT_READ | PROT_WRITE, MAP_SHARED, r.s, 0);
+	must(r.at != MAP_FAILED, "map");
+	T(send(r.s, NULL, 0, MSG_DONTWAIT));
+	for (int i = 0; i < 3; i++)
+		tx_put(&r, i, FRAME, 0);
+	T(send(r.s, NULL, 0, MSG_DONTWAIT));
+	SAY("%x %x", tx_status(&r, 0), tx_status(&r, 2));
+	for (int i = 0; i < 4; i++)
+		show(s, "sent");
+	tx_put(&r, 3, FRAME, 0);
+	tx_put(&r, 4, 2000, 0);
+	tx_put(&r, 5, FRAME, 0);
+	T(send(r.s, NULL, 0, MSG_DONTWAIT));
+	SAY("%x %x %x", tx_status(&r, 3), tx_status(&r, 4), tx_status(&r, 5));
+	show(s, "sent");
+	show(s, "sent");
+	tx_put(&r, 4, FRAME, 0);
+	T(send(r.s, NULL, 0, MSG_DONTWAIT));
+	tx_put(&r, 6, 10, 0);
+	T(send(r.s, NULL, 0, MSG_DONTWAIT));
+	SAY("%x", tx_status(&r, 6));
+	ring_close(&r);
+	close(s);
+}
+
+static void offsets(void)
+{
+	int s = opened(SOCK_RAW, TYPE);
+	struct ring r;
+
+	tx_open(&r, TPACKET_V2);
+	T(flag(r.s, PACKET_TX_HAS_OFF, 1));
+	T(flag(r.s, PACKET_LOSS, 1));
+	T(set_ring(r.s, TPACKET_V2, &r.q));
+	MUST(setsockopt(r.s, SOL_PACKET, PACKET_TX_RING, &r.q, sizeof(struct tpacket_req)));
+	/* Both rings in one mapping, the receiving one first. */
+	T((long)mmap(NULL, r.size, PROT_READ | PROT_WRITE, MAP_SHARED, r.s, 0));
+	r.at = mmap(NULL, 2 * r.size, PROT_READ | PROT_WRITE, MAP_SHARED, r.s, 0);
+	must(r.at != MAP_FAILED, "map");
+	r.at += r.size;
+	tx_put(&r, 0, FRAME, 100);
+	tx_put(&r, 1, FRAME, 900);
+	((struct tpacket2_hdr *)(r.at + 1024))->tp_mac = 1000;
+	tx_put(&r, 2, FRAME, 0);
+	((struct tpacket2_hdr *)(r.at + 2048))->tp_mac = 3;
+	tx_put(&r, 3, 5000, 0);
+	tx_put(&r, 4, FRAME, 8);
+	T(send(r.s, NULL, 0, MSG_DONTWAIT) > 0);
+	SAY("%x %x %x", tx_status(&r, 0), tx_status(&r, 1), tx_status(&r, 4));
+	for (int i = 0; i < 3; i++)
+		show(s, "sent");
+	r.at -= r.size;
+	munmap(r.at, 2 * r.size);
+	close(r.s);
+	close(s);
+}
+
 /* The mapping outlives the descriptor, and a child has it too. */
 static void outlives(void)
 {
@@ -841,6 +963,9 @@ int main(void)
 	blocks();
 	for (int v = TPACKET_V1; v <= TPACKET_V3; v++)
 		scribble(v);
+	for (int v = TPACKET_V1; v <= TPACKET_V3; v++)
+		transmitting(v);
+	offsets();
 	outlives();
 	fanout();
 	in_proc();

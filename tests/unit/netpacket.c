@@ -214,16 +214,15 @@ START_TEST(memberships)
 }
 END_TEST
 
-/* A ring, seen by mapping it; then it goes, with the mapping left for the end. */
-static void with_ring(int64_t s, int version)
+static void with_ring(int64_t s, int name, int version)
 {
-	struct tpacket_req3 q = {4096, 2, 1024, 8, 10, 0, 0};
+	struct tpacket_req3 q = {4096, 2, 1024, 8, 0, 0, 0};
 	size_t size = version == TPACKET_V3 ? sizeof(q) : sizeof(struct tpacket_req);
 
 	kernel_poke(init, ARG, &version, sizeof(version));
 	CALL(setsockopt, s, SOL_PACKET, PACKET_VERSION, ARG, sizeof(version));
 	kernel_poke(init, ARG, &q, sizeof(q));
-	CALL(setsockopt, s, SOL_PACKET, PACKET_RX_RING, ARG, size);
+	CALL(setsockopt, s, SOL_PACKET, name, ARG, size);
 }
 
 static void act(void)
@@ -235,8 +234,9 @@ static void act(void)
 	CALL(recvfrom, b, BUF, 2000, MSG_PEEK, 0, 0);
 	type_of(b);
 	member(b, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC);
-	with_ring(b, TPACKET_V3);
-	with_ring(c, TPACKET_V1);
+	with_ring(b, PACKET_RX_RING, TPACKET_V3);
+	with_ring(b, PACKET_TX_RING, TPACKET_V3);
+	with_ring(c, PACKET_RX_RING, TPACKET_V1);
 	for (int i = 0; i < 20; i++)
 		send_frame(a, mac_b, 900);
 	kernel_poke(init, ARG, (uint32_t[1]){7 | PACKET_FANOUT_LB << 16}, 4);
@@ -253,7 +253,8 @@ static void act(void)
 START_TEST(each_allocation_fails)
 {
 	static const char *const slabs[] = {"struct packet_sock", "struct packet_msg",    "struct packet_member",
-					    "struct packet_ring", "struct packet_fanout", "struct pkt"};
+					    "struct packet_ring", "struct packet_memory", "struct packet_fanout",
+					    "struct pkt"};
 
 	begin();
 	for (unsigned n = 1, left = 0; !left; n++) {
