@@ -41,6 +41,7 @@ struct pkt_view pkt_view_at(const struct pkt *p, uint16_t start, const struct ne
 				 .start = (uint32_t)(start - from),
 				 .net = (uint32_t)(net - from),
 				 .dev = dev,
+				 .no_link = true,
 				 .type = p->link_type};
 }
 
@@ -66,7 +67,7 @@ static bool packet_load(const struct bpf_data *d, int32_t off, unsigned size, ui
 	else if (off >= SKF_NET_OFF)
 		at = (int64_t)v->net + (off - SKF_NET_OFF);
 	else
-		at = (int64_t)off - SKF_LL_OFF;
+		at = v->no_link ? -1 : (int64_t)off - SKF_LL_OFF;
 	if (at < 0 || at > UINT32_MAX / 2 || !view_copy(v, (uint32_t)at, b, size))
 		return false;
 	*ret = size == 1   ? b[0]

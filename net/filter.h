@@ -20,6 +20,7 @@ struct pkt_view {
 	uint32_t start;           /* where the program's offset 0 is, from the front's beginning on */
 	uint32_t net;             /* the network header, likewise */
 	const struct netdev *dev; /* NULL: unknown */
+	bool no_link;             /* the front does not begin with the link header: SKF_LL_OFF is nowhere */
 	uint16_t protocol;        /* ETH_P_* */
 	uint8_t type;             /* PACKET_* */
 	uint32_t mark, random;

@@ -5,6 +5,8 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
@@ -498,6 +500,30 @@ static void of_unix(void)
 	close(p[1]);
 }
 
+/* The answer to a request for an interface that is not there: an error, if the filter lets it through. */
+static void of_netlink(void)
+{
+	struct sock_filter no_errors[] = {S(BPF_LD | BPF_B | BPF_ABS, 4),
+					  J(BPF_JMP | BPF_JEQ | BPF_K, NLMSG_ERROR, 0, 1), S(BPF_RET | BPF_K, 0),
+					  S(BPF_RET | BPF_K, UINT32_MAX)};
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg i;
+	} q = {{sizeof(q), RTM_GETLINK, NLM_F_REQUEST, 1, 0}, {.ifi_index = 987654}};
+	int s = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	char buf[4096];
+
+	T(send(s, &q, sizeof(q), 0));
+	HOLDS(recv(s, buf, sizeof(buf), MSG_DONTWAIT) > 0);
+	T(filter(s, no_errors, COUNT(no_errors)));
+	T(send(s, &q, sizeof(q), 0));
+	T(recv(s, buf, sizeof(buf), MSG_DONTWAIT));
+	q.i.ifi_index = lo;
+	T(send(s, &q, sizeof(q), 0));
+	HOLDS(recv(s, buf, sizeof(buf), MSG_DONTWAIT) > 0);
+	close(s);
+}
+
 static void of_tcp(void)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -955,6 +981,7 @@ int main(void)
 	filters();
 	of_udp();
 	of_unix();
+	of_netlink();
 	of_tcp();
 	for (int v = TPACKET_V1; v <= TPACKET_V3; v++)
 		requests(v);
