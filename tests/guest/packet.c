@@ -1,4 +1,7 @@
-/* Packet sockets and their rings, and classic BPF filters on these and other sockets. On lo, by an EtherType of our own, since others may be there too. */
+/*
+ * Packet sockets and their rings, and classic BPF filters on these and other sockets. On lo, of a network namespace of its own where there are any: others may be at it,
+ * too.
+ */
 #include "guest.h"
 
 #include <arpa/inet.h>
@@ -966,8 +969,23 @@ static void in_proc(void)
 	close(s);
 }
 
+static void own_network(void)
+{
+	struct ifreq r = {.ifr_name = "lo"};
+	int s;
+
+	if (unshare(CLONE_NEWNET))
+		return;
+	s = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(ioctl(s, SIOCGIFFLAGS, &r));
+	r.ifr_flags |= IFF_UP;
+	MUST(ioctl(s, SIOCSIFFLAGS, &r));
+	close(s);
+}
+
 int main(void)
 {
+	own_network();
 	lo = (int)if_nametoindex("lo");
 	if (socket(AF_PACKET, SOCK_RAW, 0) < 0 && errno == EPERM)
 		skip("packet sockets need CAP_NET_RAW");
