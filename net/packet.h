@@ -112,6 +112,8 @@ void packet_see(struct stack *s, struct netdev_tap *t, struct netdev *dev, const
     REQUIRES(L_NET);
 /* One that fanout has chosen, or that is in no group. */
 void packet_receive(struct packet_sock *k, const struct packet_frame *f) REQUIRES(L_NET);
+/* The same for the queue. */
+bool packet_enqueue(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep) REQUIRES(L_NET);
 ssize_t packet_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m);
 void packet_drop_queue(struct packet_sock *k) REQUIRES(L_NET);
 /* Of the first in the queue; 0. */
@@ -143,8 +145,8 @@ void packet_drop_members(struct packet_sock *k) REQUIRES(L_NET);
 
 /* ---- packet_ring.c ---- */
 
-/* Copies a frame into the ring, or counts it as lost. start: the offset of what the guest gets; keep: how much, at most all. */
-void packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
+/* Copies a frame into the ring. start: the offset of what the guest gets; keep: how much, at most all. False: it is lost. */
+bool packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
     REQUIRES(L_NET);
 /* Something waits for the guest in it. */
 bool packet_ring_ready(const struct packet_ring *r) REQUIRES(L_NET);

@@ -1,6 +1,7 @@
 /*
  * PACKET_FANOUT: packet(7). Sockets with one protocol and one interface that form a group; each frame goes to one of them, which the group's mode chooses. There is no
- * processor and no queue that a frame came by: those modes (CPU, QM) take the caller's number of frames instead of it, as Linux does on one of each.
+ * processor and no queue that a frame came by: those modes (CPU, QM) give all frames to the first member, as Linux does with one of each. Fragments are not put together first
+ * (PACKET_FANOUT_FLAG_DEFRAG is EINVAL); they are told apart by addresses alone.
  *
  * A group belongs to a stack and is guarded by its lock; it lives while sockets belong to it. Those whose interface is down are no members meanwhile. All members are
  * taps; the one that is asked first for a frame chooses, and the others are asked about the same frame.
@@ -13,7 +14,7 @@
 
 #define MEMBERS_MAX 256u
 #define GROUPS_MAX 256u
-#define FLAGS_KNOWN (PACKET_FANOUT_FLAG_ROLLOVER | PACKET_FANOUT_FLAG_DEFRAG | FLAG_UNIQUE)
+#define FLAGS_KNOWN (PACKET_FANOUT_FLAG_ROLLOVER | FLAG_UNIQUE)
 #define FLAG_UNIQUE 0x2000u /* PACKET_FANOUT_FLAG_UNIQUEID */
 
 struct packet_fanout {
@@ -186,6 +187,8 @@ static uint32_t flow_hash(const struct packet_frame *f)
 	if (f->protocol != ETH_P_IP && !v6)
 		return 0;
 	ports = v6 ? 40 : (h[0] & 15) * 4u;
+	if (!v6 && (h[6] & 0x3f || h[7]))
+		ports = sizeof(h);
 	for (unsigned i = addrs; i < addrs + size; i += 4)
 		sum += (uint32_t)h[i] << 24 | (uint32_t)h[i + 1] << 16 | (uint32_t)h[i + 2] << 8 | h[i + 3];
 	if ((h[v6 ? 6 : 9] == IPPROTO_TCP || h[v6 ? 6 : 9] == IPPROTO_UDP) && ports + 4 <= sizeof(h))

@@ -191,7 +191,7 @@ static int set_number(struct packet_sock *k, int name, int v) REQUIRES(L_NET)
 		k->reserve = (unsigned)v;
 		return 0;
 	case PACKET_COPY_THRESH:
-		k->copy_thresh = v; /* what does not fit into a ring's frame is cut off all the same */
+		k->copy_thresh = v;
 		return 0;
 	case PACKET_TIMESTAMP:
 		k->timestamp = v;

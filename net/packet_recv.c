@@ -240,19 +240,16 @@ static struct packet_msg *msg_create(const struct packet_frame *f, uint32_t star
 	return m;
 }
 
-static void enqueue(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep) REQUIRES(L_NET)
+bool packet_enqueue(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
 {
 	struct packet_msg *m = k->bytes < (uint32_t)k->s.rcvbuf ? msg_create(f, start, keep) : NULL;
 
-	if (!m) {
-		k->drops++;
-		k->lost++;
-		return;
-	}
-	k->packets++;
+	if (!m)
+		return false;
 	k->bytes += m->weight;
 	list_append(&k->queue, &m->link);
 	stack_wake(k->stack, &k->wakeup, POLLIN | POLLRDNORM);
+	return true;
 }
 
 /* ---- seeing ---- */
@@ -276,10 +273,12 @@ void packet_receive(struct packet_sock *k, const struct packet_frame *f)
 	keep = MIN(filter_packet(&k->s, &v), len);
 	if (keep == 0)
 		return;
-	if (k->ring)
-		packet_ring_put(k, f, start, keep);
-	else
-		enqueue(k, f, start, keep);
+	if (k->ring ? packet_ring_put(k, f, start, keep) : packet_enqueue(k, f, start, keep)) {
+		k->packets++;
+	} else {
+		k->drops++;
+		k->lost++;
+	}
 }
 
 void packet_see(struct stack *s __unused, struct netdev_tap *t, struct netdev *dev, const struct pkt *p, bool out)

@@ -249,8 +249,8 @@ static bool put_in_block(struct packet_sock *k, const struct packet_frame *f, ui
 	return true;
 }
 
-static bool put_in_frame(struct packet_sock *k, const struct packet_frame *f, uint32_t start, struct place *p)
-    REQUIRES(L_NET)
+static bool put_in_frame(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep,
+			 struct place *p) REQUIRES(L_NET)
 {
 	struct packet_ring *r = k->ring;
 	uint8_t *at = packet_ring_frame(r, r->head);
@@ -260,6 +260,9 @@ static bool put_in_frame(struct packet_sock *k, const struct packet_frame *f, ui
 	r->head = r->head + 1 == r->frame_count ? 0 : r->head + 1;
 	if (k->drops)
 		p->status |= TP_STATUS_LOSING;
+	/* PACKET_COPY_THRESH: what is cut off here is whole in the queue. */
+	if (p->keep < keep && k->copy_thresh && packet_enqueue(k, f, start, keep))
+		p->status |= TP_STATUS_COPY;
 	put_frame(k, f, start, at, p);
 	if (r->version == TPACKET_V1)
 		__atomic_store_n((unsigned long *)(void *)at, p->status, __ATOMIC_RELEASE);
@@ -269,16 +272,13 @@ static bool put_in_frame(struct packet_sock *k, const struct packet_frame *f, ui
 	return true;
 }
 
-void packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
+bool packet_ring_put(struct packet_sock *k, const struct packet_frame *f, uint32_t start, uint32_t keep)
 {
 	struct place p;
 
 	if (find_place(k, f, start, keep, &p) &&
-	    (k->ring->version == TPACKET_V3 ? put_in_block(k, f, start, &p) : put_in_frame(k, f, start, &p))) {
-		k->packets++;
-		return;
-	}
-	k->drops++;
-	k->lost++;
+	    (k->ring->version == TPACKET_V3 ? put_in_block(k, f, start, &p) : put_in_frame(k, f, start, keep, &p)))
+		return true;
 	stack_wake(k->stack, &k->wakeup, POLLIN | POLLRDNORM);
+	return false;
 }

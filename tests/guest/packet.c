@@ -708,6 +708,22 @@ static void frames(int version)
 	ring_close(&r);
 }
 
+/* What is too long for a frame. */
+static void cut(int thresh)
+{
+	unsigned char buf[2000] = {0};
+	struct ring r;
+
+	ring_open(&r, TPACKET_V2, TYPE);
+	MUST(flag(r.s, PACKET_COPY_THRESH, thresh));
+	make_frame(buf, 0, 1);
+	MUST(send(r.s, buf, 1500, 0));
+	show_frame(&r, 0);
+	T(recv(r.s, buf, sizeof(buf), MSG_DONTWAIT));
+	show_stats(r.s);
+	ring_close(&r);
+}
+
 static volatile struct tpacket_block_desc *block(const struct ring *r, int n)
 {
 	return (void *)(r->at + 4096 * n);
@@ -1005,6 +1021,8 @@ int main(void)
 		requests(v);
 	frames(TPACKET_V1);
 	frames(TPACKET_V2);
+	cut(0);
+	cut(1);
 	blocks();
 	for (int v = TPACKET_V1; v <= TPACKET_V3; v++)
 		scribble(v);
