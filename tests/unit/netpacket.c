@@ -18,9 +18,10 @@ static unsigned end_a, end_b;
 
 static uint64_t at(unsigned dev, uint16_t type)
 {
-	struct sockaddr_ll a = {
-	    .sll_family = AF_PACKET, .sll_protocol = htons(type), .sll_ifindex = (int)dev, .sll_halen = 6};
+	struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_ifindex = (int)dev, .sll_halen = 6};
+	uint16_t protocol = htons(type);
 
+	memcpy(&a.sll_protocol, &protocol, sizeof(protocol)); /* whose type is sparse's own */
 	kernel_poke(init, ARG, &a, sizeof(a));
 	return ARG;
 }
@@ -35,7 +36,7 @@ static int64_t opened(unsigned dev, uint16_t type)
 	return s;
 }
 
-static struct netdev *dev_of(unsigned index)
+static struct netdev *dev_of(unsigned index) REQUIRES(L_NET)
 {
 	return netdev_by_index(netstack_of(NULL), index);
 }
