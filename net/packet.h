@@ -53,6 +53,7 @@ struct packet_sock {
 	struct packet_memory *memory;       /* of both */
 	int retired[4]; /* descriptors of rings that have been mapped and are no more: net/packet_mem.c */
 	unsigned retired_count;
+	size_t retired_size;
 	struct packet_fanout *fanout;
 	struct list fanout_link;
 	int64_t last_stamp; /* SIOCGSTAMP: CLOCK_REALTIME ns; 0: nothing has been received */

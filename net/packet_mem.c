@@ -5,8 +5,8 @@
  * (seals), and its pages are there from the start, so that writing to it does not fault. A ring that comes or goes makes a new file, into which the other
  * ring's bytes are copied. All rings of the sandbox together have a bound, which is beside --memory.
  *
- * What is mapped stays (EBUSY). A file that has been mapped once and goes leaves its descriptor with the socket, without its pages: an mmap(2) that was on its way might
- * still use the number.
+ * What is mapped stays (EBUSY). A file that has been mapped once and goes leaves its descriptor with the socket, without its pages, but still counted: an mmap(2) that was on
+ * its way might still use the number.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -23,7 +23,8 @@ struct packet_memory {
 	int fd;
 	uint8_t *at;
 	size_t size;
-	bool mapped; /* once */
+	bool mapped;  /* once */
+	bool retired; /* the descriptor is the socket's */
 };
 
 static struct slab ring_slab = SLAB_INIT(struct packet_ring);
@@ -46,15 +47,21 @@ static int memory_file(size_t size)
 	return -ENOMEM;
 }
 
+static void uncharge(size_t size)
+{
+	__atomic_sub_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED);
+}
+
 static bool charge(size_t size)
 {
 	if (size <= RINGS_MAX && __atomic_add_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED) <= RINGS_MAX)
 		return true;
 	if (size <= RINGS_MAX)
-		__atomic_sub_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED);
+		uncharge(size);
 	return false;
 }
 
+/* What has been put aside with its descriptor is still charged. */
 static void memory_free(struct packet_memory *m)
 {
 	if (!m)
@@ -63,7 +70,8 @@ static void memory_free(struct packet_memory *m)
 		munmap(m->at, m->size);
 	if (m->fd >= 0)
 		close(m->fd);
-	__atomic_sub_fetch((size_t *)&rings_total, m->size, __ATOMIC_RELAXED);
+	if (!m->retired)
+		uncharge(m->size);
 	slab_free(&memory_slab, m);
 }
 
@@ -76,7 +84,7 @@ static int memory_create(size_t size, struct packet_memory **ret)
 		return -ENOMEM;
 	m = slab_alloc(&memory_slab);
 	if (!m) {
-		__atomic_sub_fetch((size_t *)&rings_total, size, __ATOMIC_RELAXED);
+		uncharge(size);
 		return -ENOMEM;
 	}
 	m->size = size;
@@ -198,6 +206,8 @@ static int retire(struct packet_sock *k, struct change *x) REQUIRES(L_NET)
 	if (k->retired_count == ARRAY_SIZE(k->retired))
 		return -EBUSY;
 	x->retired = k->retired[k->retired_count++] = m->fd;
+	k->retired_size += m->size;
+	m->retired = true;
 	m->fd = -1;
 	return 0;
 }
@@ -324,5 +334,7 @@ void packet_rings_end(struct packet_sock *k)
 	memory_free(m);
 	for (unsigned i = 0; i < k->retired_count; i++)
 		close(k->retired[i]);
+	uncharge(k->retired_size);
 	k->retired_count = 0;
+	k->retired_size = 0;
 }

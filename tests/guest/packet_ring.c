@@ -22,7 +22,7 @@ static void ring_open(struct ring *r, int version, int type)
 	r->version = version;
 	r->q = (struct tpacket_req3){4096, 4, 1024, 16, 0, 0, 0};
 	if (version == TPACKET_V3)
-		r->q.tp_retire_blk_tov = 20;
+		r->q.tp_retire_blk_tov = 400; /* long enough for what is to be in one block */
 	MUST(flag(r->s, PACKET_VERSION, version));
 	MUST(set_ring(r->s, version, &r->q));
 	r->size = (size_t)r->q.tp_block_size * r->q.tp_block_nr;
