@@ -134,13 +134,14 @@ static bool alone(void)
 
 static void start_with(const struct nat_port *ports, size_t count, unsigned flows_max, struct policy *policy)
 {
-	struct nat_config c = {.guest = guest = make_stack(&envs[0]),
+	struct nat_config c = {.guest = make_stack(&envs[0]),
 			       .gateway = make_stack(&envs[1]),
 			       .policy = policy,
 			       .ports = ports,
 			       .port_count = count,
 			       .flows_max = flows_max};
 
+	guest = c.guest;
 	IS(nat_start(&c, &nat), 0);
 }
 
