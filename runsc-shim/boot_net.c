@@ -7,6 +7,8 @@
 
 #include <sys/resource.h>
 
+#include "net/nat/dns.h"
+#include "net/nat/egress.h"
 #include "net/nat/nat.h"
 #include "net/netstack.h"
 #include "platform/seccomp.h"
@@ -27,6 +29,33 @@ void boot_net_early(const struct spec *s)
 	flows_max = (unsigned)MAX(MIN(r.rlim_cur / 4, (rlim_t)FLOWS_MAX), (rlim_t)FLOWS_MIN);
 }
 
+/* The resolver that the guest's resolv.conf names. */
+static int start_dns(struct stack *gateway, const struct dns_config *c, struct policy *policy)
+{
+	struct dns *d = dns_create(gateway, c, policy);
+	int err;
+
+	if (!d)
+		return -ENOMEM;
+	stack_enter(gateway);
+	err = dns_listen(d, &nat_dns4);
+	err = err ? err : dns_listen(d, &nat_dns6);
+	stack_leave(gateway);
+	return err;
+}
+
+static struct policy *make_policy(const struct net_spec *s, const struct nat_config *c)
+{
+	const struct policy_config config = {
+	    .rules = s->rules,
+	    .rule_count = s->rule_count,
+	    .guest = c->guest,
+	    .gateway = c->gateway,
+	};
+
+	return policy_create(&config);
+}
+
 static int start_nat(const struct net_spec *s)
 {
 	struct nat_port ports[PUBLISH_MAX];
@@ -38,15 +67,20 @@ static int start_nat(const struct net_spec *s)
 	    .v6 = nat_host_has_v6(),
 	};
 	struct nat *n;
+	int err;
 
 	if (!c.guest || !c.gateway)
+		return -ENOMEM;
+	c.policy = s->rules ? make_policy(s, &c) : NULL;
+	if (s->rules && !c.policy)
 		return -ENOMEM;
 	for (; c.port_count < s->publish_count; c.port_count++) {
 		const struct publish_spec *p = &s->publish[c.port_count];
 
 		ports[c.port_count] = (struct nat_port){p->fd, p->udp, p->guest_port};
 	}
-	return nat_start(&c, &n);
+	err = nat_start(&c, &n);
+	return err ? err : start_dns(c.gateway, &s->resolv.dns, c.policy);
 }
 
 int boot_net(const struct spec *s, struct error *e)

@@ -41,6 +41,12 @@ static const char help_text[] =
     "                        reaches, by a gateway inside; host: this machine's sockets\n"
     "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
     "                        with nat: a port of this machine leads to one inside\n"
+    "  --allow-net RULE[,RULE...]\n"
+    "                        with nat: nothing but this may be reached: HOST, *.DOMAIN,\n"
+    "                        ADDRESS or NETWORK/BITS, with :PORT or :FIRST-LAST if only\n"
+    "                        that; repeatable\n"
+    "  --dns ADDRESS         with nat: names are asked of this resolver (default: this\n"
+    "                        machine's); up to three\n"
     "Identity and environment:\n"
     "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
     "  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
@@ -79,6 +85,8 @@ enum {
 	OPT_WORKDIR,
 	OPT_NET,
 	OPT_PUBLISH,
+	OPT_ALLOW_NET,
+	OPT_DNS,
 	OPT_ENV,
 	OPT_USER,
 	OPT_HOSTNAME,
@@ -102,6 +110,8 @@ static const struct option long_options[] = {
     {"workdir", required_argument, NULL, OPT_WORKDIR},
     {"net", required_argument, NULL, OPT_NET},
     {"publish", required_argument, NULL, OPT_PUBLISH},
+    {"allow-net", required_argument, NULL, OPT_ALLOW_NET},
+    {"dns", required_argument, NULL, OPT_DNS},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
     {"hostname", required_argument, NULL, OPT_HOSTNAME},
@@ -366,6 +376,10 @@ static int parse_net(struct net_spec *n, int opt, const char *arg, struct error 
 {
 	if (opt == OPT_NET)
 		return options_net_kind(n, arg, e);
+	if (opt == OPT_ALLOW_NET)
+		return options_net_allow(n, arg, e);
+	if (opt == OPT_DNS)
+		return options_net_dns(n, arg, e);
 	return options_net_publish(n, arg, e);
 }
 
@@ -374,6 +388,8 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	switch (opt) {
 	case OPT_NET:
 	case OPT_PUBLISH:
+	case OPT_ALLOW_NET:
+	case OPT_DNS:
 	case 'p':
 		return parse_net(&s->net, opt, arg, e);
 	case OPT_ROOT:
@@ -630,6 +646,8 @@ void spec_finish(struct spec *s)
 {
 	free(s->envp);
 	free(s->groups);
+	free(s->net.rules);
+	s->net.rules = NULL;
 	s->envp = NULL;
 	s->groups = NULL;
 }

@@ -82,7 +82,7 @@ int nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look)
 		log_forbidden(n, &id->dst);
 		return -EACCES;
 	}
-	v = n->policy ? policy_flow(n->policy, id) : NAT_ALLOW;
+	v = policy_flow(n->policy, id);
 	*ret_look = v == NAT_LOOK && id->protocol == IPPROTO_TCP;
 	if (v != NAT_REFUSE)
 		return 0;
@@ -300,16 +300,4 @@ bool nat_host_has_v6(void)
 	if (fd >= 0)
 		close(fd);
 	return found;
-}
-
-/* Until there are policies. */
-__attribute__((weak)) enum nat_verdict policy_flow(struct policy *p __unused, const struct nat_flow *f __unused)
-{
-	return NAT_ALLOW;
-}
-
-__attribute__((weak)) enum nat_look policy_look(struct policy *p __unused, const struct nat_flow *f __unused,
-						const void *bytes __unused, size_t n __unused)
-{
-	return LOOK_ALLOW;
 }

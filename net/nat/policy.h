@@ -25,7 +25,31 @@ enum nat_verdict {
 enum nat_look { LOOK_MORE, LOOK_ALLOW, LOOK_REFUSE };
 #define NAT_LOOK_MAX 16384u /* bytes: after so many, LOOK_MORE is a refusal */
 
-/* Called with the gateway's L_NET held: it does not block, and takes later locks only. */
-enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f);
-/* bytes: all that the guest has sent so far. No lock held. */
-enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n);
+struct policy_ops {
+	/* Called with the gateway's L_NET held: it does not block, and takes later locks only. */
+	enum nat_verdict (*flow)(struct policy *p, const struct nat_flow *f);
+	/* bytes: all that the guest has sent so far. No lock held. */
+	enum nat_look (*look)(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n);
+	/* The guest has said nothing, or not enough, for so long that the flow is given up. No lock held. */
+	void (*silent)(struct policy *p, const struct nat_flow *f);
+};
+
+struct policy {
+	const struct policy_ops *ops;
+};
+
+static inline enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f)
+{
+	return p ? p->ops->flow(p, f) : NAT_ALLOW;
+}
+
+static inline enum nat_look policy_look(struct policy *p, const struct nat_flow *f, const void *bytes, size_t n)
+{
+	return p ? p->ops->look(p, f, bytes, n) : LOOK_ALLOW;
+}
+
+static inline void policy_silent(struct policy *p, const struct nat_flow *f)
+{
+	if (p)
+		p->ops->silent(p, f);
+}

@@ -23,6 +23,7 @@
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
+#include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
 #define PIECE 65440u     /* a packet takes it */
@@ -30,6 +31,7 @@
 #define OUT_SLICES 17
 #define BUDGET (1 << 20)
 #define DEFAULT_TTL 64
+#define PATIENCE (10 * NSEC_PER_SEC) /* for what a guest says first */
 
 enum phase {
 	STREAM_ASKED,      /* the guest has sent a SYN */
@@ -47,6 +49,8 @@ struct stream {
 	struct tcp_request *request; /* L_NET: the guest's, not complete; NULL */
 	struct tcp_sock *tp;         /* L_NET: the gateway's endpoint; NULL: not yet, or over */
 	bool look, published;        /* constant */
+	bool late;                   /* L_NET: there has been time enough to say something */
+	struct net_timer patience;   /* L_NET: while the policy looks */
 	uint8_t ttl;                 /* constant: of the SYN */
 	/* Of who runs: */
 	enum phase phase;
@@ -92,6 +96,7 @@ static void finish(struct stream *st, bool reset)
 
 	st->phase = STREAM_OVER;
 	stack_enter(n->s);
+	net_timer_cancel(n->s, &st->patience);
 	if (st->request)
 		gateway_refuse(take(st->request), reset ? -ECONNREFUSED : -ETIMEDOUT);
 	if (st->tp) {
@@ -430,6 +435,27 @@ static size_t peek(struct stream *st, uint8_t *to, bool *ret_end)
 	return done;
 }
 
+static void lose_patience(struct stack *s, struct net_timer *t) REQUIRES(L_NET)
+{
+	struct stream *st = container_of(t, struct stream, patience);
+
+	st->late = true;
+	stack_wake(s, &st->f.wakeup, POLLIN);
+}
+
+/* No longer MORE, if it has been long enough. */
+static bool is_late(struct stream *st, bool looking)
+{
+	bool late;
+
+	stack_enter(st->f.nat->s);
+	late = st->late;
+	if (!looking)
+		net_timer_cancel(st->f.nat->s, &st->patience);
+	stack_leave(st->f.nat->s);
+	return late;
+}
+
 static void look(struct stream *st)
 {
 	uint8_t *bytes = kalloc(NAT_LOOK_MAX);
@@ -443,6 +469,10 @@ static void look(struct stream *st)
 		kfree(bytes, NAT_LOOK_MAX);
 		if (verdict == LOOK_MORE && end)
 			verdict = LOOK_REFUSE;
+	}
+	if (is_late(st, verdict == LOOK_MORE) && verdict == LOOK_MORE) {
+		policy_silent(st->f.nat->policy, &st->f.id);
+		verdict = LOOK_REFUSE;
 	}
 	if (verdict == LOOK_ALLOW) {
 		call_host(st);
@@ -504,6 +534,7 @@ static void begin(struct stream *st)
 	stack_enter(st->f.nat->s);
 	if (st->request)
 		gateway_accept(st->request);
+	net_timer_arm(st->f.nat->s, &st->patience, stack_now(st->f.nat->s) + PATIENCE);
 	stack_leave(st->f.nat->s);
 }
 
@@ -598,6 +629,7 @@ static struct stream *create(struct nat *n, const struct nat_flow *id, enum phas
 	flow_init(&st->f, n, id, run, destroy);
 	st->phase = phase;
 	st->want = WANT_FIRST;
+	net_timer_init(&st->patience, lose_patience);
 	list_append(&n->streams, &st->link);
 	n->stream_count++;
 	return st;

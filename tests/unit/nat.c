@@ -91,24 +91,26 @@ static void pass(void)
 }
 
 /* The policy of these tests. */
-enum nat_verdict policy_flow(struct policy *p, const struct nat_flow *f)
+static enum nat_verdict flow(struct policy *p, const struct nat_flow *f)
 {
 	ck_assert_ptr_nonnull(p);
 	ck_assert(f->dport);
 	return verdict;
 }
 
-enum nat_look policy_look(struct policy *p __unused, const struct nat_flow *f __unused, const void *bytes __unused,
+static enum nat_look look(struct policy *p __unused, const struct nat_flow *f __unused, const void *bytes __unused,
 			  size_t n)
 {
 	looked_at = n;
 	return look_at_most[looks++];
 }
 
-void policy_silent(struct policy *p, const struct nat_flow *f);
-void policy_silent(struct policy *p __unused, const struct nat_flow *f __unused)
+static void silent(struct policy *p __unused, const struct nat_flow *f __unused)
 {
 }
+
+static const struct policy_ops ops = {.flow = flow, .look = look, .silent = silent};
+static struct policy some_policy = {.ops = &ops}, *const some = &some_policy;
 
 /* ---- the world ---- */
 
@@ -524,8 +526,6 @@ START_TEST(datagrams)
 	IS(descriptors(), before - 1);
 }
 END_TEST
-
-static struct policy *const some = (struct policy *)1;
 
 START_TEST(policy_refuses)
 {
