@@ -222,7 +222,7 @@ static void open_socket(struct dgram_flow *d)
 	}
 	stack_enter(d->f.nat->s);
 	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
-		d->f.nat->counters[NAT_DROPPED_FLOWS]++;
+		nat_dropped(d->f.nat);
 	kill(d);
 	stack_leave(d->f.nat->s);
 }
@@ -287,7 +287,7 @@ struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id)
 	}
 	d = n->stopped ? NULL : slab_alloc(&dgram_flow_slab);
 	if (!d) {
-		n->counters[NAT_DROPPED_FLOWS]++;
+		nat_dropped(n);
 		return NULL;
 	}
 	flow_init(&d->f, n, id, run, destroy);

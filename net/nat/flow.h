@@ -105,6 +105,8 @@ bool host_address_parse(const struct sockaddr_storage *sa, struct in6_addr *ret_
 int host_error(int err);
 
 /* ---- nat.c ---- */
+/* A flow could not be had: counted, and said the first time. */
+void nat_dropped(struct nat *n) REQUIRES(L_NET);
 void nat_put(struct nat *n);
 /* Whether the guest may reach id.dst: 0, or as gateway_refuse(). *ret_look: the policy wants to see the first bytes. */
 int __must_check nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look) REQUIRES(L_NET);

@@ -46,6 +46,14 @@ void nat_put(struct nat *n)
 	slab_free(&nat_slab, n);
 }
 
+void nat_dropped(struct nat *n)
+{
+	if (n->counters[NAT_DROPPED_FLOWS]++ == 0)
+		log_info(
+		    "--net nat: %u connections and %u other flows, of %u each at most: one is dropped, and further ones may be",
+		    n->stream_count, n->dgram_count, n->flows_max);
+}
+
 /* ---- who may go where ---- */
 
 static void log_forbidden(struct nat *n, const struct in6_addr *dst) REQUIRES(L_NET)

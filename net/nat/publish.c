@@ -73,7 +73,7 @@ static void accept_later(struct published *p)
 	struct stack *s = p->nat->s;
 
 	stack_enter(s);
-	p->nat->counters[NAT_DROPPED_FLOWS]++;
+	nat_dropped(p->nat);
 	if (!p->nat->stopped)
 		net_timer_arm(s, &p->again, stack_now(s) + NSEC_PER_SEC);
 	stack_leave(s);

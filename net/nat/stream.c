@@ -115,8 +115,10 @@ static void fail(struct stream *st, int err)
 {
 	struct nat *n = st->f.nat;
 
-	err = host_error(err);
 	stack_enter(n->s);
+	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -ENOBUFS)
+		nat_dropped(n);
+	err = host_error(err);
 	if (st->request)
 		gateway_refuse(take(st->request), err);
 	stack_leave(n->s);
@@ -623,7 +625,7 @@ static struct stream *create(struct nat *n, const struct nat_flow *id, enum phas
 	struct stream *st = n->stream_count < n->flows_max && !n->stopped ? slab_alloc(&stream_slab) : NULL;
 
 	if (!st) {
-		n->counters[NAT_DROPPED_FLOWS]++;
+		nat_dropped(n);
 		return NULL;
 	}
 	flow_init(&st->f, n, id, run, destroy);

@@ -345,12 +345,10 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	uint32_t next = r->irs + 1;
 	bool inside = !seq_before(in->end, next) && !seq_after(in->seq, next + r->window);
 
-	if (r->syn && (in->flags & (TH_SYN | TH_RST)) == TH_SYN)
-		return; /* it waits for an answer, which is being looked for */
 	if (in->seq == r->irs && (in->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN) {
 		if (r->ts_ok && in->opt.ts_ok && (int32_t)(in->opt.tsval - r->ts_recent) > 0)
 			r->ts_recent = in->opt.tsval;
-		if (stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
+		if (!r->syn && stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
 			answer(r);
 		return;
 	}

@@ -136,13 +136,14 @@ static bool alone(void)
 
 static void start_with(const struct nat_port *ports, size_t count, unsigned flows_max, struct policy *policy)
 {
-	struct nat_config c = {.guest = guest = make_stack(&envs[0]),
+	struct nat_config c = {.guest = make_stack(&envs[0]),
 			       .gateway = make_stack(&envs[1]),
 			       .policy = policy,
 			       .ports = ports,
 			       .port_count = count,
 			       .flows_max = flows_max};
 
+	guest = c.guest;
 	IS(nat_start(&c, &nat), 0);
 }
 
@@ -669,6 +670,61 @@ START_TEST(published)
 }
 END_TEST
 
+struct forged {
+	uint8_t version_len, tos;
+	uint16_t len, id, off;
+	uint8_t ttl, protocol;
+	uint16_t sum;
+	uint32_t src, dst;
+	uint16_t sport, dport, size, usum;
+} __attribute__((packed));
+
+/* As a raw socket of the guest sends it: with any addresses. */
+static void forge(const char *src, const char *dst)
+{
+	struct forged f = {.version_len = 0x45,
+			   .len = htons(sizeof(f)),
+			   .ttl = 64,
+			   .protocol = IPPROTO_UDP,
+			   .src = inet_addr(src),
+			   .dst = inet_addr(dst),
+			   .sport = htons(5),
+			   .dport = htons(53),
+			   .size = htons(8)};
+	struct dgram_to to = {.addr = host, .ttl = -1, .tos = -1};
+	struct raw_sock r = {0};
+
+	stack_enter(guest);
+	list_init(&r.d.wakeup.link);
+	raw_open(guest, &r, false, IPPROTO_RAW);
+	r.header_included = true;
+	(void)!raw_send(guest, &r, pkt_from(&f, sizeof(f)), &to);
+	raw_close(guest, &r);
+	stack_leave(guest);
+}
+
+/* Addresses that no routing table would have let out. */
+START_TEST(forged)
+{
+	static const char *const destinations[] = {"127.0.0.1",   "0.0.0.0",    "224.0.0.1", "255.255.255.255",
+						   "169.254.1.1", "10.0.2.255", "10.0.2.2",  "10.0.2.3"};
+
+	if (!alone())
+		return;
+	start_with(NULL, 0, 100, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(destinations); i++)
+		forge("10.0.2.100", destinations[i]);
+	/* Whom the gateway could not answer. */
+	forge("127.0.0.1", "198.51.100.1");
+	forge("8.8.8.8", "198.51.100.1");
+	forge("10.0.2.2", "198.51.100.1");
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 0);
+	forge("10.0.2.100", "198.51.100.1");
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 1);
+	stop();
+}
+END_TEST
+
 /* It ends in the middle of everything. */
 START_TEST(stopped)
 {
@@ -754,7 +810,7 @@ int main(void)
 {
 	int failed = unit_run(__FILE__, (const TTest *const[]){forbidden, both_ways, refusals, resets, nobody_reads,
 							       too_many_connections, datagrams, policy_refuses,
-							       policy_looks, looks_refuse, published, stopped,
+							       policy_looks, looks_refuse, published, forged, stopped,
 							       no_memory, no_memory_later, NULL});
 
 	return failed | unit_run_loop(__FILE__, policy_has_seen_enough, 3);

@@ -1,4 +1,5 @@
 """The peer of the network tests: TCP by a letter, UDP echoes. Waits for a line on stdin before it binds; says `ready`, then one line for each `close`."""
+import os
 import socket
 import struct
 import sys
@@ -22,6 +23,10 @@ def recv_all(s):
         parts.append(d)
 
 
+def say(line):
+    os.write(1, line.encode() + b"\n")
+
+
 def reset(s):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     s.close()
@@ -40,14 +45,14 @@ def serve(s):
     elif what == b"H":  # our end first, then theirs
         s.shutdown(socket.SHUT_WR)
         data = recv_all(s)
-        print(f"half {len(data)}", flush=True)
+        say(f"half {len(data)}")
     elif what == b"N":  # says how theirs ended
         s.sendall(b"n")
         try:
             data = recv_all(s)
-            print(f"end {len(data)}", flush=True)
+            say(f"end {len(data)}")
         except ConnectionResetError:
-            print("reset", flush=True)
+            say("reset")
     elif what == b"W":  # reads nothing
         s.sendall(b"w")
         threading.Event().wait(20)
@@ -80,7 +85,7 @@ def main():
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         s.bind((addr, PORT))
         thread(udp, s)
-    print("ready", flush=True)
+    say("ready")
     sys.stdin.read()
 
 
