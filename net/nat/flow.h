@@ -111,7 +111,7 @@ void nat_put(struct nat *n);
 /* Whether the guest may reach id.dst: 0, or as gateway_refuse(). *ret_look: the policy wants to see the first bytes. */
 int __must_check nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look) REQUIRES(L_NET);
 
-/* Whether d may be the source of packets to the guest; the gateway's own address if not. */
+/* d, if it may be the source of packets to the guest; else the gateway's own address, of IPv4. */
 struct in6_addr nat_source(struct nat *n, const struct in6_addr *d) REQUIRES(L_NET);
 
 /* ---- inject.c: packets to the guest. They take p, the payload. ---- */

@@ -102,7 +102,7 @@ struct in6_addr nat_source(struct nat *n, const struct in6_addr *d)
 {
 	if (!addr_is_loopback(d) && !addr_is_link_local(d) && ip_is_beyond(n->s, d) && ip_is_local(n->s, d, 0))
 		return *d;
-	return addr_is_v4(d) ? nat_gateway4 : nat_gateway6;
+	return nat_gateway4;
 }
 
 static const struct gateway_ops ops = {

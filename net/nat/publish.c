@@ -2,7 +2,8 @@
  * Published ports: sockets of the host that the launcher has bound, and what comes there goes to the guest.
  *
  * The guest sees who has sent it: connections and datagrams come from the client's own address and port. Where that cannot be - the client is on the
- * host itself, on the host's link, or has an address of the guest's network - it is the gateway, and another port if it is taken.
+ * host itself, on the host's link, or has an address of the guest's network - it is the gateway's of IPv4, also for ::1, which resolvers give first for localhost and which
+ * many servers do not listen for; and another port if it is taken.
  *
  * A connection is accepted here and then made to the guest (stream.c); when the guest refuses, the client sees it closed by a reset at once. Of
  * datagrams each client is a flow, so that the answers find their way: they leave by the published socket, from the address that the client has asked
@@ -158,7 +159,7 @@ static struct dgram_flow *flow_of(struct published *p, const struct arrival *a) 
 	if (!host_address_parse(&a->client, &client, &id.dport) || !id.dport)
 		return NULL;
 	id.dst = nat_source(p->nat, &client);
-	id.src = addr_is_v4(&client) ? nat_guest4 : nat_guest6;
+	id.src = addr_is_v4(&id.dst) ? nat_guest4 : nat_guest6;
 	for (int i = 0; i < NAME_TRIES; i++, id.dport = id.dport == UINT16_MAX ? 1024 : id.dport + 1) {
 		d = datagram_find(p->nat, &id);
 		if (d && d->port == p && memcmp(&d->client, &a->client, sizeof(d->client)) == 0)

@@ -681,12 +681,12 @@ void stream_gone(void *owner)
 
 void stream_publish(struct nat *n, int fd, const struct in6_addr *client, uint16_t client_port, uint16_t guest_port)
 {
-	struct nat_flow id = {IPPROTO_TCP, addr_is_v4(client) ? nat_guest4 : nat_guest6, *client, guest_port,
-			      client_port};
+	struct nat_flow id = {.protocol = IPPROTO_TCP, .sport = guest_port, .dport = client_port};
 	struct stream *st;
 
 	stack_enter(n->s);
 	id.dst = nat_source(n, client);
+	id.src = addr_is_v4(&id.dst) ? nat_guest4 : nat_guest6;
 	st = create(n, &id, STREAM_ASKED);
 	if (st) {
 		st->published = st->host_out = true;

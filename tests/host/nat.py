@@ -79,11 +79,13 @@ def start(guest, *options):
 def published():
     guest = """
 import socket, threading
-s = socket.create_server(("0.0.0.0", 80)); u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 53))
+s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); u.bind(("::", 53))
 print("ready", flush=True)
+def name(a): return a[0].replace("::ffff:", "").encode()
 def udp():
     while True:
-        d, a = u.recvfrom(70000); u.sendto(a[0].encode() + d, a)
+        d, a = u.recvfrom(70000); u.sendto(name(a) + d, a)
 threading.Thread(target=udp, daemon=True).start()
 while True:
     c, a = s.accept()
@@ -92,11 +94,11 @@ while True:
         x = c.recv(1 << 16)
         if not x: break
         d += x
-    c.sendall(a[0].encode() + d); c.close()
+    c.sendall(name(a) + d); c.close()
 """
     p = start(guest, "-p", "8080:80", "-p", "8081:81", "-p", "5353:53/udp")
     big = bytes(3_000_000)
-    for addr, seen in (("127.0.0.1", b"10.0.2.2"), ("192.0.2.2", b"192.0.2.2")):
+    for addr, seen in (("127.0.0.1", b"10.0.2.2"), ("192.0.2.2", b"192.0.2.2"), ("::1", b"10.0.2.2"), ("2001:db8:4::2", b"2001:db8:4::2")):
         with socket.create_connection((addr, 8080), timeout=10) as s:
             s.sendall(big)
             s.shutdown(socket.SHUT_WR)
@@ -107,7 +109,7 @@ while True:
                     break
                 got += d
         check(f"published TCP by {addr}", got == seen + big, got[:20])
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+        with socket.socket(socket.AF_INET6 if ":" in addr else socket.AF_INET, socket.SOCK_DGRAM) as u:
             u.settimeout(5)
             u.connect((addr, 5353))
             for n in (0, 10, 5000, 60000):
