@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
@@ -91,6 +92,8 @@ static void accept_all(struct published *p)
 
 		if (fd >= 0 && host_address_parse(&sa, &client, &port))
 			stream_publish(p->nat, fd, &client, port, p->guest_port);
+		else if (fd >= 0)
+			close(fd);
 		else if (errno == EAGAIN)
 			return;
 		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

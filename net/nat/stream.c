@@ -32,6 +32,7 @@
 #define BUDGET (1 << 20)
 #define DEFAULT_TTL 64
 #define PATIENCE (10 * NSEC_PER_SEC) /* for what a guest says first */
+#define OTHER_PORTS 8                /* that are tried for a client whose own is taken */
 
 enum phase {
 	STREAM_ASKED,      /* the guest has sent a SYN */
@@ -494,8 +495,8 @@ static void adopt(struct stream *st, struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->oobinline = true;
 }
 
-/* From the client's address, and port if it is free. */
-static int connect_guest(struct stream *st) REQUIRES(L_NET)
+/* From this port of the client's address; 0: from any. */
+static int connect_from(struct stream *st, uint16_t port) REQUIRES(L_NET)
 {
 	struct tcp_sock *tp = gateway_endpoint(st->f.nat->s);
 	const struct nat_flow *id = &st->f.id;
@@ -504,9 +505,23 @@ static int connect_guest(struct stream *st) REQUIRES(L_NET)
 	if (!tp)
 		return -ENOMEM;
 	adopt(st, tp);
-	err = tcp_bind(tp, &id->dst, id->dport);
-	err = err == -EADDRINUSE ? tcp_bind(tp, &id->dst, 0) : err;
-	return err ? err : tcp_connect(tp, &id->src, id->sport);
+	err = tcp_bind(tp, &id->dst, port);
+	err = err ? err : tcp_connect(tp, &id->src, id->sport);
+	if (err != -EINPROGRESS) {
+		tcp_close(tp, true);
+		tcp_release(take(st->tp));
+	}
+	return err;
+}
+
+/* The host may give a client a port again that an old connection still has here. */
+static int connect_guest(struct stream *st) REQUIRES(L_NET)
+{
+	int err = connect_from(st, st->f.id.dport);
+
+	for (int i = 0; i < OTHER_PORTS && (err == -EADDRINUSE || err == -EADDRNOTAVAIL); i++)
+		err = connect_from(st, 0);
+	return err;
 }
 
 static void call_guest(struct stream *st)

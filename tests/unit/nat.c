@@ -670,6 +670,59 @@ START_TEST(published)
 }
 END_TEST
 
+static int client_from(struct sockaddr_in *from, struct sockaddr_in to)
+{
+	int c = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	socklen_t size = sizeof(*from);
+
+	setsockopt(c, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	IS(bind(c, (struct sockaddr *)from, size), 0);
+	IS(getsockname(c, (struct sockaddr *)from, &size), 0);
+	IS(connect(c, (struct sockaddr *)&to, sizeof(to)), 0);
+	return c;
+}
+
+/* Two published ports lead to one: clients of both may have the same port, and are two connections. */
+START_TEST(published_twice)
+{
+	struct nat_port ports[] = {{.guest_port = 8000}, {.guest_port = 8000}};
+	struct in6_addr any = {.s6_addr = {[10] = 0xff, 0xff}};
+	struct sockaddr_in from = host_name(0);
+	struct tcp_sock *l, *tp;
+	int c[2];
+
+	if (!alone())
+		return;
+	ports[0].fd = host_socket(SOCK_STREAM, 80);
+	ports[1].fd = host_socket(SOCK_STREAM, 81);
+	start_with(ports, 2, 16, NULL);
+	stack_enter(guest);
+	l = tcp_create(guest, false);
+	IS(tcp_bind(l, &any, 8000), 0);
+	IS(tcp_listen(l, 10), 0);
+	stack_leave(guest);
+	c[0] = client_from(&from, host_name(80));
+	c[1] = client_from(&from, host_name(81));
+	for (int i = 0; i < 2; i++) {
+		tp = NULL;
+		EVENTUALLY(({
+			stack_enter(guest);
+			(void)!tcp_accept(l, &tp);
+			stack_leave(guest);
+			tp;
+		}));
+		guest_close(tp, false);
+	}
+	for (int i = 0; i < 2; i++) {
+		IS(read(c[i], &(char){0}, 1), 0);
+		close(c[i]);
+	}
+	guest_close(l, false);
+	EVENTUALLY(nat_flows(nat) == 0);
+	stop();
+}
+END_TEST
+
 struct forged {
 	uint8_t version_len, tos;
 	uint16_t len, id, off;
@@ -810,8 +863,8 @@ int main(void)
 {
 	int failed = unit_run(__FILE__, (const TTest *const[]){forbidden, both_ways, refusals, resets, nobody_reads,
 							       too_many_connections, datagrams, policy_refuses,
-							       policy_looks, looks_refuse, published, forged, stopped,
-							       no_memory, no_memory_later, NULL});
+							       policy_looks, looks_refuse, published, published_twice,
+							       forged, stopped, no_memory, no_memory_later, NULL});
 
 	return failed | unit_run_loop(__FILE__, policy_has_seen_enough, 3);
 }
