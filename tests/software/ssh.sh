@@ -7,6 +7,7 @@ if [ "$(id -u)" = 0 ]; then
 	[ "$PLACE" != native ] || mount -t tmpfs tmpfs /run || exit 1
 	mkdir -p /run/sshd
 fi
+id -un >/dev/null 2>&1 || { echo "this user has no name"; exit 77; }
 umask 077
 ssh-keygen -q -t ed25519 -N '' -f host
 ssh-keygen -q -t ed25519 -N '' -f mine
@@ -28,7 +29,7 @@ Subsystem sftp internal-sftp
 END
 $(command -v sshd) -D -e -f sshd_config >sshd.log 2>&1 &
 listening 2222
-user=$(id -un) || exit 1
+user=$(id -un)
 options=(-i "$PWD/mine" -F none -o StrictHostKeyChecking=accept-new -o "UserKnownHostsFile=$PWD/known" -o BatchMode=yes -o LogLevel=ERROR)
 to() { ssh -p 2222 "${options[@]}" "$user@127.0.0.1" "$@"; }
 failed() { echo "FAILED: $*"; tail -n 20 sshd.log; exit 1; }

@@ -28,9 +28,11 @@ for how in "" -I -T; do
 	traceroute -n -q 1 -w 2 $how 127.0.0.1 2>&1 | sed -E 's/ +[0-9.]+ ms//'
 done
 traceroute -6 -n -q 1 -w 2 ::1 2>&1 | sed -E 's/ +[0-9.]+ ms//'
+# It gives up groups, which the root of a user namespace may not.
+[ -n "$ROOT" ] || exit 0
 tcpdump -Z root -nn -t -i lo -c 4 icmp >captured 2>said &
 tries=100
-until grep -q 'listening on lo' said || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
+until grep -qs 'listening on lo' said || [ $((tries -= 1)) = 0 ]; do sleep 0.1; done
 ping -n -q -c 2 -i 0.2 127.0.0.1 >ping.out
 wait %2
 sed -E 's/id [0-9]+/id N/' captured
