@@ -40,7 +40,9 @@ static struct nat *nat;
 static enum nat_verdict verdict;
 static enum nat_look look_at_most[3]; /* what policy_look() says: the first that is not LOOK_MORE counts */
 static unsigned looks;
-static size_t looked_at;
+static size_t looked_at, heard;
+/* It allows four bytes at a time, refuses '!', and lets what follows "?..." wait until the server says 'y'. */
+static bool step_by_step;
 
 /* ---- the stacks' surroundings; their timers are the test's business ---- */
 
@@ -98,18 +100,33 @@ static enum nat_verdict flow(struct policy *p, const struct nat_flow *f)
 	return verdict;
 }
 
-static enum nat_look look(struct policy *p __unused, const struct nat_flow *f __unused, const void *bytes __unused,
-			  size_t n)
+static enum nat_look look(struct policy *p __unused, const struct nat_flow *f __unused, struct nat_talk *t,
+			  const void *bytes, size_t n)
 {
 	looked_at = n;
-	return look_at_most[looks++];
+	if (!step_by_step) {
+		t->clear = UINT64_MAX;
+		return look_at_most[looks++];
+	}
+	looks++;
+	if (t->listens || (n < 4 && *(const char *)bytes != '!'))
+		return LOOK_MORE;
+	t->clear = 4;
+	t->listens = *(const char *)bytes == '?';
+	return *(const char *)bytes == '!' ? LOOK_REFUSE : LOOK_ALLOW;
+}
+
+static void hear(struct policy *p __unused, struct nat_talk *t, const void *bytes, size_t n)
+{
+	heard = n;
+	t->listens = *(const char *)bytes != 'y';
 }
 
 static void silent(struct policy *p __unused, const struct nat_flow *f __unused)
 {
 }
 
-static const struct policy_ops ops = {.flow = flow, .look = look, .silent = silent};
+static const struct policy_ops ops = {.flow = flow, .look = look, .listen = hear, .silent = silent};
 static struct policy some_policy = {.ops = &ops}, *const some = &some_policy;
 
 /* ---- the world ---- */
@@ -579,6 +596,57 @@ START_TEST(policy_looks)
 }
 END_TEST
 
+START_TEST(policy_goes_on)
+{
+	struct tcp_sock *tp;
+	char text[100];
+	int l, c;
+
+	if (!alone())
+		return;
+	start_with(NULL, 0, 16, some);
+	verdict = NAT_LOOK;
+	step_by_step = true;
+	l = host_socket(SOCK_STREAM, 80);
+	tp = guest_connect(&host, 80);
+	EVENTUALLY(guest_state(tp) == TCP_ESTABLISHED);
+	IS(guest_send(tp, "aaaabbbbcc", 10), 10);
+	c = host_accept(l);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 8);
+	EVENTUALLY(looks == 3);
+	IS(guest_send(tp, "cc", 2), 2);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 12);
+	IS(guest_send(tp, "?...dddd", 8), 8);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 16);
+	IS(write(c, "no", 2), 2);
+	IS(guest_wait(tp, text, 100), 2);
+	IS(heard, 2);
+	IS(recv(c, text, 100, MSG_PEEK), 16);
+	IS(write(c, "yes", 3), 3);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 20);
+	IS(guest_wait(tp, text, 100), 3);
+	/* An end between two of them is one; inside of one, or what is refused, resets. */
+	guest_send(tp, _i == 0 ? "eeee" : _i == 1 ? "ee" : "!!!!", _i == 1 ? 2 : 4);
+	if (_i < 2) {
+		stack_enter(guest);
+		IS(tcp_shutdown(tp, TCP_SHUT_SEND), 0);
+		stack_leave(guest);
+	}
+	if (_i == 0) {
+		EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 24);
+		IS(read(c, text, 100), 24);
+		IS(read(c, text, 100), 0);
+	} else {
+		EVENTUALLY(guest_error(tp) == ECONNRESET || guest_error(tp) == EPIPE);
+		IS(nat_count(nat, NAT_REFUSED), 1);
+	}
+	guest_close(tp, false);
+	close(c);
+	EVENTUALLY(nat_flows(nat) == 0);
+	stop();
+}
+END_TEST
+
 /* _i 0: it refuses; 1: the guest ends before it has said enough; 2: it says 16 KiB of nothing. */
 START_TEST(policy_has_seen_enough)
 {
@@ -813,5 +881,6 @@ int main(void)
 							       policy_looks, looks_refuse, published, forged, stopped,
 							       no_memory, no_memory_later, NULL});
 
-	return failed | unit_run_loop(__FILE__, policy_has_seen_enough, 3);
+	failed |= unit_run_loop(__FILE__, policy_has_seen_enough, 3);
+	return failed | unit_run_loop(__FILE__, policy_goes_on, 3);
 }
