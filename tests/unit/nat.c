@@ -339,6 +339,22 @@ START_TEST(forbidden)
 	    {"2002:a9fe:a9fe::", true},
 	    {"2002:0808:0808::1", false},
 	    {"fd00::1", false},
+	    {"64:ff9b:1::169.254.169.254", true},
+	    {"64:ff9b:1:a9fe:a9:fe00::", true},
+	    {"64:ff9b:1::808:808", false},
+	    {"::ffff:0:169.254.169.254", true},
+	    {"::ffff:0:8.8.8.8", false},
+	    {"::ffff:168.63.129.16", true},
+	    {"::ffff:168.63.129.17", false},
+	    {"::ffff:100.100.100.200", true},
+	    {"::ffff:100.100.100.100", false},
+	    {"::ffff:192.0.0.192", true},
+	    {"64:ff9b::168.63.129.16", true},
+	    {"fd00:ec2::254", true},
+	    {"fd00:ec2:1::23", true},
+	    {"fd00:ec3::254", false},
+	    {"fd20:ce::254", true},
+	    {"fd20:ce::253", false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
