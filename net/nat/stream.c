@@ -109,6 +109,7 @@ static void finish(struct stream *st, bool reset)
 	}
 	list_remove(&st->link);
 	n->stream_count--;
+	n->stream_clients -= st->published;
 	stack_leave(n->s);
 	flow_close(&st->f, reset);
 	flow_put(&st->f);
@@ -739,14 +740,18 @@ void stream_gone(void *owner)
 void stream_publish(struct nat *n, int fd, const struct in6_addr *client, uint16_t client_port, uint16_t guest_port)
 {
 	struct nat_flow id = {.protocol = IPPROTO_TCP, .sport = guest_port, .dport = client_port};
-	struct stream *st;
+	struct stream *st = NULL;
 
 	stack_enter(n->s);
 	id.dst = nat_source(n, client);
 	id.src = addr_is_v4(&id.dst) ? nat_guest4 : nat_guest6;
-	st = create(n, &id, STREAM_ASKED);
+	if (n->stream_clients < nat_clients_max(n))
+		st = create(n, &id, STREAM_ASKED);
+	else
+		nat_dropped(n);
 	if (st) {
 		st->published = st->host_out = true;
+		n->stream_clients++;
 		st->ttl = DEFAULT_TTL;
 		st->f.watched.fd = fd;
 		flow_get(&st->f);

@@ -754,6 +754,59 @@ START_TEST(published)
 }
 END_TEST
 
+/* Clients of published ports leave something for the guest. */
+START_TEST(many_clients)
+{
+	struct nat_port ports[2] = {{.guest_port = 8000}, {.guest_port = 8001, .udp = true}};
+	struct in6_addr any = {.s6_addr = {[10] = 0xff, 0xff}};
+	struct sockaddr_in sa = host_name(80);
+	struct tcp_sock *l, *tp;
+	int c[4], own;
+	char byte;
+
+	if (!alone())
+		return;
+	ports[0].fd = host_socket(SOCK_STREAM, 80);
+	ports[1].fd = host_socket(SOCK_DGRAM, 80);
+	start_with(ports, 2, 4, NULL);
+	stack_enter(guest);
+	l = tcp_create(guest, false);
+	IS(tcp_bind(l, &any, 8000), 0);
+	IS(tcp_listen(l, 10), 0);
+	stack_leave(guest);
+	for (int i = 0; i < 4; i++) {
+		c[i] = socket(AF_INET, SOCK_STREAM, 0);
+		IS(connect(c[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	}
+	EVENTUALLY(recv(c[3], &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET);
+	IS(recv(c[2], &byte, 1, MSG_DONTWAIT), -1);
+	IS(errno, EAGAIN);
+	IS(nat_flows(nat), 3);
+	own = host_socket(SOCK_STREAM, 81);
+	tp = guest_connect(&host, 81);
+	IS(close(host_accept(own)), 0);
+	guest_close(tp, true);
+	for (int i = 0; i < 4; i++)
+		close(c[i]);
+	guest_close(l, true);
+	EVENTUALLY(nat_flows(nat) == 0);
+	host_socket(SOCK_DGRAM, 53);
+	guest_udp(1000, 53);
+	for (int i = 0; i < 20; i++) {
+		int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+		IS(sendto(s, "x", 1, 0, (struct sockaddr *)&sa, sizeof(sa)), 1);
+		close(s);
+	}
+	EVENTUALLY(nat_count(nat, NAT_EVICTED_FLOWS) == 17);
+	EVENTUALLY(nat_flows(nat) == 4);
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 21);
+	guest_udp(1000, 53);
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 21);
+	stop();
+}
+END_TEST
+
 struct forged {
 	uint8_t version_len, tos;
 	uint16_t len, id, off;
@@ -894,8 +947,8 @@ int main(void)
 {
 	int failed = unit_run(__FILE__, (const TTest *const[]){forbidden, both_ways, refusals, resets, nobody_reads,
 							       too_many_connections, datagrams, policy_refuses,
-							       policy_looks, looks_refuse, published, forged, stopped,
-							       no_memory, no_memory_later, NULL});
+							       policy_looks, looks_refuse, published, many_clients,
+							       forged, stopped, no_memory, no_memory_later, NULL});
 
 	failed |= unit_run_loop(__FILE__, policy_has_seen_enough, 3);
 	return failed | unit_run_loop(__FILE__, policy_goes_on, 3);
