@@ -109,6 +109,15 @@ void nl_done(struct nlbuf *b)
 	nl_begin(b, NLMSG_DONE, NLM_F_MULTI, &zero, sizeof(zero));
 }
 
+void nl_raw(struct nlbuf *b, const void *data, size_t size)
+{
+	char *to = add(b, size);
+
+	b->raw = true;
+	if (to)
+		memcpy(to, data, size);
+}
+
 /* ---- requests ---- */
 
 bool nl_fixed(const struct nlreq *r, void *to, size_t size)

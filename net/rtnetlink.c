@@ -72,7 +72,7 @@ static int change(struct stack *s, const struct nlreq *r) REQUIRES(L_NET)
 void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 {
 	bool get = (r->h->nlmsg_type & 3) == 2, all = get && (r->h->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	struct stack *s = netstack_of(c);
+	struct stack *s = netns_stack(r->net);
 	int err = 0;
 
 	if (r->h->nlmsg_type < RTM_BASE || r->h->nlmsg_type > RTM_MAX)
@@ -116,5 +116,7 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 		*ret_group = RTNLGRP_NEIGH;
 		rtnetlink_put_neigh(b, what, gone ? RTM_DELNEIGH : RTM_NEWNEIGH, 0);
 		break;
+	case STACK_UEVENT:
+		break; /* another protocol's */
 	}
 }

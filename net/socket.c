@@ -16,6 +16,7 @@
 #include "fs/fasync.h"
 #include "net/inet.h"
 #include "net/netlink.h"
+#include "net/netstack.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/restart.h"
@@ -44,6 +45,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 void socket_fini(struct socket *s)
 {
 	socket_unpublish(s);
+	netns_put(s->net);
 	if (s->peer_cred)
 		cred_put(s->peer_cred);
 }
@@ -78,9 +80,11 @@ int socket_create(struct ctx *c, int family, int type, int protocol, struct sock
 	for (size_t i = 0; i < ARRAY_SIZE(families) && err == -EAFNOSUPPORT; i++)
 		if (families[i]->family == family)
 			err = families[i]->create(c, type, protocol, ret);
-	if (!err)
-		socket_publish(*ret);
-	return err;
+	if (err)
+		return err;
+	(*ret)->net = netns_get(netns_of(c));
+	socket_publish(*ret);
+	return 0;
 }
 
 int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
@@ -202,7 +206,7 @@ static long socket_ioctl(struct ctx *c, struct file *f, uint32_t cmd, uint64_t a
 	struct socket *s = f->priv;
 	long r = s->ops->ioctl ? s->ops->ioctl(c, s, cmd, arg) : -ENOTTY;
 
-	return r == -ENOTTY ? netdev_ioctl(c, cmd, arg) : r;
+	return r == -ENOTTY ? netdev_ioctl(c, s, cmd, arg) : r;
 }
 
 static int socket_set_flags(struct file *f, int flags)

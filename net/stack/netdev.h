@@ -162,6 +162,12 @@ int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr
 bool mcast_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 
 /* What watchers of the configuration (netlink) are told; by stack_leave() is too late, so at once, with the lock held. */
-enum stack_event { STACK_LINK, STACK_ADDR, STACK_ROUTE, STACK_NEIGH };
+enum stack_event {
+	STACK_LINK,
+	STACK_ADDR,
+	STACK_ROUTE,
+	STACK_NEIGH,
+	STACK_UEVENT, /* an interface has come or gone, as a device */
+};
 void stack_watch(struct stack *s, void (*fn)(void *arg, enum stack_event e, bool gone, const void *what), void *arg)
     REQUIRES(L_NET);

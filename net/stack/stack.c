@@ -67,6 +67,7 @@ struct stack *stack_create(const struct stack_env *env)
 		err = tcp_stack_init(s);
 	if (!err)
 		return s;
+	s->env.release = NULL; /* env stays the caller's */
 	if (s->lo)
 		stack_destroy(s);
 	else
@@ -104,8 +105,18 @@ struct stack *stack_get(struct stack *s)
 
 void stack_put(struct stack *s)
 {
-	if (ref_put(&s->ref))
-		slab_free(&stack_slab, s);
+	struct stack_env env = s->env;
+
+	if (!ref_put(&s->ref))
+		return;
+	slab_free(&stack_slab, s);
+	if (env.release)
+		env.release(env.arg);
+}
+
+void *stack_env_arg(struct stack *s)
+{
+	return s->env.arg;
 }
 
 void stack_enter(struct stack *s) ACQUIRE(L_NET)
@@ -208,6 +219,17 @@ void stack_run(struct stack *s)
 int64_t stack_now(const struct stack *s)
 {
 	return s->now;
+}
+
+bool stack_forwarding(const struct stack *s, bool v6)
+{
+	return v6 ? s->forward6 : s->forward4;
+}
+
+void stack_set_forwarding(struct stack *s, bool v6, bool on)
+{
+	*(v6 ? &s->forward6 : &s->forward4) = on;
+	s->route_generation++;
 }
 
 void stack_random(struct stack *s, void *to, size_t n)
