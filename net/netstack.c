@@ -45,6 +45,7 @@ static struct mutex boot_lock = MUTEX_INIT; /* L_SOCKNAME: the initial stack is 
 static struct netns initial = {.ns = {.ref = {1}, .ops = &netns_ops, .inum = INITIAL_INUM}, .cookie = 1};
 static _Atomic uint64_t last_cookie = 1;
 static _Atomic int netns_count;
+struct netns *(*netns_by_pid)(int32_t pid);
 
 /* ---- what a stack calls ---- */
 
@@ -117,7 +118,7 @@ static int lo_up(struct stack *s)
 	return err;
 }
 
-static struct stack *make_stack(void)
+static struct stack *make_stack(uint64_t id)
 {
 	struct netenv *e = slab_alloc(&netenv_slab);
 	const struct stack_env env = {
@@ -127,8 +128,10 @@ static struct stack *make_stack(void)
 		return NULL;
 	timer_init(&e->timer, fire);
 	e->stack = stack_create(&env);
-	if (e->stack)
+	if (e->stack) {
+		stack_set_id(e->stack, id);
 		return e->stack;
+	}
 	timer_cancel(&e->timer);
 	slab_free(&netenv_slab, e);
 	return NULL;
@@ -152,7 +155,7 @@ static struct stack *initial_stack(void)
 
 	mutex_lock(&boot_lock, L_SOCKNAME);
 	s = __atomic_load_n(&initial.stack, __ATOMIC_RELAXED);
-	if (!s && (s = make_stack()) && lo_up(s)) {
+	if (!s && (s = make_stack(initial.cookie)) && lo_up(s)) {
 		end_stack(s);
 		s = NULL;
 	}
@@ -222,7 +225,9 @@ int netns_create(struct netns **ret)
 		return -ENOSPC;
 	}
 	n = slab_alloc(&netns_slab);
-	if (n && !(n->stack = make_stack())) {
+	if (n)
+		n->cookie = __atomic_add_fetch((uint64_t *)&last_cookie, 1, __ATOMIC_RELAXED);
+	if (n && !(n->stack = make_stack(n->cookie))) {
 		slab_free(&netns_slab, n);
 		n = NULL;
 	}
@@ -233,7 +238,6 @@ int netns_create(struct netns **ret)
 	ref_init(&n->ns.ref);
 	n->ns.ops = &netns_ops;
 	n->ns.inum = ns_alloc_inum();
-	n->cookie = __atomic_add_fetch((uint64_t *)&last_cookie, 1, __ATOMIC_RELAXED);
 	*ret = n;
 	return 0;
 }

@@ -33,6 +33,8 @@ static inline void netns_put_cleanup(struct netns **n)
 #define NETNS_REF __cleanup(netns_put_cleanup) struct netns *
 /* The caller's, borrowed. c may be NULL: the initial one. Never NULL. */
 struct netns *netns_of(const struct ctx *c);
+/* Of a process: a reference; NULL: there is none. Set by the sentry, which knows processes, before the first guest runs. */
+extern struct netns *(*netns_by_pid)(int32_t pid);
 /* Of a descriptor's namespace: a reference. -EINVAL: it is none. */
 int __must_check netns_of_file(const struct file *f, struct netns **ret);
 

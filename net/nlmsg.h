@@ -22,6 +22,9 @@ void nlbuf_finish(struct nlbuf *b);
 /* Begins a message with its fixed part. Returns where it begins, for nl_attr(). */
 size_t nl_begin(struct nlbuf *b, uint16_t type, uint16_t flags, const void *fixed, size_t size);
 void nl_attr(struct nlbuf *b, size_t msg, uint16_t type, const void *data, size_t size);
+/* An attribute that holds others: what comes until nl_nest_end(), which is told what nl_nest() gave. */
+size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type);
+void nl_nest_end(struct nlbuf *b, size_t nest);
 void nl_u32(struct nlbuf *b, size_t msg, uint16_t type, uint32_t v);
 void nl_u8(struct nlbuf *b, size_t msg, uint16_t type, uint8_t v);
 void nl_string(struct nlbuf *b, size_t msg, uint16_t type, const char *text);

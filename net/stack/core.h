@@ -23,6 +23,7 @@ struct wheel {
 #define PORT_MOVES 64
 #define ICMP_BUCKETS 256
 #define IDENTS 1024
+#define PEERS_MAX 64
 
 struct icmp_bucket {
 	bool used;
@@ -32,7 +33,7 @@ struct icmp_bucket {
 
 /* What route_input_type() last said. */
 struct input_type {
-	uint32_t generation;
+	uint64_t generation;
 	unsigned dev;
 	struct in6_addr dst;
 	uint8_t type;
@@ -53,6 +54,8 @@ struct stack {
 	uint64_t mib[MIB_COUNT];
 	struct tcp_stack *tcp; /* TCP's own */
 	uint64_t key[2];       /* of port_hash() */
+	uint64_t id, peers[PEERS_MAX]; /* of this stack, constant; of those that it has numbers for */
+	unsigned peer_count;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	unsigned netdev_count, last_index;
@@ -60,7 +63,7 @@ struct stack {
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
 	void *watch_arg;
 	/* route.c, ip_route.c */
-	uint32_t route_generation;
+	uint64_t route_generation;
 	struct input_type input_type;
 	struct list tables;
 	unsigned table_count, route_count;

@@ -194,8 +194,11 @@ static int wait_for(struct stack *s, struct neigh *n, struct pkt *p) REQUIRES(L_
 
 int neigh_output(struct stack *s, struct netdev *dev, const struct in6_addr *addr, struct pkt *p)
 {
-	struct neigh *n = neigh_find(s, dev, addr);
+	struct neigh *n;
 
+	if (dev->flags & IFF_NOARP)
+		return ether_output(s, dev, p, dev->mac, p->room[p->head] >> 4 == 4 ? 0x0800 : 0x86dd);
+	n = neigh_find(s, dev, addr);
 	if (!n && !(n = create(s, dev, addr))) {
 		pkt_free(p);
 		return -ENOBUFS;

@@ -221,6 +221,30 @@ int64_t stack_now(const struct stack *s)
 	return s->now;
 }
 
+void stack_set_id(struct stack *s, uint64_t id)
+{
+	s->id = id;
+}
+
+uint64_t stack_id(const struct stack *s)
+{
+	return s->id;
+}
+
+int stack_peer_number(struct stack *s, uint64_t id, bool make)
+{
+	unsigned i = 0;
+
+	while (i < s->peer_count && s->peers[i] != id)
+		i++;
+	if (i < s->peer_count)
+		return (int)i;
+	if (!id || !make || i == PEERS_MAX)
+		return -1;
+	s->peers[s->peer_count++] = id;
+	return (int)i;
+}
+
 bool stack_forwarding(const struct stack *s, bool v6)
 {
 	return v6 ? s->forward6 : s->forward4;

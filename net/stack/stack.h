@@ -38,6 +38,11 @@ struct stack *stack_get(struct stack *s);
 void stack_put(struct stack *s);
 /* env's. */
 void *stack_env_arg(struct stack *s);
+/* A name for the stack, for others: the namespace's cookie. Set once, before others know it; 0: none. */
+void stack_set_id(struct stack *s, uint64_t id);
+uint64_t stack_id(const struct stack *s);
+/* A small number for another stack, as this one's users see it (nsid); -1: it has none, and there is no room or no wish for one. */
+int stack_peer_number(struct stack *s, uint64_t id, bool make) REQUIRES(L_NET);
 void stack_enter(struct stack *s) ACQUIRE(L_NET);
 void stack_leave(struct stack *s) RELEASE(L_NET);
 /* The timers that are due. */
