@@ -302,7 +302,7 @@ int rtnetlink_new_link(struct ctx *c, struct stack *s, const struct nlreq *r)
 	stack_leave(s);
 	if (r->h->nlmsg_type == RTM_SETLINK || !(flags & NLM_F_CREATE) || index) {
 		if (!index)
-			return q.m.ifi_index > 0 || *q.name ? -ENODEV : -EINVAL;
+			return r->h->nlmsg_type == RTM_NEWLINK || q.m.ifi_index > 0 || *q.name ? -ENODEV : -EINVAL;
 		if (r->h->nlmsg_type == RTM_NEWLINK && flags & NLM_F_EXCL)
 			return -EEXIST;
 		if (r->h->nlmsg_type == RTM_NEWLINK && flags & NLM_F_REPLACE)

@@ -16,6 +16,7 @@
 
 #include "fs/hostio.h"
 #include "fs/dev/devfs.h"
+#include "fs/sys/sysfs.h"
 #include "fs/dev/hosttty.h"
 #include "fs/dev/relay.h"
 #include "fs/fdtable.h"
@@ -23,6 +24,7 @@
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
 #include "net/hostsock.h"
+#include "net/tun.h"
 #include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
@@ -378,6 +380,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	if (!c->cred || !c->fdt)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
 	devfs_init();
+	sysfs_init();
+	tun_init();
 	tmpfs_register();
 	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
