@@ -148,8 +148,8 @@ struct event {
 
 /* What a namespace has told and its listeners have not been told yet. */
 struct nl_watch {
-	struct ref ref; /* of the namespace, and of who delivers */
-	uint64_t cookie; /* the namespace's */
+	struct ref ref;      /* of the namespace, and of who delivers */
+	uint64_t cookie;     /* the namespace's */
 	struct stack *stack; /* whoever delivers is inside of it */
 	struct wakeup wakeup;
 	struct list events; /* L_NET, as what follows */

@@ -121,8 +121,7 @@ static int lo_up(struct stack *s)
 static struct stack *make_stack(uint64_t id)
 {
 	struct netenv *e = slab_alloc(&netenv_slab);
-	const struct stack_env env = {
-	    .now = now, .random = random_bytes, .wake_at = wake_at, .release = release, .arg = e};
+	const struct stack_env env = {now, random_bytes, wake_at, e, release};
 
 	if (!e)
 		return NULL;
@@ -207,8 +206,8 @@ static void netns_destroy(struct ns *ns)
 
 	do
 		n->dead_next = head;
-	while (!__atomic_compare_exchange_n((struct netns **)&dead, &head, n, true, __ATOMIC_ACQ_REL,
-					    __ATOMIC_RELAXED));
+	while (
+	    !__atomic_compare_exchange_n((struct netns **)&dead, &head, n, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	(void)!timer_arm(&bury_timer, 0);
 }
 

@@ -33,7 +33,7 @@ int rtnetlink_del_link(struct ctx *c, struct stack *s, const struct nlreq *r) EX
 int rtnetlink_get_nsid(struct ctx *c, struct stack *s, struct nlbuf *b, const struct nlreq *r) EXCLUDES(L_NET);
 
 /* IF_OPER_*: RFC 2863. */
-uint8_t rtnetlink_operstate(const struct netdev *d);
+uint8_t rtnetlink_operstate(struct netdev *d);
 
 /* One message each. */
 struct netdev_addr;

@@ -39,12 +39,15 @@ static void put_stats(struct nlbuf *b, size_t msg, const struct netdev_stats *n)
 	nl_attr(b, msg, IFLA_STATS64, &s, sizeof(s));
 }
 
-uint8_t rtnetlink_operstate(const struct netdev *d)
+uint8_t rtnetlink_operstate(struct netdev *d)
 {
+	uint64_t id;
+
 	if (!(d->flags & IFF_UP))
 		return OPER_DOWN;
+	/* As Linux, which takes any other index for a lower interface's. */
 	if (!d->carrier)
-		return d->ops->other ? OPER_LOWERLAYERDOWN : OPER_DOWN;
+		return d->ops->other && d->ops->other(d, &id) != d->index ? OPER_LOWERLAYERDOWN : OPER_DOWN;
 	return d->quiet_carrier ? OPER_UNKNOWN : OPER_UP;
 }
 

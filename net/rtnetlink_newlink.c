@@ -267,8 +267,6 @@ static int make(struct ctx *c, struct stack *s, struct link_req *q)
 		err = make_veth(c, to, q, &index);
 	else if (strcmp(q->kind, "bridge") == 0 || strcmp(q->kind, "dummy") == 0)
 		err = make_here(to, q, &index);
-	else if (strcmp(q->kind, "tun") == 0)
-		err = -EINVAL; /* /dev/net/tun makes these */
 	if (err)
 		return err;
 	q->mac = NULL;

@@ -93,16 +93,16 @@ enum sock_option {
 struct socket {
 	struct ref ref;
 	const struct proto_ops *ops;
-	uint16_t family, type;    /* constant */
-	int protocol;             /* constant */
-	struct inode *inode;      /* of the file, borrowed; NULL: none yet, or closed */
-	struct file *file;        /* borrowed, as inode */
-	struct mutex lock;        /* L_SOCK: the family's state, and: */
-	struct list async;        /* O_ASYNC descriptions */
-	struct list all;          /* L_SOCKLIST */
-	struct netns *net;        /* where it was made: a reference, constant once others can find it; NULL: the host's */
-	struct wait_queue wq;     /* sleepers and pollers; POLL* bits */
-	_Atomic int err;          /* SO_ERROR: a positive errno, taken by who reads it */
+	uint16_t family, type; /* constant */
+	int protocol;          /* constant */
+	struct inode *inode;   /* of the file, borrowed; NULL: none yet, or closed */
+	struct file *file;     /* borrowed, as inode */
+	struct mutex lock;     /* L_SOCK: the family's state, and: */
+	struct list async;     /* O_ASYNC descriptions */
+	struct list all;       /* L_SOCKLIST */
+	struct netns *net;     /* where it was made: a reference, constant once others can find it; NULL: the host's */
+	struct wait_queue wq;  /* sleepers and pollers; POLL* bits */
+	_Atomic int err;       /* SO_ERROR: a positive errno, taken by who reads it */
 	_Atomic uint32_t options; /* enum sock_option */
 	_Atomic int sndbuf, rcvbuf;
 	_Atomic int rcvlowat;

@@ -50,13 +50,13 @@ struct tun {
 	struct mutex lock;
 	struct wait_queue wq;
 	struct wakeup wakeup;
-	struct stack *stack; /* L_LINK: a reference */
-	struct netdev *dev;  /* L_LINK; NULL: it has gone, or moves */
-	bool attached;       /* L_LINK: has a description */
-	bool persist;        /* L_LINK */
-	struct list queue;   /* L_LINK */
-	unsigned queued;     /* L_LINK */
-	unsigned flags;      /* L_LINK: IFF_TUN... */
+	struct stack *stack;   /* L_LINK: a reference */
+	struct netdev *dev;    /* L_LINK; NULL: it has gone, or moves */
+	bool attached;         /* L_LINK: has a description */
+	bool persist;          /* L_LINK */
+	struct list queue;     /* L_LINK */
+	unsigned queued;       /* L_LINK */
+	unsigned flags;        /* L_LINK: IFF_TUN... */
 	uint32_t owner, group; /* L_LINK; NOBODY: anybody with the capability */
 	_Atomic int vnet_size, sndbuf;
 };
@@ -129,7 +129,7 @@ void tun_owner_of(const struct netdev *dev, int64_t *ret_uid, int64_t *ret_gid)
 }
 
 /* Enters the stack where the interface is; NULL: it is nowhere, and nothing was entered. The reference to *ret is the caller's. */
-static struct netdev *enter(struct tun *t, struct stack **ret) NO_TSA;
+static struct netdev *enter(struct tun *t, struct stack **ret) TRY_ACQUIRE(true, L_NET) NO_TSA;
 static struct netdev *enter(struct tun *t, struct stack **ret)
 {
 	struct netdev *dev;
@@ -151,7 +151,7 @@ static struct netdev *enter(struct tun *t, struct stack **ret)
 	return NULL;
 }
 
-static void leave_stack(struct stack *s) NO_TSA;
+static void leave_stack(struct stack *s) RELEASE(L_NET) NO_TSA;
 static void leave_stack(struct stack *s)
 {
 	stack_leave(s);
@@ -254,13 +254,14 @@ static struct tun *tun_create(struct stack *s, unsigned flags)
 }
 
 /* A new interface, attached; its own reference and the description's are made. */
-static int make_dev(struct ctx *c, struct stack *s, const char *name, unsigned flags, struct tun **ret)
-    REQUIRES(L_NET)
+static int make_dev(struct ctx *c, struct stack *s, const char *name, unsigned flags, struct tun **ret) REQUIRES(L_NET)
 {
 	bool tap = flags & IFF_TAP;
 	uint8_t mac[MAC_LEN];
 	struct netdev_config cfg = {
-	    .name = *name ? name : tap ? "tap%d" : "tun%d",
+	    .name = *name ? name
+		    : tap ? "tap%d"
+			  : "tun%d",
 	    .type = tap ? ARPHRD_ETHER : ARPHRD_NONE,
 	    .flags = tap ? IFF_BROADCAST | IFF_MULTICAST : IFF_POINTOPOINT | IFF_NOARP | IFF_MULTICAST,
 	    .features = tap ? NETDEV_ETHER : 0,

@@ -79,7 +79,8 @@ static struct unix_sock *table_find(const void *name, size_t len, int type, cons
 {
 	struct unix_sock *u = *bucket_of(name, len, type, net);
 
-	while (u && (u->s.type != type || u->s.net != net || u->addr->len != len || memcmp(&u->addr->sun, name, len) != 0))
+	while (u &&
+	       (u->s.type != type || u->s.net != net || u->addr->len != len || memcmp(&u->addr->sun, name, len) != 0))
 		u = u->name_next;
 	return u;
 }

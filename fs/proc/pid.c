@@ -282,14 +282,10 @@ static int net_ns_follow(struct ctx *c, const struct pseudo_ref *r, struct path 
 	}
 
 static const struct pseudo_node ns_nodes[] = {
-    NS_NODE("cgroup"),
-    NS_NODE("ipc"),
-    NS_NODE("mnt"),
-    {.name = "net", .mode = 0777, .readlink = net_ns_readlink, .follow = net_ns_follow},
-    NS_NODE("pid"),
-    NS_NODE("time"),
-    NS_NODE("user"),
-    NS_NODE("uts"),
+    NS_NODE("cgroup"), NS_NODE("ipc"),
+    NS_NODE("mnt"),    {.name = "net", .mode = 0777, .readlink = net_ns_readlink, .follow = net_ns_follow},
+    NS_NODE("pid"),    NS_NODE("time"),
+    NS_NODE("user"),   NS_NODE("uts"),
     PSEUDO_END,
 };
 

@@ -30,7 +30,8 @@ static uint64_t name_hash(const char *name)
 }
 
 /* The stack entered, if the interface is there; leave it then. */
-static struct netdev *enter_dev(struct ctx *c, const struct pseudo_ref *r, struct stack **ret) NO_TSA;
+static struct netdev *enter_dev(struct ctx *c, const struct pseudo_ref *r, struct stack **ret)
+    TRY_ACQUIRE(true, L_NET) NO_TSA;
 static struct netdev *enter_dev(struct ctx *c, const struct pseudo_ref *r, struct stack **ret)
 {
 	struct stack *s = netstack_of(c);
@@ -48,7 +49,7 @@ static struct netdev *enter_dev(struct ctx *c, const struct pseudo_ref *r, struc
 	return NULL;
 }
 
-static void leave(struct stack *s) NO_TSA;
+static void leave(struct stack *s) RELEASE(L_NET) NO_TSA;
 static void leave(struct stack *s)
 {
 	stack_leave(s);
@@ -91,7 +92,8 @@ static int put_carrier(struct netdev *d, struct seq *s)
 
 static int put_operstate(struct netdev *d, struct seq *s)
 {
-	static const char *const names[] = {"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"};
+	static const char *const names[] = {"unknown", "notpresent", "down", "lowerlayerdown",
+					    "testing", "dormant",    "up"};
 
 	seq_printf(s, "%s\n", names[rtnetlink_operstate(d)]);
 	return 0;
@@ -238,14 +240,14 @@ static int attribute_show(struct ctx *c, const struct pseudo_ref *r, struct seq 
 
 #define STAT(name)                                                                                                     \
 	{                                                                                                              \
-#name, offsetof(struct netdev_stats, name)                                                                     \
+#name, offsetof(struct netdev_stats, name)                                                             \
 	}
 static const struct {
 	const char *name;
 	size_t offset;
 } counters[] = {
-    STAT(multicast),  STAT(rx_bytes), STAT(rx_dropped), STAT(rx_errors),  STAT(rx_packets),
-    STAT(tx_bytes),   STAT(tx_dropped), STAT(tx_errors), STAT(tx_packets),
+    STAT(multicast), STAT(rx_bytes),   STAT(rx_dropped), STAT(rx_errors),  STAT(rx_packets),
+    STAT(tx_bytes),  STAT(tx_dropped), STAT(tx_errors),  STAT(tx_packets),
 };
 
 static int counter_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
@@ -304,12 +306,14 @@ static int bridge_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 	struct bridge_info i;
 	struct stack *st;
 	struct netdev *d = enter_dev(c, r, &st);
-	bool is = d && netdev_is_bridge(d);
+	bool is;
 
+	if (!d)
+		return -EINVAL;
+	is = netdev_is_bridge(d);
 	if (is)
 		bridge_info(d, &i);
-	if (d)
-		leave(st);
+	leave(st);
 	if (!is)
 		return -EINVAL;
 	if (strcmp(name, "ageing_time") == 0)
@@ -327,7 +331,7 @@ static int bridge_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 		.name = n, .mode = 0444, .show = bridge_show                                                           \
 	}
 static const struct pseudo_node bridge_nodes[] = {
-    BRIDGE("ageing_time"), BRIDGE("bridge_id"),       BRIDGE("root_id"),        BRIDGE("stp_state"),
+    BRIDGE("ageing_time"),     BRIDGE("bridge_id"),      BRIDGE("root_id"), BRIDGE("stp_state"),
     BRIDGE("topology_change"), BRIDGE("vlan_filtering"), PSEUDO_END,
 };
 
@@ -335,14 +339,16 @@ static int port_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 {
 	struct stack *st;
 	struct netdev *d = enter_dev(c, r, &st);
-	bool is = d && d->port;
+	bool is;
 
+	if (!d)
+		return -EINVAL;
+	is = d->port;
 	if (is && strcmp(r->node->name, "port_no") == 0)
 		seq_printf(s, "0x%x\n", bridge_port_number(d));
 	else if (is)
 		seq_printf(s, "%d\n", d->flags & IFF_RUNNING ? 3 : 0);
-	if (d)
-		leave(st);
+	leave(st);
 	return is ? 0 : -EINVAL;
 }
 
@@ -350,12 +356,14 @@ static int master_readlink(struct ctx *c, const struct pseudo_ref *r, char *buf,
 {
 	struct stack *st;
 	struct netdev *d = enter_dev(c, r, &st);
-	bool is = d && d->port;
+	bool is;
 
+	if (!d)
+		return -ENOENT;
+	is = d->port;
 	if (is)
 		snprintf(buf, size, "%s../%s", r->node->name[0] == 'b' ? "../" : "", bridge_of(d)->name);
-	if (d)
-		leave(st);
+	leave(st);
 	return is ? 0 : -ENOENT;
 }
 
@@ -537,8 +545,7 @@ static int dev_readlink(struct ctx *c, const struct pseudo_ref *r, char *buf, si
 	return 0;
 }
 
-static const struct pseudo_node dev_link = {
-    .name = "DEV", .mode = 0777, .readlink = dev_readlink, .valid = dev_valid};
+static const struct pseudo_node dev_link = {.name = "DEV", .mode = 0777, .readlink = dev_readlink, .valid = dev_valid};
 
 /* ---- the two lists ---- */
 

@@ -219,7 +219,8 @@ static const struct pseudo_node kernel_nodes[] = {
 };
 
 static const struct pseudo_node fs_nodes[] = {EMPTY("cgroup"), PSEUDO_END};
-static const struct pseudo_node class_nodes[] = {EMPTY("block"), {.name = "net", .mode = 0755, .dir = &sys_class_net_dir}, EMPTY("tty"), PSEUDO_END};
+static const struct pseudo_node class_nodes[] = {
+    EMPTY("block"), {.name = "net", .mode = 0755, .dir = &sys_class_net_dir}, EMPTY("tty"), PSEUDO_END};
 static const struct pseudo_node dev_nodes[] = {EMPTY("block"), EMPTY("char"), PSEUDO_END};
 
 static const struct pseudo_node root_nodes[] = {

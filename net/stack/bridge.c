@@ -172,8 +172,7 @@ static void send_by(struct stack *s, struct bridge_port *port, struct pkt *p) RE
 }
 
 /* Copies for all ports but one; p stays the caller's. */
-static void flood(struct stack *s, struct bridge *b, const struct pkt *p, const struct bridge_port *but)
-    REQUIRES(L_NET)
+static void flood(struct stack *s, struct bridge *b, const struct pkt *p, const struct bridge_port *but) REQUIRES(L_NET)
 {
 	struct bridge_port *port, *next;
 

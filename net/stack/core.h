@@ -52,8 +52,8 @@ struct stack {
 	struct list loop;  /* packets for stack_leave() to deliver */
 	unsigned loop_count;
 	uint64_t mib[MIB_COUNT];
-	struct tcp_stack *tcp; /* TCP's own */
-	uint64_t key[2];       /* of port_hash() */
+	struct tcp_stack *tcp;         /* TCP's own */
+	uint64_t key[2];               /* of port_hash() */
 	uint64_t id, peers[PEERS_MAX]; /* of this stack, constant; of those that it has numbers for */
 	unsigned peer_count;
 	/* netdev.c */

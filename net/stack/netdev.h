@@ -74,9 +74,9 @@ struct netdev {
 	struct netdev_stats stats;
 	const struct link_ops *ops;
 	void *priv;
-	bool carrier;        /* there is somebody at the other end: with IFF_UP it gives IFF_RUNNING */
-	bool quiet_carrier;  /* nobody ever asks for it, as on loopback: its state is unknown, not up */
-	bool mac_set;        /* netdev_set_mac() */
+	bool carrier;       /* there is somebody at the other end: with IFF_UP it gives IFF_RUNNING */
+	bool quiet_carrier; /* nobody ever asks for it, as on loopback: its state is unknown, not up */
+	bool mac_set;       /* netdev_set_mac() */
 	unsigned carrier_changes;
 	uint32_t mtu_max;
 	struct bridge_port *port; /* bridge.c: it belongs to a bridge; NULL */

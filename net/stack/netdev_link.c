@@ -51,8 +51,7 @@ static void put_in(struct stack *to, struct netdev *dev, const char *name) REQUI
 {
 	char picked[IFNAMSIZ];
 
-	if (netdev_pick_name(to, name ? name : dev->name, picked) == 0 ||
-	    netdev_pick_name(to, "dev%d", picked) == 0)
+	if (netdev_pick_name(to, name ? name : dev->name, picked) == 0 || netdev_pick_name(to, "dev%d", picked) == 0)
 		memcpy(dev->name, picked, sizeof(dev->name));
 	netdev_insert(to, dev);
 	dev->hop_limit = 0;

@@ -23,8 +23,8 @@ struct stack_env {
 	int64_t (*now)(void *arg);                     /* CLOCK_MONOTONIC, ns */
 	void (*random)(void *arg, void *to, size_t n); /* unpredictable: ports, sequence numbers, keys */
 	void (*wake_at)(void *arg, int64_t deadline);  /* stack_run() then, once; replaces an earlier wish */
-	void (*release)(void *arg);                    /* the last reference to the stack is gone; may be absent */
 	void *arg;
+	void (*release)(void *arg); /* the last reference to the stack is gone; may be absent */
 };
 
 /* env is copied. NULL: no memory. With a loopback interface, down, as Linux makes a namespace. */

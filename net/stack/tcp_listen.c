@@ -133,7 +133,8 @@ static int request_route(struct tcp_request *r) REQUIRES(L_NET)
 		return err;
 	/* The interface may be gone when it is needed again. */
 	r->advmss = tcp_advertised_mss(&o.dst, &r->route);
-	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp, r->advmss, r->wscale_ok, &r->window, &r->rcv_wscale);
+	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp, r->advmss,
+			   r->wscale_ok, &r->window, &r->rcv_wscale);
 	return 0;
 }
 

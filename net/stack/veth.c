@@ -31,12 +31,13 @@ struct veth_end {
 	struct wakeup wakeup;
 	struct net_timer later;
 	struct stack *stack; /* L_LINK: a reference */
-	struct netdev *dev;  /* L_NET of its stack, written with L_LINK too: NULL when it has gone, or is between two stacks */
-	unsigned index;      /* L_LINK: of dev */
-	bool up;             /* L_LINK */
-	struct list queue;   /* L_LINK: frames from here to the other end */
-	unsigned queued;     /* L_LINK */
-	bool delivering;     /* L_LINK */
+	struct netdev
+	    *dev; /* L_NET of its stack, written with L_LINK too: NULL when it has gone, or is between two stacks */
+	unsigned index;    /* L_LINK: of dev */
+	bool up;           /* L_LINK */
+	struct list queue; /* L_LINK: frames from here to the other end */
+	unsigned queued;   /* L_LINK */
+	bool delivering;   /* L_LINK */
 };
 
 struct veth {
