@@ -11,11 +11,11 @@ struct ctx;
 struct nl_watch;
 
 struct netns {
-	struct ns ns;        /* first member */
-	struct stack *stack; /* the stack, made on first use in the initial namespace, with the others; atomic */
-	uint64_t cookie;     /* SO_NETNS_COOKIE: never the same again */
-	struct nl_watch *watch; /* atomic; net/netlink.c: changes for listeners; NULL: nobody has ever listened */
-	struct netns *dead_next;        /* netns_put()'s own */
+	struct ns ns;            /* first member */
+	struct stack *stack;     /* the stack, made on first use in the initial namespace, with the others; atomic */
+	uint64_t cookie;         /* SO_NETNS_COOKIE: never the same again */
+	struct nl_watch *watch;  /* atomic; net/netlink.c: changes for listeners; NULL: nobody has ever listened */
+	struct netns *dead_next; /* netns_put()'s own */
 };
 
 /*

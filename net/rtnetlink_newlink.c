@@ -204,7 +204,7 @@ static struct netdev_config config_of(const struct link_req *q, const char *name
 static int make_veth(struct ctx *c, struct stack *s, const struct link_req *q, unsigned *ret_index)
 {
 	struct nlreq peer = nested(&q->data, 0, VETH_INFO_PEER);
-	struct netdev_config mine = config_of(q, "veth%d"), its = {.name = "veth%d", .mtu = mine.mtu};
+	struct netdev_config mine = config_of(q, "veth%d"), its = {.name = "veth%d", .mtu = MTU_DEFAULT};
 	LINK_REQ p = {.where = NULL};
 	struct stack *to = s;
 	unsigned index;
@@ -213,8 +213,6 @@ static int make_veth(struct ctx *c, struct stack *s, const struct link_req *q, u
 	if (peer.data) {
 		err = parse(c, &peer, &p);
 		its = config_of(&p, "veth%d");
-		if (!p.has_mtu)
-			its.mtu = mine.mtu;
 	}
 	if (!err && p.where)
 		to = netns_stack(p.where);

@@ -146,7 +146,8 @@ static inline int rename_link(const char *name, const char *to)
 
 static inline int link_up(const char *name, bool up)
 {
-	struct ifinfomsg m = {.ifi_index = (int)if_nametoindex(name), .ifi_flags = up ? IFF_UP : 0, .ifi_change = IFF_UP};
+	struct ifinfomsg m = {
+	    .ifi_index = (int)if_nametoindex(name), .ifi_flags = up ? IFF_UP : 0, .ifi_change = IFF_UP};
 
 	rq_begin(RTM_SETLINK, 0, &m, sizeof(m));
 	return rq_send();
@@ -163,8 +164,7 @@ static inline int del_link(const char *name)
 
 static inline int add_addr(const char *name, const char *addr, int plen)
 {
-	struct ifaddrmsg m = {
-	    .ifa_family = AF_INET, .ifa_prefixlen = (uint8_t)plen, .ifa_index = if_nametoindex(name)};
+	struct ifaddrmsg m = {.ifa_family = AF_INET, .ifa_prefixlen = (uint8_t)plen, .ifa_index = if_nametoindex(name)};
 	struct in_addr a;
 
 	inet_pton(AF_INET, addr, &a);

@@ -73,9 +73,9 @@ static void mistakes(void)
 	HOLDS(!if_nametoindex("tun0"));
 	CHILD
 	{
+		fd = tun_open();
 		MUST(setgid(65534));
 		MUST(setuid(65534));
-		fd = tun_open();
 		T(set_if(fd, "t7", IFF_TAP, NULL));
 	}
 	close(other);
@@ -164,8 +164,8 @@ static void echo(void)
 static void tap(void)
 {
 	static const uint8_t me[6] = {2, 0, 0, 0, 0, 9};
-	uint8_t ask[42] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
-			   2,   0,   0,   0,   0,   9,   10, 6, 0, 2, 0, 0, 0, 0, 0, 0, 10, 6, 0, 1};
+	uint8_t ask[42] = {255, 255, 255, 255, 255, 255, 2, 0,  0, 0, 0, 9, 8, 6, 0, 1, 8, 0,  6, 4, 0,
+			   1,   2,   0,   0,   0,   0,   9, 10, 6, 0, 2, 0, 0, 0, 0, 0, 0, 10, 6, 0, 1};
 	uint8_t buf[2048] = {0};
 	struct ifreq r = {0};
 	int fd = tun_open();
@@ -210,16 +210,16 @@ static void persistent(void)
 	HOLDS(!(link_flags("keep") & IFF_RUNNING));
 	CHILD
 	{
+		fd = tun_open();
 		MUST(setgid(65533));
 		MUST(setuid(65533));
-		fd = tun_open();
 		T(set_if(fd, "keep", IFF_TAP | IFF_NO_PI, NULL));
 	}
 	CHILD
 	{
+		fd = tun_open();
 		MUST(setgid(65534));
 		MUST(setuid(65534));
-		fd = tun_open();
 		T(set_if(fd, "keep", IFF_TUN | IFF_NO_PI, NULL));
 		T(set_if(fd, "keep", IFF_TAP | IFF_NO_PI, NULL));
 		HOLDS(link_flags("keep") & IFF_RUNNING);
