@@ -129,7 +129,7 @@ static void put_limits(struct nlbuf *b, size_t msg, const struct netdev *d)
 void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint16_t type, uint16_t flags)
 {
 	static const uint8_t all_ones[MAC_LEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, zero[MAC_LEN];
-	struct ifinfomsg m = {.ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
+	struct ifinfomsg m = {.ifi_family = AF_UNSPEC, .ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
 	bool has_mac = d->type != ARPHRD_NONE;
 	size_t msg;
 
@@ -155,12 +155,14 @@ void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint
 	put_info(b, msg, d);
 }
 
-void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r __unused)
+void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
+	bool ports = r->size && r->data[0] == AF_BRIDGE; /* bridge(8) link */
 	struct netdev *d = NULL;
 
 	while ((d = netdev_next(s, d ? d->index : 0)))
-		rtnetlink_put_link(s, b, d, RTM_NEWLINK, NLM_F_MULTI);
+		if (!ports || d->port)
+			rtnetlink_put_link(s, b, d, RTM_NEWLINK, NLM_F_MULTI);
 }
 
 /* The interface that a request means, by index or name. */
