@@ -94,14 +94,23 @@ static void random_bytes(void *arg, void *to, size_t size)
 	explicit_bzero(e->batch + e->left, size);
 }
 
+/* The stack's memory is still there: its timer may be firing. */
 static void release(void *arg)
 {
-	slab_free(&netenv_slab, arg);
+	struct netenv *e = arg;
+
+	timer_cancel(&e->timer);
+	slab_free(&netenv_slab, e);
 }
 
 static void fire(struct timer *t)
 {
-	stack_run(container_of(t, struct netenv, timer)->stack);
+	struct stack *s = container_of(t, struct netenv, timer)->stack;
+
+	if (!s || !stack_try_get(s))
+		return;
+	stack_run(s);
+	stack_put(s);
 }
 
 /* ---- stacks ---- */
@@ -146,6 +155,17 @@ static void end_stack(struct stack *s)
 	stack_leave(s);
 	timer_cancel(&e->timer);
 	stack_destroy(s);
+}
+
+struct stack *netstack_make(void)
+{
+	struct stack *s = make_stack(0);
+
+	if (s && lo_up(s)) {
+		end_stack(s);
+		s = NULL;
+	}
+	return s;
 }
 
 static struct stack *initial_stack(void)

@@ -43,5 +43,9 @@ int __must_check netns_of_file(const struct file *f, struct netns **ret);
  * be NULL: the initial one.
  */
 struct stack *netstack_of(const struct ctx *c);
+/*
+ * A stack that is nobody's namespace, as a gateway is, with lo up: the caller's, who ends it by stack_destroy(). NULL: no memory.
+ */
+struct stack *netstack_make(void);
 /* The same of a namespace. */
 struct stack *netns_stack(struct netns *n);

@@ -129,7 +129,8 @@ static void put_limits(struct nlbuf *b, size_t msg, const struct netdev *d)
 void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint16_t type, uint16_t flags)
 {
 	static const uint8_t all_ones[MAC_LEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, zero[MAC_LEN];
-	struct ifinfomsg m = {.ifi_family = AF_UNSPEC, .ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
+	struct ifinfomsg m = {
+	    .ifi_family = AF_UNSPEC, .ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
 	bool has_mac = d->type != ARPHRD_NONE;
 	size_t msg;
 

@@ -106,13 +106,16 @@ struct stack *stack_get(struct stack *s)
 
 void stack_put(struct stack *s)
 {
-	struct stack_env env = s->env;
-
 	if (!ref_put(&s->ref))
 		return;
+	if (s->env.release)
+		s->env.release(s->env.arg);
 	slab_free(&stack_slab, s);
-	if (env.release)
-		env.release(env.arg);
+}
+
+bool stack_try_get(struct stack *s)
+{
+	return ref_get_unless_zero(&s->ref);
 }
 
 void *stack_env_arg(struct stack *s)

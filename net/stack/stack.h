@@ -24,7 +24,7 @@ struct stack_env {
 	void (*random)(void *arg, void *to, size_t n); /* unpredictable: ports, sequence numbers, keys */
 	void (*wake_at)(void *arg, int64_t deadline);  /* stack_run() then, once; replaces an earlier wish */
 	void *arg;
-	void (*release)(void *arg); /* the last reference to the stack is gone; may be absent */
+	void (*release)(void *arg); /* the last reference to the stack is gone, its memory goes next; may be absent */
 };
 
 /* env is copied. NULL: no memory. With a loopback interface, down, as Linux makes a namespace. */
@@ -36,6 +36,8 @@ struct stack *stack_create(const struct stack_env *env);
 void stack_destroy(struct stack *s);
 struct stack *stack_get(struct stack *s);
 void stack_put(struct stack *s);
+/* For env's, which holds none: false if the last reference is being given up. */
+bool __must_check stack_try_get(struct stack *s);
 /* env's. */
 void *stack_env_arg(struct stack *s);
 /* A name for the stack, for others: the namespace's cookie. Set once, before others know it; 0: none. */
