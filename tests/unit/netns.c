@@ -117,7 +117,7 @@ static size_t kind_of(char *to, const char *kind)
 /* Interfaces, and a namespace full of them that goes; nothing of it stays. */
 START_TEST(links_go_along)
 {
-	char info[64];
+	char info[64] = "";
 	int64_t home, s;
 	size_t before;
 
