@@ -324,6 +324,7 @@ static int tcp_accept_socket(struct ctx *c, struct socket *s, int flags, struct 
 		socket_put(&n->i.s);
 		return err;
 	}
+	n->i.s.net = netns_get(s->net);
 	socket_publish(&n->i.s);
 	*ret = &n->i.s;
 	return 0;

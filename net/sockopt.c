@@ -11,6 +11,7 @@
 #include <sys/time.h>
 
 #include "net/filter.h"
+#include "net/netstack.h"
 #include "net/socket.h"
 #include "sentry/base/cred.h"
 
@@ -21,6 +22,9 @@
 /* Numbers that the C library may not have. */
 #ifndef SO_TIMESTAMP_OLD
 #define SO_TIMESTAMP_OLD 29
+#endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
 #endif
 #ifndef SO_RCVTIMEO_NEW
 #define SO_RCVTIMEO_NEW 66
@@ -358,6 +362,12 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 		break;
 	case SO_COOKIE:
 		v->cookie = (uint64_t)(s->inode ? s->inode->ino : 0);
+		have = sizeof(v->cookie);
+		if (*size < have)
+			return -EINVAL;
+		break;
+	case SO_NETNS_COOKIE:
+		v->cookie = (s->net ? s->net : netns_of(NULL))->cookie;
 		have = sizeof(v->cookie);
 		if (*size < have)
 			return -EINVAL;

@@ -16,6 +16,7 @@
 
 #include "fs/hostio.h"
 #include "fs/dev/devfs.h"
+#include "fs/sys/sysfs.h"
 #include "fs/dev/hosttty.h"
 #include "fs/dev/relay.h"
 #include "fs/fdtable.h"
@@ -25,6 +26,7 @@
 #include "net/hostsock.h"
 #include "net/netstack.h"
 #include "net/pcap.h"
+#include "net/tun.h"
 #include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
@@ -384,6 +386,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	if (boot_net(s, e))
 		return -1;
 	devfs_init();
+	sysfs_init();
+	tun_init();
 	tmpfs_register();
 	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;

@@ -1,5 +1,5 @@
 /*
- * /proc/PID/net, sockets: proc_pid_net(5). There is one network for all processes. Columns and widths are Linux's, byte for byte, since programs read
+ * /proc/PID/net, sockets: proc_pid_net(5). They are about the process's network namespace. Columns and widths are Linux's, byte for byte, since programs read
  * them by position. The files about interfaces and routes are in net_stack.c.
  *
  * A table is what all sockets tell of themselves, without a lock held, and for TCP what the stack has beside those. Where Linux prints the address of
@@ -15,6 +15,7 @@
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
 #include "net/stack/tcp.h"
+#include "sentry/task.h"
 
 #define SS_UNCONNECTED 1
 #define SS_CONNECTING 2
@@ -110,14 +111,24 @@ static void show_tcp_rest(const struct tcp_ep *ep, void *arg) REQUIRES(L_NET)
 	show_tcp_row(t, &i, ep->kind == TCP_IS_SOCK ? " 20 4 0 10 -1" : "");
 }
 
-static int show_tcp_table(struct ctx *c, struct seq *s, int family)
+struct netns *proc_net_of(const struct pseudo_ref *r)
+{
+	struct task *t = proc_task(r);
+	struct netns *net = t ? task_get_net(t) : NULL;
+
+	task_put(t);
+	return net;
+}
+
+static int show_tcp_table(const struct pseudo_ref *r, struct seq *s, int family)
 {
 	struct inet_table t = {.s = s, .family = family};
-	struct stack *st = netstack_of(c);
+	NETNS_REF net = proc_net_of(r);
+	struct stack *st = net ? netns_stack(net) : NULL;
 
 	if (!st)
-		return -ENOMEM;
-	socket_for_each(family, show_tcp, &t);
+		return net ? -ENOMEM : -EINVAL;
+	socket_for_each(net, family, show_tcp, &t);
 	stack_enter(st);
 	tcp_for_each(st, show_tcp_rest, &t);
 	stack_leave(st);
@@ -156,40 +167,46 @@ static void show_raw(const struct sock_info *i, void *arg)
 		show_dgram(arg, i, "%4u: ", 0);
 }
 
-static int tcp_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int tcp_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	seq_printf(s, "%-149s\n",
 		   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode");
-	return show_tcp_table(c, s, AF_INET);
+	return show_tcp_table(r, s, AF_INET);
 }
 
-static int tcp6_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int tcp6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	seq_puts(s, ADDR6_HEADER "\n");
-	return show_tcp_table(c, s, AF_INET6);
+	return show_tcp_table(r, s, AF_INET6);
 }
 
 /* udp, icmp and raw: which of them the file's name says. */
 static int dgram_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
+	NETNS_REF net = proc_net_of(r);
 	bool raw = r->node->name[0] == 'r';
 
+	if (!net)
+		return -EINVAL;
 	if (raw)
 		seq_puts(s, DATAGRAM_HEADER "\n");
 	else
 		seq_printf(s, "%-127s\n", " " DATAGRAM_HEADER);
-	socket_for_each(AF_INET, raw ? show_raw : r->node->name[0] == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET, raw ? show_raw : r->node->name[0] == 'u' ? show_udp : show_ping, &t);
 	return 0;
 }
 
 static int dgram6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
+	NETNS_REF net = proc_net_of(r);
 	char kind = r->node->name[0];
 
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, ADDR6_HEADER " ref pointer drops\n");
-	socket_for_each(AF_INET6, kind == 'r' ? show_raw : kind == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET6, kind == 'r' ? show_raw : kind == 'u' ? show_udp : show_ping, &t);
 	return 0;
 }
 
@@ -215,10 +232,14 @@ static void show_unix(const struct sock_info *i, void *arg)
 	seq_puts(s, "\n");
 }
 
-static int unix_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int unix_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
+
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, "Num       RefCount Protocol Flags    Type St Inode Path\n");
-	socket_for_each(AF_UNIX, show_unix, s);
+	socket_for_each(net, AF_UNIX, show_unix, s);
 	return 0;
 }
 
@@ -228,10 +249,14 @@ static void show_packet(const struct sock_info *i, void *arg)
 		   i->type, i->local_port, (int)i->dev, i->running, i->charged, i->uid, i->ino);
 }
 
-static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
+
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
-	socket_for_each(AF_PACKET, show_packet, s);
+	socket_for_each(net, AF_PACKET, show_packet, s);
 	return 0;
 }
 
@@ -273,14 +298,15 @@ static void count_rest(const struct tcp_ep *ep, void *arg)
 		n->tcp_orphan++;
 }
 
-static int sockstat_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int sockstat_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	struct stack *st = netstack_of(c);
+	NETNS_REF net = proc_net_of(r);
+	struct stack *st = net ? netns_stack(net) : NULL;
 	struct sock_counts n = {0};
 
 	if (!st)
-		return -ENOMEM;
-	socket_for_each(AF_UNSPEC, count_socket, &n);
+		return net ? -ENOMEM : -EINVAL;
+	socket_for_each(net, AF_UNSPEC, count_socket, &n);
 	stack_enter(st);
 	tcp_for_each(st, count_rest, &n);
 	stack_leave(st);
@@ -291,11 +317,14 @@ static int sockstat_show(struct ctx *c, const struct pseudo_ref *r __unused, str
 	return 0;
 }
 
-static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
 	struct sock_counts n = {0};
 
-	socket_for_each(AF_INET6, count_socket, &n);
+	if (!net)
+		return -EINVAL;
+	socket_for_each(net, AF_INET6, count_socket, &n);
 	seq_printf(s, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse %u\nFRAG6: inuse 0 memory 0\n",
 		   n.tcp[1], n.udp[1], n.raw[1]);
 	return 0;

@@ -1,6 +1,6 @@
 /*
- * /proc/sys/net/ipv4: ip-sysctl. What TCP is configured with (struct tcp_conf) is read and written here; writing needs CAP_NET_ADMIN. The rest is constant,
- * and there because programs ask for it.
+ * /proc/sys/net/ipv4, and what there is of ipv6: ip-sysctl. What TCP is configured with (struct tcp_conf) and forwarding are read and written here, of the
+ * caller's network namespace; writing needs CAP_NET_ADMIN. The rest is constant, and there because programs ask for it.
  */
 #include <linux/capability.h>
 #include <stdio.h>
@@ -129,17 +129,17 @@ static int memory_store(struct ctx *c, const struct pseudo_ref *r, char *text, s
 	return 0;
 }
 
-static uint16_t ports[2] = {32768, 60999}; /* L_NET: what port_range_set() was told, and a stack begins with */
-
 static int ports_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
 {
 	struct stack *st = netstack_of(c);
+	uint16_t low, high;
 
 	if (!st)
 		return -ENOMEM;
 	stack_enter(st);
-	seq_printf(s, "%u\t%u\n", ports[0], ports[1]);
+	port_range_get(st, &low, &high);
 	stack_leave(st);
+	seq_printf(s, "%u\t%u\n", low, high);
 	return 0;
 }
 
@@ -155,8 +155,6 @@ static int ports_store(struct ctx *c, const struct pseudo_ref *r __unused, char 
 	if (!st)
 		return -ENOMEM;
 	stack_enter(st);
-	ports[0] = (uint16_t)low;
-	ports[1] = (uint16_t)high;
 	port_range_set(st, (uint16_t)low, (uint16_t)high);
 	stack_leave(st);
 	return 0;
@@ -191,6 +189,39 @@ static int congestion_store(struct ctx *c, const struct pseudo_ref *r __unused, 
 	return 0;
 }
 
+/* ipv4/ip_forward; ipv6/conf/all/forwarding. */
+static int forward_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
+{
+	struct stack *st = netstack_of(c);
+	bool on;
+
+	if (!st)
+		return -ENOMEM;
+	stack_enter(st);
+	on = stack_forwarding(st, r->node->name[0] == 'f');
+	stack_leave(st);
+	seq_printf(s, "%d\n", on);
+	return 0;
+}
+
+static int forward_store(struct ctx *c, const struct pseudo_ref *r, char *text, size_t size __unused)
+{
+	struct stack *st = netstack_of(c);
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+		return -EPERM;
+	if (end == text || end[strspn(end, " \t\n")])
+		return -EINVAL;
+	if (!st)
+		return -ENOMEM;
+	stack_enter(st);
+	stack_set_forwarding(st, r->node->name[0] == 'f', v != 0);
+	stack_leave(st);
+	return 0;
+}
+
 static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	static const struct {
@@ -198,7 +229,6 @@ static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 	} texts[] = {
 	    {"icmp_echo_ignore_all", "0"},
 	    {"ip_default_ttl", "64"},
-	    {"ip_forward", "0"},
 	    {"ip_nonlocal_bind", "0"},
 	    {"ip_unprivileged_port_start", "1024"},
 	    {"ping_group_range", "0\t2147483647"},
@@ -226,7 +256,7 @@ static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 const struct pseudo_node proc_sys_ipv4_nodes[] = {
     CONSTANT("icmp_echo_ignore_all"),
     CONSTANT("ip_default_ttl"),
-    CONSTANT("ip_forward"),
+    {.name = "ip_forward", .mode = 0644, .show = forward_show, .store = forward_store},
     {.name = "ip_local_port_range", .mode = 0644, .show = ports_show, .store = ports_store},
     CONSTANT("ip_nonlocal_bind"),
     CONSTANT("ip_unprivileged_port_start"),
@@ -260,5 +290,20 @@ const struct pseudo_node proc_sys_ipv4_nodes[] = {
     VARIABLE("tcp_tw_reuse"),
     VARIABLE("tcp_window_scaling"),
     {.name = "tcp_wmem", .mode = 0644, .show = memory_show, .store = memory_store},
+    PSEUDO_END,
+};
+
+static const struct pseudo_node ipv6_all_nodes[] = {
+    {.name = "forwarding", .mode = 0644, .show = forward_show, .store = forward_store},
+    PSEUDO_END,
+};
+
+static const struct pseudo_node ipv6_conf_nodes[] = {
+    {.name = "all", .mode = 0555, .children = ipv6_all_nodes},
+    PSEUDO_END,
+};
+
+const struct pseudo_node proc_sys_ipv6_nodes[] = {
+    {.name = "conf", .mode = 0555, .children = ipv6_conf_nodes},
     PSEUDO_END,
 };

@@ -23,6 +23,7 @@ struct wheel {
 #define PORT_MOVES 64
 #define ICMP_BUCKETS 256
 #define IDENTS 1024
+#define PEERS_MAX 64
 
 struct icmp_bucket {
 	bool used;
@@ -32,7 +33,7 @@ struct icmp_bucket {
 
 /* What route_input_type() last said. */
 struct input_type {
-	uint32_t generation;
+	uint64_t generation;
 	unsigned dev;
 	struct in6_addr dst;
 	uint8_t type;
@@ -63,6 +64,8 @@ struct stack {
 	uint64_t key[2];                   /* of port_hash() */
 	const struct gateway_ops *gateway; /* NULL: it is a host like others */
 	void *gateway_arg;
+	uint64_t id, peers[PEERS_MAX]; /* of this stack, constant; of those that it has numbers for */
+	unsigned peer_count;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	struct list taps;    /* struct netdev_tap: of all interfaces */
@@ -71,7 +74,7 @@ struct stack {
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
 	void *watch_arg;
 	/* route.c, ip_route.c */
-	uint32_t route_generation;
+	uint64_t route_generation;
 	struct input_type input_type;
 	struct source_check source_check;
 	struct list tables;

@@ -219,6 +219,12 @@ void port_unlisten(struct stack *s __unused, struct port_bind *b)
 	b->listening = false;
 }
 
+void port_range_get(struct stack *s, uint16_t *ret_low, uint16_t *ret_high)
+{
+	*ret_low = s->port_low;
+	*ret_high = s->port_high;
+}
+
 void port_range_set(struct stack *s, uint16_t low, uint16_t high)
 {
 	s->port_low = low;

@@ -66,4 +66,5 @@ bool port_suits(const struct port_bind *b, const struct in6_addr *dst, const str
 uint32_t port_hash(struct stack *s, const struct in6_addr *a, uint16_t aport, const struct in6_addr *b, uint16_t bport)
     REQUIRES(L_NET);
 /* net.ipv4.ip_local_port_range */
+void port_range_get(struct stack *s, uint16_t *ret_low, uint16_t *ret_high) REQUIRES(L_NET);
 void port_range_set(struct stack *s, uint16_t low, uint16_t high) REQUIRES(L_NET);

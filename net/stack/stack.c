@@ -68,6 +68,7 @@ struct stack *stack_create(const struct stack_env *env)
 		err = tcp_stack_init(s);
 	if (!err)
 		return s;
+	s->env.release = NULL; /* env stays the caller's */
 	if (s->lo)
 		stack_destroy(s);
 	else
@@ -105,8 +106,21 @@ struct stack *stack_get(struct stack *s)
 
 void stack_put(struct stack *s)
 {
-	if (ref_put(&s->ref))
-		slab_free(&stack_slab, s);
+	if (!ref_put(&s->ref))
+		return;
+	if (s->env.release)
+		s->env.release(s->env.arg);
+	slab_free(&stack_slab, s);
+}
+
+bool stack_try_get(struct stack *s)
+{
+	return ref_get_unless_zero(&s->ref);
+}
+
+void *stack_env_arg(struct stack *s)
+{
+	return s->env.arg;
 }
 
 void stack_enter(struct stack *s) ACQUIRE(L_NET)
@@ -209,6 +223,41 @@ void stack_run(struct stack *s)
 int64_t stack_now(const struct stack *s)
 {
 	return s->now;
+}
+
+void stack_set_id(struct stack *s, uint64_t id)
+{
+	s->id = id;
+}
+
+uint64_t stack_id(const struct stack *s)
+{
+	return s->id;
+}
+
+int stack_peer_number(struct stack *s, uint64_t id, bool make)
+{
+	unsigned i = 0;
+
+	while (i < s->peer_count && s->peers[i] != id)
+		i++;
+	if (i < s->peer_count)
+		return (int)i;
+	if (!id || !make || i == PEERS_MAX)
+		return -1;
+	s->peers[s->peer_count++] = id;
+	return (int)i;
+}
+
+bool stack_forwarding(const struct stack *s, bool v6)
+{
+	return v6 ? s->forward6 : s->forward4;
+}
+
+void stack_set_forwarding(struct stack *s, bool v6, bool on)
+{
+	*(v6 ? &s->forward6 : &s->forward4) = on;
+	s->route_generation++;
 }
 
 void stack_random(struct stack *s, void *to, size_t n)

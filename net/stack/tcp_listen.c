@@ -51,7 +51,7 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 
 	if (!p)
 		return;
-	h.opt.mss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	h.opt.mss = r->advmss;
 	if (r->listener->user_mss)
 		h.opt.mss = MIN(h.opt.mss, r->listener->user_mss);
 	h.opt.wscale_ok = r->wscale_ok;
@@ -141,8 +141,10 @@ static int request_route(struct tcp_request *r) REQUIRES(L_NET)
 
 	if (err)
 		return err;
-	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp,
-			   tcp_advertised_mss(&o.dst, &r->route), r->wscale_ok, &r->window, &r->rcv_wscale);
+	/* The interface may be gone when it is needed again. */
+	r->advmss = tcp_advertised_mss(&o.dst, &r->route);
+	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp, r->advmss,
+			   r->wscale_ok, &r->window, &r->rcv_wscale);
 	return 0;
 }
 
@@ -268,7 +270,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 	tp->ts_recent = r->ts_recent;
 	tp->ts_recent_at = tp->last_ack_at = tp->last_data_at = stack_now(r->ep.stack);
 	tp->total_retrans = r->retries;
-	tp->advmss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	tp->advmss = r->advmss;
 	tp->mss_clamp = tp->user_mss ? MIN(r->mss, tp->user_mss) : r->mss;
 	if (!r->retries && r->sent_at)
 		tcp_rtt_sample(tp, stack_now(r->ep.stack) - r->sent_at);

@@ -71,7 +71,7 @@ struct tcp_request {
 	struct ip_route route;
 	int64_t sent_at, oow_at;
 	uint32_t iss, irs, ts_recent, ts_offset, window;
-	uint16_t mss;
+	uint16_t mss, advmss; /* the peer's, ours */
 	uint8_t snd_wscale, rcv_wscale, retries;
 	bool wscale_ok, ts_ok, sack_ok, ecn_ok;
 	bool acked; /* the handshake is complete, but the queue was full or data is awaited */
