@@ -48,7 +48,7 @@ static struct port_bind *port_of(struct inet_dgram *g)
 	return g->kind->port ? g->kind->port(g) : NULL;
 }
 
-static void sync_port(struct inet_dgram *g, struct port_bind *b)
+static void sync_port(struct inet_dgram *g, struct port_bind *b) REQUIRES(L_NET)
 {
 	bool v6 = g->i.s.family == AF_INET6;
 
@@ -57,6 +57,7 @@ static void sync_port(struct inet_dgram *g, struct port_bind *b)
 	b->reuse_port = socket_option(&g->i.s, SOCK_OPT_REUSEPORT);
 	b->v6only = v6 && (g->i.value[INET6_V6ONLY] || g->kind != &udp_kind);
 	b->bound_dev = g->i.bound_dev;
+	port_refresh(b);
 }
 
 static void sync_groups(struct inet_dgram *g, bool v6) REQUIRES(L_NET)

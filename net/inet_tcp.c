@@ -64,6 +64,7 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->ep.bind.v6only = v6 && i->value[INET6_V6ONLY];
 	tp->ep.bind.reuse_addr = socket_option(&i->s, SOCK_OPT_REUSEADDR);
 	tp->ep.bind.reuse_port = socket_option(&i->s, SOCK_OPT_REUSEPORT);
+	port_refresh(&tp->ep.bind);
 	tp->ttl = (uint8_t)MAX(ttl, 0);
 	tp->tos = (uint8_t)MAX(v6 && i->value[INET6_TCLASS] ? i->value[INET6_TCLASS] : i->value[INET_TOS], 0);
 	tp->recverr = i->value[INET_RECVERR] || i->value[INET6_RECVERR];

@@ -14,10 +14,12 @@
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
 #include "net/stack/inet.h"
+#include "net/stack/netmem.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
 #define RCVBUF_DEFAULT 212992
+#define RCVBUF_LEAST 4096 /* net.ipv4.udp_rmem_min: what everybody may have */
 
 struct membership {
 	struct list link;
@@ -41,6 +43,12 @@ void dgram_init(struct dgram *d, bool v6)
 	list_init(&d->members);
 }
 
+static void charge(struct dgram *d, uint32_t bytes)
+{
+	d->bytes = bytes;
+	net_memory_adjust(&udp_memory, &d->mem_pages, bytes);
+}
+
 static void drop_membership(struct stack *s, struct dgram *d, struct membership *m) REQUIRES(L_NET)
 {
 	struct netdev *dev = netdev_by_index(s, m->dev);
@@ -58,7 +66,7 @@ void dgram_fini(struct stack *s, struct dgram *d)
 	struct membership *m;
 
 	pkt_free_all(&d->queue);
-	d->bytes = 0;
+	charge(d, 0);
 	while ((e = dgram_take_queued_error(d)))
 		dgram_error_free(e);
 	while ((m = list_first(&d->members, struct membership, link)))
@@ -70,22 +78,25 @@ void dgram_fini(struct stack *s, struct dgram *d)
 /* What it keeps in memory: all of a buffer, however little of it is meant. */
 static uint32_t weight(const struct pkt *p)
 {
-	uint32_t sum = (uint32_t)sizeof(*p);
+	return (uint32_t)sizeof(*p) + pkt_pinned(p);
+}
 
-	for (unsigned i = 0; i < p->count; i++)
-		sum += MAX(p->slice[i].buf->size, p->slice[i].len);
-	return sum;
+static bool fits(const struct dgram *d, uint32_t more)
+{
+	if (d->bytes && d->bytes + more > d->rcvbuf)
+		return false;
+	return d->bytes < RCVBUF_LEAST || !net_memory_full(&udp_memory);
 }
 
 bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
 {
-	if (d->bytes && d->bytes + weight(p) > d->rcvbuf) {
+	if (!fits(d, weight(p))) {
 		d->drops++;
 		pkt_free(p);
 		return false;
 	}
 	p->info.stamp = s->now;
-	d->bytes += weight(p);
+	charge(d, d->bytes + weight(p));
 	list_append(&d->queue, &p->link);
 	stack_wake(s, &d->wakeup, POLLIN | POLLRDNORM);
 	return true;
@@ -100,7 +111,7 @@ struct pkt *dgram_take(struct dgram *d, bool peek)
 	if (peek)
 		return pkt_clone(p);
 	list_remove(&p->link);
-	d->bytes -= weight(p);
+	charge(d, d->bytes - weight(p));
 	return p;
 }
 

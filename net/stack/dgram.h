@@ -39,6 +39,7 @@ struct dgram {
 	unsigned bound_dev;
 	struct list queue; /* struct pkt */
 	uint32_t bytes;
+	uint32_t mem_pages; /* of these, what udp_memory has been charged with */
 	uint64_t drops;
 	int err;            /* positive errno that the next call reports */
 	struct list errors; /* struct dgram_error, for MSG_ERRQUEUE */

@@ -58,6 +58,7 @@ struct netdev {
 	struct list addrs;  /* struct netdev_addr, primaries before their secondaries */
 	struct list groups; /* struct group: what is received besides */
 	unsigned addr_count, group_count;
+	unsigned ra_routes;         /* of routers' advertisements */
 	unsigned promisc, allmulti; /* how many asked */
 	struct list taps;           /* struct netdev_tap */
 	struct netdev_stats stats;

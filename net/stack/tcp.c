@@ -133,6 +133,7 @@ static void drop_flight(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->send_head = NULL;
 	tp->wmem = 0;
 	tp->sacked = 0;
+	tp->sack_hint = NULL;
 }
 
 static void drop_received(struct tcp_sock *tp) REQUIRES(L_NET)
@@ -140,6 +141,7 @@ static void drop_received(struct tcp_sock *tp) REQUIRES(L_NET)
 	tcp_early_free_all(tp);
 	tcp_chunks_free(&tp->recvq);
 	tp->rmem = 0;
+	tcp_memory_sync(tp);
 }
 
 void tcp_sock_free(struct tcp_sock *tp)
@@ -147,6 +149,7 @@ void tcp_sock_free(struct tcp_sock *tp)
 	BUG_ON(!list_empty(&tp->ep.hash) || !list_empty(&tp->requests));
 	drop_flight(tp);
 	drop_received(tp);
+	tcp_memory_sync(tp);
 	buf_put(tp->recv_buf);
 	port_unbind(tp->ep.stack, &tp->ep.bind);
 	if (tp->orphan)
@@ -187,6 +190,7 @@ void tcp_done(struct tcp_sock *tp, int err)
 	tcp_timers_off(tp);
 	drop_flight(tp);
 	tcp_early_free_all(tp);
+	tcp_memory_sync(tp);
 	tcp_unhash(&tp->ep);
 	if (!tp->port_locked || tp->orphan)
 		port_unbind(tp->ep.stack, &tp->ep.bind);
@@ -443,7 +447,7 @@ void tcp_release(struct tcp_sock *tp)
 	n->orphans++;
 	if (tp->ep.state == TCP_CLOSE)
 		tcp_done(tp, 0);
-	else if (n->orphans > n->conf.max_orphans)
+	else if (tcp_orphan_too_dear(tp))
 		tcp_abort(tp, 0);
 	else if (tp->ep.state == TCP_FIN_WAIT2)
 		release_fin_wait2(tp);

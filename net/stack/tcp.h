@@ -48,6 +48,7 @@ struct tcp_ep {
 struct tcp_chunk {
 	struct list link;
 	uint32_t seq;
+	uint32_t cost; /* in the send queue: what of wmem is for it */
 	struct slice s;
 };
 
@@ -139,7 +140,10 @@ struct tcp_sock {
 	struct list flight;      /* struct tcp_tx by seq: sent and not acknowledged */
 	struct list by_time;     /* the same in the order of their transmission, but what is known as lost or arrived */
 	struct tcp_tx *rtx_hint; /* what is before it needs no retransmission now; NULL: not known */
-	uint32_t tx_count;       /* records of the flight */
+	struct tcp_tx *sack_hint;            /* where the last SACK block ended; NULL: not known */
+	struct tcp_sack_block sacks_seen[4]; /* of the last acknowledgment, in its order */
+	uint8_t sacks_seen_count;
+	uint32_t tx_count;           /* records of the flight */
 	struct tcp_chunk *send_head; /* the one that holds snd_nxt; NULL: none yet, or all is sent */
 	uint32_t iss, snd_una, snd_nxt, write_seq;
 	uint32_t snd_wnd, snd_wl1, max_window;
@@ -159,6 +163,7 @@ struct tcp_sock {
 	uint8_t urg_byte;
 	bool urg_taken;
 	uint32_t rmem, rcvbuf; /* as wmem */
+	uint32_t mem_pages;    /* of both, what tcp_memory has been charged with */
 	uint32_t early_count;
 	struct tcp_sack_block sacks[4]; /* the most recent first */
 	struct tcp_sack_block dsack;
@@ -300,6 +305,7 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret) REQUIRES(L_NET);
 /* net.ipv4.tcp_* of this namespace. Times in seconds; memory is {smallest, at first, largest} in bytes. */
 struct tcp_conf {
 	uint32_t rmem[3], wmem[3];
+	int min_snd_mss;
 	int syn_retries, synack_retries, retries1, retries2, orphan_retries;
 	int keepalive_time, keepalive_interval, keepalive_probes;
 	int fin_timeout, max_syn_backlog, somaxconn, max_tw_buckets, max_orphans;

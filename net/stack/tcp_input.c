@@ -291,7 +291,7 @@ static void take_timestamp(struct tcp_sock *tp, const struct tcp_in *in) REQUIRE
 	tp->ts_recent_at = tcp_now(tp);
 }
 
-void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
+static void segment(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 {
 	tp->segs_in++;
 	if (!sequence_ok(tp, in))
@@ -321,6 +321,12 @@ void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
 	tcp_push(tp, 0);
 	tcp_write_space(tp);
 	tcp_ack_check(tp);
+}
+
+void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
+{
+	segment(tp, in);
+	tcp_memory_sync(tp);
 }
 
 /* ---- the way in ---- */

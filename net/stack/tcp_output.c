@@ -62,6 +62,8 @@ void tcp_tx_free(struct tcp_sock *tp, struct tcp_tx *tx)
 	sums_drop(tp, tx, tx->end - tx->seq);
 	if (tp->rtx_hint == tx)
 		tp->rtx_hint = tx->link.next == &tp->flight ? NULL : list_entry(tx->link.next, struct tcp_tx, link);
+	if (tp->sack_hint == tx)
+		tp->sack_hint = NULL;
 	tp->tx_count--;
 	list_remove(&tx->link);
 	list_remove(&tx->time);
@@ -122,6 +124,8 @@ void tcp_tx_merge(struct tcp_sock *tp, struct tcp_tx *tx, struct tcp_tx *next)
 	tx->flags |= next->flags;
 	tx->ever_retrans |= next->ever_retrans;
 	next->seq = next->end;
+	if (tp->sack_hint == next)
+		tp->sack_hint = tx;
 	tcp_tx_free(tp, next);
 }
 
@@ -326,8 +330,9 @@ static uint32_t next_size(struct tcp_sock *tp, uint32_t mss, int flags)
 
 	if (cwnd < MIN(left, window_left(tp)))
 		tp->cwnd_limited = true;
-	/* As many small ones as there may be full ones: what waits grows together. */
-	if (n < mss && tp->tx_count >= MAX(tp->cwnd / mss, TCP_INIT_CWND) && !(flags & TCP_PUSH_ONE)) {
+	/* As many small ones as there may be full ones: what waits grows together. And never more than can be looked through. */
+	if (!(flags & TCP_PUSH_ONE) &&
+	    (tp->tx_count >= TCP_TX_MAX || (n < mss && tp->tx_count >= MAX(tp->cwnd / mss, TCP_INIT_CWND)))) {
 		tp->cwnd_limited = true;
 		return 0;
 	}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/stack/core.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp_opt.h"
 #include "net/stack/tcp_seq.h"
 #include "sentry/base/clock.h"
@@ -24,6 +25,7 @@
 #define TCP_CWR 0x80
 #define TCP_CWND_MAX (1u << 30)
 #define TCP_CHUNK_COST ((uint32_t)sizeof(struct tcp_chunk))
+#define TCP_TX_MAX 4096u /* records that a flight is cut into */
 
 /* A part of the send queue that has been transmitted. */
 struct tcp_tx {
@@ -216,12 +218,18 @@ void tcp_done(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_abort(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_chunk_free(struct tcp_chunk *c);
 void tcp_chunks_free(struct list *q);
-/*
- * A reference to bytes of b behind what is in q, which may become part of the last chunk. *mem grows by what it costs.
- * False: no memory.
- */
-bool __must_check tcp_chunk_append(struct list *q, uint32_t seq, struct buf *b, uint32_t off, uint32_t len,
-				   uint32_t *mem);
+/* Would bytes of b from off on be a part of the last chunk of q? */
+bool tcp_chunk_continues(const struct list *q, const struct buf *b, uint32_t off);
+/* A reference behind what is in q, which may become part of the last chunk. False: no memory. */
+bool __must_check tcp_chunk_append(struct list *q, uint32_t seq, const struct slice *s);
+
+/* ---- tcp_mem.c: the memory of all endpoints ---- */
+/* What tp holds is charged: at the end of each entry point that may have changed it. */
+void tcp_memory_sync(struct tcp_sock *tp);
+/* An endpoint that holds `have` bytes, of a buffer whose smallest size is `least`, may not have more. */
+bool tcp_memory_full(uint32_t have, uint32_t least);
+/* Who owns nothing but memory, when there is none: an endpoint that nobody reads or writes. */
+bool tcp_orphan_too_dear(const struct tcp_sock *tp) REQUIRES(L_NET);
 
 /* ---- tcp_path.c: routes and segment sizes ---- */
 /* Renews tp->route if it is stale. Errors of ip_route(). */

@@ -27,6 +27,7 @@ static struct slab tcp_stack_slab = SLAB_INIT(struct tcp_stack);
 static const struct tcp_conf conf_default = {
     .rmem = {4096, 131072, 6291456},
     .wmem = {4096, 16384, 4194304},
+    .min_snd_mss = TCP_MSS_MIN,
     .syn_retries = 6,
     .synack_retries = 5,
     .retries1 = 3,

@@ -149,6 +149,10 @@ static void rto_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	if (tp->orphan && tcp_orphan_too_dear(tp)) {
+		tcp_abort(tp, 0);
+		return;
+	}
 	mib_add(tp->ep.stack, syn_state(tp) ? MIB_TCPX_SYN_RETRANS : MIB_TCPX_TIMEOUTS, 1);
 	if (!tp->first_retrans_at)
 		tp->first_retrans_at = syn_state(tp) ? head->sent_at : tcp_now(tp);
@@ -184,6 +188,10 @@ static void probe_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	if (tp->orphan && tcp_orphan_too_dear(tp)) {
+		tcp_abort(tp, 0);
+		return;
+	}
 	if (tcp_send_probe(tp) == -ENOMEM) {
 		tcp_arm_kind(tp, TCP_TIMER_PROBE, tcp_now(tp) + RETRY_SOON);
 		return;
@@ -213,6 +221,7 @@ static void timer_fire(struct stack *s, struct net_timer *t)
 		tcp_rack_timeout(tp);
 	else if (kind == TCP_TIMER_PROBE)
 		probe_timeout(tp);
+	tcp_memory_sync(tp);
 	tcp_reap(tcp_stack(s));
 }
 

@@ -327,6 +327,43 @@ START_TEST(routers)
 }
 END_TEST
 
+/* Somebody on the link tells of one prefix after the other, and of routers. */
+START_TEST(many_routers)
+{
+	uint8_t data[sizeof(advert)];
+	struct netbed_packet ra = {
+	    .dst = "ff02::1", .protocol = 58, .type = 134, .ttl = 255, .data = data, .size = sizeof(data)};
+	struct in6_addr there = netbed_addr("2001:db8:9::5");
+	unsigned routes;
+
+	setup();
+	memcpy(data, advert, sizeof(data));
+	routes = b.s->route_count;
+	for (unsigned i = 0; i < 2000; i++) {
+		char src[20];
+
+		snprintf(src, sizeof(src), "fe80::%x", i + 2);
+		ra.src = src;
+		ra.rest = 32u << 24 | 200;
+		data[sizeof(data) - 10] = (uint8_t)i;
+		data[sizeof(data) - 11] = (uint8_t)(i >> 8);
+		netbed_send(&b, &ra);
+	}
+	ck_assert_uint_le(b.dev->ra_routes, 64);
+	ck_assert_uint_ge(b.dev->ra_routes, 10);
+	ck_assert_uint_le(b.dev->addr_count, 20);
+	ck_assert_uint_le(b.s->route_count, routes + 64 + 3 * 20);
+	netbed_pass(&b, 300 * NETBED_SECOND);
+	ra.src = "fe80::33";
+	memcpy(data, advert, sizeof(data));
+	netbed_send(&b, &ra);
+	stack_enter(b.s);
+	ck_assert(route_find(b.s, &there, 0)->c.plen == 64); /* what has expired makes room */
+	stack_leave(b.s);
+	netbed_fini(&b);
+}
+END_TEST
+
 /* ---- groups ---- */
 
 START_TEST(groups)
@@ -364,4 +401,4 @@ START_TEST(groups)
 }
 END_TEST
 
-UNIT_MAIN(requests, resolves, changes, fails, bounded, solicitations, advertisements, routers, groups)
+UNIT_MAIN(requests, resolves, changes, fails, bounded, solicitations, advertisements, routers, many_routers, groups)
