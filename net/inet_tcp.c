@@ -24,6 +24,9 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
 
+#ifndef TCP_CM_INQ
+#define TCP_CM_INQ 36
+#endif
 #define PIECE 65440u /* of a large write: a packet of the loopback interface takes it */
 #define TAIL_SIZE 2000u
 #define SLICES 16
@@ -71,6 +74,7 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->mark = i->s.mark;
 	tp->oobinline = socket_option(&i->s, SOCK_OPT_OOBINLINE);
 	tp->rcvlowat = (uint32_t)i->s.rcvlowat;
+	tp->pacing_rate = i->s.pacing_rate;
 	if (tp->keepalive != socket_option(&i->s, SOCK_OPT_KEEPALIVE))
 		tcp_set_keepalive(tp, !tp->keepalive);
 }
@@ -412,6 +416,25 @@ static ssize_t send_nothing(struct inet_tcp *t)
 	return n > 0 || n == -EAGAIN ? 0 : n;
 }
 
+/*
+ * MSG_FASTOPEN: connects first. Data goes with the SYN only if the peer has given a cookie (RFC 7413), which is never asked for, so the
+ * handshake comes first, as it does on Linux with a peer that has none.
+ */
+static int open_fast(struct ctx *c, struct inet_tcp *t, const struct net_msg *m)
+{
+	bool off;
+
+	stack_enter(t->i.stack);
+	off = !(tcp_conf(t->i.stack)->fastopen & TCP_FASTOPEN_CLIENT);
+	stack_leave(t->i.stack);
+	if (off)
+		return -EOPNOTSUPP;
+	if (!m->addr_len)
+		return -EINVAL;
+	return tcp_connect_socket(c, &t->i.s, (const struct sockaddr *)&m->addr, m->addr_len,
+				  m->flags & MSG_DONTWAIT ? O_NONBLOCK : 0);
+}
+
 static ssize_t tcp_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 {
 	struct inet_tcp *t = inet_tcp_of(s);
@@ -419,8 +442,8 @@ static ssize_t tcp_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	size_t most = MIN(PIECE, (uint32_t)s->sndbuf), size;
 	ssize_t done = 0, n = 0;
 
-	if (m->flags & MSG_FASTOPEN)
-		return -EOPNOTSUPP;
+	if (m->flags & MSG_FASTOPEN && (n = open_fast(c, t, m)))
+		return n == -EPIPE ? socket_pipe_error(c, m->flags) : n;
 	if (!iobuf_left(m->data))
 		n = send_nothing(t);
 	while ((size = MIN(iobuf_left(m->data), most))) {
@@ -543,6 +566,20 @@ static ssize_t recv_urgent(struct inet_tcp *t, struct net_msg *m)
 	return 0;
 }
 
+/* TCP_INQ: what is left to be read. The end counts as a byte, as long as it has not been read. */
+static void tell_left(struct ctx *c, struct inet_tcp *t, struct net_msg *m)
+{
+	const struct tcp_sock *tp = t->tp;
+	int left;
+
+	stack_enter(t->i.stack);
+	left = (int)(tp->rcv_nxt - tp->copied_seq);
+	if (left == 0)
+		left = tp->done;
+	stack_leave(t->i.stack);
+	cmsg_put(c, m, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof(left));
+}
+
 static ssize_t tcp_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 {
 	struct inet_tcp *t = inet_tcp_of(s);
@@ -559,9 +596,11 @@ static ssize_t tcp_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	do
 		n = read_queue(&r);
 	while (n == -EAGAIN && (err = inet_wait(&w, POLL_IN)) == 0);
-	if (r.done)
-		return (ssize_t)r.done;
-	return n == -EAGAIN ? err : n;
+	if (!r.done && n)
+		return n == -EAGAIN ? err : n;
+	if (t->i.value[TCP_V_INQ] && m->control_room)
+		tell_left(c, t, m);
+	return (ssize_t)r.done;
 }
 
 /* ---- the rest ---- */

@@ -5,6 +5,7 @@
  * family's own, and those at other levels, go to its ops.
  */
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/time.h>
@@ -164,6 +165,17 @@ static int set_int(struct ctx *c, struct socket *s, int name, int value)
 	return -ENOPROTOOPT;
 }
 
+/* Eight bytes, or four of which the largest number means no limit either. */
+static int set_pacing_rate(struct ctx *c, struct socket *s, uaddr_t value, size_t size)
+{
+	uint64_t rate = 0;
+
+	if (copy_in(c, &rate, value, size >= sizeof(rate) ? sizeof(rate) : sizeof(uint32_t)))
+		return -EFAULT;
+	s->pacing_rate = size < sizeof(rate) && rate == UINT32_MAX ? UINT64_MAX : rate;
+	return 0;
+}
+
 static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t value, size_t size)
 {
 	uint32_t bit = bool_option(name);
@@ -185,6 +197,8 @@ static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t v
 		return set_timeo(c, &s->sndtimeo, value, size);
 	case SO_LINGER:
 		return set_linger(c, s, value, size);
+	case SO_MAX_PACING_RATE:
+		return set_pacing_rate(c, s, value, size);
 	default:
 		return set_int(c, s, name, v);
 	}
@@ -354,6 +368,13 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 		if (*size < have)
 			return -EINVAL;
 		break;
+	case SO_MAX_PACING_RATE:
+		v->cookie = s->pacing_rate;
+		if (*size < sizeof(v->cookie))
+			v->i = (int)MIN(v->cookie, (uint64_t)UINT32_MAX);
+		else
+			have = sizeof(v->cookie);
+		break;
 	case SO_PEERNAME:
 		return get_peername(s, &v->addr, size);
 	default:
@@ -365,6 +386,12 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 	}
 	*size = MIN(*size, have);
 	return 0;
+}
+
+/* The buffer says what is asked about. */
+static bool asks(int level, int name)
+{
+	return level == IPPROTO_IP && name == IP_MSFILTER;
 }
 
 int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, uaddr_t size_ptr)
@@ -381,6 +408,8 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 		return get_peergroups(c, s, value, size_ptr, len);
 	memset(&v, 0, sizeof(v));
 	size = MIN((size_t)len, sizeof(v));
+	if (asks(level, name) && copy_in(c, &v, value, size))
+		return -EFAULT;
 	if (level == SOL_SOCKET)
 		err = get_socket_level(c, s, name, &v, &size);
 	else

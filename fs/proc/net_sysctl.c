@@ -28,6 +28,7 @@ static const struct setting {
 	}
     SETTING("tcp_abort_on_overflow", FLAG, abort_on_overflow, 0, 1),
     SETTING("tcp_ecn", NUMBER, ecn, 0, 2),
+    SETTING("tcp_fastopen", NUMBER, fastopen, 0, INT32_MAX),
     SETTING("tcp_fin_timeout", NUMBER, fin_timeout, 0, 32767),
     SETTING("tcp_keepalive_intvl", NUMBER, keepalive_interval, 1, 32767),
     SETTING("tcp_keepalive_probes", NUMBER, keepalive_probes, 1, 127),
@@ -238,7 +239,6 @@ static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 	    {"ping_group_range", "0\t2147483647"},
 	    {"tcp_allowed_congestion_control", "reno cubic"},
 	    {"tcp_available_congestion_control", "reno cubic"},
-	    {"tcp_fastopen", "0"},
 	    {"tcp_mtu_probing", "0"},
 	};
 
@@ -270,7 +270,7 @@ const struct pseudo_node proc_sys_ipv4_nodes[] = {
     CONSTANT("tcp_available_congestion_control"),
     {.name = "tcp_congestion_control", .mode = 0644, .show = congestion_show, .store = congestion_store},
     VARIABLE("tcp_ecn"),
-    CONSTANT("tcp_fastopen"),
+    VARIABLE("tcp_fastopen"),
     VARIABLE("tcp_fin_timeout"),
     VARIABLE("tcp_keepalive_intvl"),
     VARIABLE("tcp_keepalive_probes"),

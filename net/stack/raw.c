@@ -89,7 +89,7 @@ static bool wants(const struct raw_sock *r, const struct pkt *p, const struct ip
 		return false;
 	if (r->d.bound_dev && r->d.bound_dev != in->dev->index)
 		return false;
-	if (addr_is_multicast(&in->dst) && !dgram_wants_group(&r->d, &in->dst, in->dev->index))
+	if (addr_is_multicast(&in->dst) && !dgram_wants_group(&r->d, &in->dst, &in->src, in->dev->index))
 		return false;
 	return !filtered(r, p);
 }

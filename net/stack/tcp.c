@@ -45,6 +45,7 @@ static void inherit(struct tcp_sock *tp, const struct tcp_sock *l)
 	tp->linger2 = l->linger2;
 	tp->user_timeout = l->user_timeout;
 	tp->window_clamp = l->window_clamp;
+	tp->pacing_rate = l->pacing_rate;
 	tp->sndbuf = l->sndbuf;
 	tp->rcvbuf = l->rcvbuf;
 	tp->cong = l->cong;
@@ -72,7 +73,7 @@ static void reset_state(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->sack_count = 0;
 	tp->dsack_pending = tp->ack_due = tp->ack_now = tp->pingpong = false;
 	tp->quick = 0;
-	tp->ato = tp->last_sent_at = 0;
+	tp->ato = tp->last_sent_at = tp->pace_at = 0;
 	tp->route = (struct ip_route){0};
 	tp->total_retrans = 0;
 	tp->probes_out = tp->keep_probes = 0;
@@ -101,6 +102,7 @@ struct tcp_sock *tcp_sock_create(struct stack *s, const struct tcp_sock *like)
 	list_init(&tp->requests);
 	tcp_timers_init(tp);
 	tp->rcvlowat = 1;
+	tp->pacing_rate = UINT64_MAX;
 	tp->sndbuf = c->wmem[1];
 	tp->rcvbuf = c->rmem[1];
 	tp->cong = tcp_cong_find(c->congestion);

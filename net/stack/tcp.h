@@ -16,6 +16,8 @@
 #include "net/stack/port.h"
 
 #define TCP_NEW_SYN_RECV 12 /* of a connection request, as /proc/net/tcp shows it */
+#define TCP_FASTOPEN_CLIENT 1
+#define TCP_FASTOPEN_SERVER 2
 #define TCP_SHUT_RCV 1
 #define TCP_SHUT_SEND 2
 #define TCP_SHUT_BOTH 3
@@ -121,6 +123,7 @@ struct tcp_sock {
 	int syn_retries, linger2, defer_accept;   /* linger2 in s, < 0: none */
 	uint32_t user_timeout;                    /* ms */
 	uint32_t window_clamp;
+	uint64_t pacing_rate; /* bytes in a second; UINT64_MAX: any */
 
 	/* ---- the path ---- */
 	struct ip_route route;
@@ -152,6 +155,7 @@ struct tcp_sock {
 	bool urgent_out, fin_queued, fin_sent, nospace;
 	bool more;             /* MSG_MORE with the last bytes */
 	uint32_t wmem, sndbuf; /* bytes, what describes them included */
+	int64_t pace_at;       /* not before then, with a pacing rate */
 
 	/* ---- receiving ---- */
 	struct list recvq;    /* chunks */
@@ -196,7 +200,7 @@ struct tcp_sock {
 	uint32_t sacked, lost, retrans; /* bytes of the flight */
 	uint32_t total_retrans;
 	int64_t first_retrans_at, probe_since;
-	struct net_timer timer, ack_timer, keep_timer;
+	struct net_timer timer, ack_timer, keep_timer, pace_timer;
 
 	/* ---- congestion control; bytes ---- */
 	const struct tcp_cong_ops *cong;
@@ -311,6 +315,7 @@ struct tcp_conf {
 	int fin_timeout, max_syn_backlog, somaxconn, max_tw_buckets, max_orphans;
 	int tw_reuse; /* 2: loopback only */
 	int ecn;      /* 1: ask, 2: only answer */
+	int fastopen; /* TCP_FASTOPEN_* */
 	bool syncookies, timestamps, sack, window_scaling, rfc1337, abort_on_overflow, idle_restart, moderate_rcvbuf;
 	char congestion[16];
 };

@@ -286,7 +286,7 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret)
 	ret->snd_ssthresh = tp->ssthresh >= TCP_CWND_MAX ? INT_MAX : tp->ssthresh / tp->mss;
 	ret->reordering = TCP_DUP_THRESH;
 	ret->snd_wnd = tp->snd_wnd;
-	ret->pacing_rate = ret->max_pacing_rate = UINT64_MAX;
+	ret->pacing_rate = ret->max_pacing_rate = tp->pacing_rate;
 	info_counts(tp, ret);
 	info_times(tp, ret);
 }

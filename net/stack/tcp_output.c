@@ -343,6 +343,38 @@ static uint32_t next_size(struct tcp_sock *tp, uint32_t mss, int flags)
 	return n;
 }
 
+/* ---- pacing: SO_MAX_PACING_RATE, of new data ---- */
+
+static bool is_paced(const struct tcp_sock *tp)
+{
+	return tp->pacing_rate != UINT64_MAX;
+}
+
+/* Has the next packet to wait? */
+static bool pace_wait(struct tcp_sock *tp) REQUIRES(L_NET)
+{
+	if (!is_paced(tp) || tp->pace_at <= tcp_now(tp))
+		return false;
+	if (!net_timer_armed(&tp->pace_timer))
+		net_timer_arm(tp->ep.stack, &tp->pace_timer, tp->pace_at);
+	return true;
+}
+
+/* A millisecond's worth at once, two segments at least. */
+static uint32_t pace_size(const struct tcp_sock *tp, uint32_t n, uint32_t mss)
+{
+	uint64_t most = is_paced(tp) ? MAX(tp->pacing_rate / 1000, 2ull * mss) : UINT32_MAX;
+
+	return n > most ? (uint32_t)(most - most % mss) : n;
+}
+
+static void pace_sent(struct tcp_sock *tp, uint32_t n) REQUIRES(L_NET)
+{
+	if (is_paced(tp))
+		tp->pace_at = MAX(tp->pace_at, tcp_now(tp)) +
+			      (int64_t)MIN(n * (uint64_t)NSEC_PER_SEC / MAX(tp->pacing_rate, 1ull), 1ull << 40);
+}
+
 /* Makes the next n bytes, and the FIN if it is behind them, a record and sends it. */
 static int send_new(struct tcp_sock *tp, uint32_t n, uint32_t mss) REQUIRES(L_NET)
 {
@@ -368,6 +400,7 @@ static int send_new(struct tcp_sock *tp, uint32_t n, uint32_t mss) REQUIRES(L_NE
 	if (n % mss)
 		tp->snd_sml = tx->seq + n;
 	tp->prr.out += n;
+	pace_sent(tp, n);
 	tcp_cong_sent(tp);
 	return 0;
 }
@@ -381,8 +414,10 @@ void tcp_push(struct tcp_sock *tp, int flags)
 	if (tp->snd_nxt == tp->snd_una)
 		tcp_cong_after_idle(tp, tcp_now(tp));
 	while (tp->snd_nxt != tcp_send_end(tp)) {
-		uint32_t mss = tcp_current_mss(tp), n = next_size(tp, mss, flags);
+		uint32_t mss = tcp_current_mss(tp), n = pace_size(tp, next_size(tp, mss, flags), mss);
 
+		if (n && !(flags & TCP_PUSH_ONE) && pace_wait(tp))
+			break;
 		if (n == 0 && (tp->snd_nxt != tp->write_seq || window_left(tp) == 0))
 			break;
 		if (send_new(tp, n, mss))

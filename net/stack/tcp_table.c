@@ -42,6 +42,7 @@ static const struct tcp_conf conf_default = {
     .max_orphans = 16384,
     .tw_reuse = 2,
     .ecn = 2,
+    .fastopen = TCP_FASTOPEN_CLIENT,
     .syncookies = true,
     .timestamps = true,
     .sack = true,
