@@ -121,6 +121,7 @@ include mk/lint.mk mk/tests.mk mk/platform.mk
 ## make unit        the unit tests alone;   make guest   the guest tests alone
 ## make lint        format, layers, sizes, headers, thread-safety analysis, cppcheck, sparse, spelling
 ## make bench       the performance table: native, each platform, and the peers that are installed
+## make suites      test suites that others wrote, natively and here; make suite NAME=... runs one (tests/suites/run --list)
 ## make fuzz        fuzzes the system calls on the platform for tests; FUZZ_SECONDS=1800
 ## make install     to PREFIX (/usr/local), below DESTDIR
 ## make tidy        clang-tidy, which takes minutes
