@@ -338,6 +338,19 @@ union option_value {
 	char other[256];
 };
 
+/* Of eight bytes, or what of it four can tell. */
+static size_t get_pacing_rate(const struct socket *s, size_t room, union option_value *v)
+{
+	uint64_t rate = s->pacing_rate;
+
+	if (room >= sizeof(v->cookie)) {
+		v->cookie = rate;
+		return sizeof(v->cookie);
+	}
+	v->i = (int)MIN(rate, (uint64_t)UINT32_MAX);
+	return sizeof(v->i);
+}
+
 /* Fills v and cuts *size to what there is. */
 static int get_socket_level(struct ctx *c, struct socket *s, int name, union option_value *v, size_t *size)
 {
@@ -369,11 +382,7 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 			return -EINVAL;
 		break;
 	case SO_MAX_PACING_RATE:
-		v->cookie = s->pacing_rate;
-		if (*size < sizeof(v->cookie))
-			v->i = (int)MIN(v->cookie, (uint64_t)UINT32_MAX);
-		else
-			have = sizeof(v->cookie);
+		have = get_pacing_rate(s, *size, v);
 		break;
 	case SO_PEERNAME:
 		return get_peername(s, &v->addr, size);
