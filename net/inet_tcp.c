@@ -27,7 +27,8 @@
 #ifndef TCP_CM_INQ
 #define TCP_CM_INQ 36
 #endif
-#define PIECE 65440u /* of a large write: a packet of the loopback interface takes it */
+#define FIRST_MAX 1460u /* bytes with a SYN */
+#define PIECE 65440u    /* of a large write: a packet of the loopback interface takes it */
 #define TAIL_SIZE 2000u
 #define SLICES 16
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM | POLLRDHUP | POLLHUP | POLLERR))
@@ -75,6 +76,8 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->oobinline = socket_option(&i->s, SOCK_OPT_OOBINLINE);
 	tp->rcvlowat = (uint32_t)i->s.rcvlowat;
 	tp->pacing_rate = i->s.pacing_rate;
+	tp->fastopen_queue = (uint32_t)i->value[TCP_V_FASTOPEN];
+	tp->fastopen_ask = i->value[TCP_V_FASTOPEN_CONNECT] && tcp_conf(i->stack)->fastopen & TCP_FASTOPEN_CLIENT;
 	if (tp->keepalive != socket_option(&i->s, SOCK_OPT_KEEPALIVE))
 		tcp_set_keepalive(tp, !tp->keepalive);
 }
@@ -416,21 +419,60 @@ static ssize_t send_nothing(struct inet_tcp *t)
 	return n > 0 || n == -EAGAIN ? 0 : n;
 }
 
-/*
- * MSG_FASTOPEN: connects first. Data goes with the SYN only if the peer has given a cookie (RFC 7413), which is never asked for, so the
- * handshake comes first, as it does on Linux with a peer that has none.
- */
-static int open_fast(struct ctx *c, struct inet_tcp *t, const struct net_msg *m)
+/* With a cookie: connects with the first bytes in the SYN, for which nobody waits: how many. -EAGAIN: there is none. */
+static ssize_t connect_fast(struct inet_tcp *t, struct net_msg *m, const struct inet_name *n)
 {
-	bool off;
+	struct iobuf again = *m->data;
+	size_t size = MIN(iobuf_left(m->data), (size_t)FIRST_MAX);
+	struct buf *b = size ? buf_create((uint32_t)size) : NULL;
+	struct slice s = {b, 0, (uint32_t)size};
+	uint8_t first[FIRST_MAX];
+	uint32_t sent = 0;
+	int err;
 
+	if (!b)
+		return size ? -ENOBUFS : -EAGAIN;
+	if (iobuf_get(m->data, b->data, size) != (ssize_t)size) {
+		buf_put(b);
+		return -EFAULT;
+	}
+	b->used = (uint32_t)size;
+	stack_enter(t->i.stack);
+	err = tcp_connect_data(t->tp, &n->addr, n->port, &s, &sent);
+	stack_leave(t->i.stack);
+	/* What was not sent is taken once more. */
+	*m->data = again;
+	if (sent && iobuf_get(m->data, first, sent) != (ssize_t)sent)
+		*m->data = (struct iobuf){0};
+	if (err == -EINPROGRESS)
+		return sent ? (ssize_t)sent : -EAGAIN;
+	return err;
+}
+
+/*
+ * MSG_FASTOPEN (RFC 7413): connects, and asks the peer for a cookie; with one from earlier, data goes with the SYN. Bytes that did; 0: connected;
+ * -EINPROGRESS and other errors of connect().
+ */
+static ssize_t open_fast(struct ctx *c, struct inet_tcp *t, struct net_msg *m)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&m->addr;
+	bool off, known = false;
+	struct inet_name n;
+	ssize_t sent;
+
+	if (!m->addr_len)
+		return -EINVAL;
 	stack_enter(t->i.stack);
 	off = !(tcp_conf(t->i.stack)->fastopen & TCP_FASTOPEN_CLIENT);
+	t->tp->fastopen_ask = !off;
+	if (!off && t->tp->ep.state == TCP_CLOSE && !inet_parse(&t->i, sa, m->addr_len, INET_PARSE_TO, &n))
+		known = tcp_fastopen_known(t->i.stack, &n.addr) && !n.dev;
 	stack_leave(t->i.stack);
 	if (off)
 		return -EOPNOTSUPP;
-	if (!m->addr_len)
-		return -EINVAL;
+	sent = known ? connect_fast(t, m, &n) : -EAGAIN;
+	if (sent != -EAGAIN)
+		return sent;
 	return tcp_connect_socket(c, &t->i.s, (const struct sockaddr *)&m->addr, m->addr_len,
 				  m->flags & MSG_DONTWAIT ? O_NONBLOCK : 0);
 }
@@ -442,9 +484,9 @@ static ssize_t tcp_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	size_t most = MIN(PIECE, (uint32_t)s->sndbuf), size;
 	ssize_t done = 0, n = 0;
 
-	if (m->flags & MSG_FASTOPEN && (n = open_fast(c, t, m)))
-		return n == -EPIPE ? socket_pipe_error(c, m->flags) : n;
-	if (!iobuf_left(m->data))
+	if (m->flags & MSG_FASTOPEN && (done = open_fast(c, t, m)) < 0)
+		return done == -EPIPE ? socket_pipe_error(c, m->flags) : done;
+	if (!iobuf_left(m->data) && !done)
 		n = send_nothing(t);
 	while ((size = MIN(iobuf_left(m->data), most))) {
 		n = send_piece(t, m, size, &w);

@@ -111,6 +111,9 @@ struct tcp_sock {
 	bool orphan, done, dying;
 	bool port_locked, addr_locked; /* by bind(): they outlive a connection */
 	bool connecting, connected;    /* what connect() answers next */
+	bool fastopen_ask;             /* connect() asks for a cookie: by the owner */
+	bool fastopen_child;           /* in SYN_RECV, with data that came with the SYN */
+	bool syn_data, syn_data_acked; /* the SYN had data; it was taken */
 
 	/* ---- options; the owner may set the ones of this block at will ---- */
 	uint8_t tos, ttl;
@@ -213,7 +216,8 @@ struct tcp_sock {
 
 	/* ---- of a listener ---- */
 	uint32_t backlog, accept_count, request_count;
-	struct list requests; /* struct tcp_request */
+	uint32_t fastopen_queue; /* TCP_FASTOPEN, by the owner: how many may wait in SYN_RECV; 0: none */
+	struct list requests;    /* struct tcp_request */
 };
 
 /* A connection end in CLOSE. NULL: no memory. v6: its wildcard is ::, else ::ffff:0.0.0.0. */
@@ -227,6 +231,13 @@ int __must_check tcp_bind(struct tcp_sock *tp, const struct in6_addr *addr, uint
  * -EISCONN. At once: what ip_route() says, -EADDRNOTAVAIL (no port, or the pair is in use), -EINVAL (listening).
  */
 int __must_check tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port) REQUIRES(L_NET);
+/*
+ * RFC 7413: whether connect() may bring data, and, as tcp_connect(), with data in the SYN: as much of s, a reference that
+ * changes hands, as fits; *ret_sent has it if the result is -EINPROGRESS.
+ */
+bool tcp_fastopen_known(struct stack *s, const struct in6_addr *peer) REQUIRES(L_NET);
+int __must_check tcp_connect_data(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port,
+				  const struct slice *s, uint32_t *ret_sent) REQUIRES(L_NET);
 /* connect() to AF_UNSPEC: resets what there was; a new life in CLOSE. */
 int tcp_disconnect(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Also changes the backlog. -EINVAL, -EADDRINUSE. */

@@ -50,6 +50,8 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 	h.opt.ts_ok = r->ts_ok;
 	h.opt.tsval = tsval;
 	h.opt.tsecr = r->ts_recent;
+	h.opt.fastopen = r->cookie.size;
+	h.opt.cookie = r->cookie;
 	if (r->ecn_ok)
 		h.flags |= TCP_ECE;
 	r->sent_at = stack_now(r->ep.stack);
@@ -150,10 +152,33 @@ static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct 
 	tcp_request_synack(&r, tsval);
 }
 
-static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+/* The SYN has brought data, and a cookie that says that this may be taken. */
+static void fast_open(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+{
+	struct tcp_request r = {0};
+	struct tcp_sock *tp;
+
+	tcp_request_fill(&r, l, in);
+	if (request_route(&r))
+		return;
+	r.iss = iss ? iss : tcp_initial_seq(tcp_stack(l->ep.stack), &in->key);
+	tp = tcp_request_finish(&r);
+	if (!tp)
+		return;
+	tp->snd_nxt = tp->iss;
+	tcp_fastopen_child(tp, in);
+}
+
+static void new_request(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
 {
 	struct tcp_stack *n = tcp_stack(l->ep.stack);
+	struct tcp_cookie cookie;
 	struct tcp_request *r;
+
+	if (tcp_fastopen_accepts(l, in, &cookie)) {
+		fast_open(l, in, iss);
+		return;
+	}
 
 	if (l->accept_count > l->backlog) {
 		mib_add(n->stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
@@ -174,6 +199,7 @@ static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t is
 		return;
 	}
 	r->iss = iss ? iss : tcp_initial_seq(n, &in->key);
+	r->cookie = cookie;
 	net_timer_init(&r->timer, request_fire);
 	tcp_hash(&r->ep);
 	list_append(&l->requests, &r->link);

@@ -274,7 +274,8 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret)
 	ret->probes = MAX(tp->probes_out, tp->keep_probes);
 	ret->backoff = tp->backoff;
 	ret->options = (uint8_t)((tp->ts_ok ? TCPI_OPT_TIMESTAMPS : 0) | (tp->sack_ok ? TCPI_OPT_SACK : 0) |
-				 (tp->wscale_ok ? TCPI_OPT_WSCALE : 0) | (tp->ecn_ok ? TCPI_OPT_ECN : 0));
+				 (tp->wscale_ok ? TCPI_OPT_WSCALE : 0) | (tp->ecn_ok ? TCPI_OPT_ECN : 0) |
+				 (tp->syn_data_acked ? TCPI_OPT_SYN_DATA : 0));
 	ret->wscales = (uint8_t)(tp->snd_wscale | tp->rcv_wscale << 4);
 	ret->snd_mss = tcp_current_mss(tp);
 	ret->rcv_mss = tp->rcv_mss;

@@ -199,6 +199,8 @@ static void fill_options(struct tcp_sock *tp, struct tcp_header *h) REQUIRES(L_N
 		h->opt.wscale_ok = answer ? tp->wscale_ok : c->window_scaling;
 		h->opt.wscale = tp->rcv_wscale;
 		h->opt.sack_ok = answer ? tp->sack_ok : c->sack;
+		if (!answer)
+			tcp_fastopen_fill(tp, &h->opt);
 	} else if (tp->sack_ok) {
 		tcp_sack_fill(tp, &h->opt);
 	}
@@ -432,16 +434,40 @@ void tcp_push(struct tcp_sock *tp, int flags)
 
 /* ---- what is not data ---- */
 
-int tcp_send_syn(struct tcp_sock *tp)
+/* The SYN and the data with it are records of their own, as only the data may have to be sent again; they go as one. */
+static int send_syn_data(struct tcp_sock *tp, struct tcp_tx *syn, struct tcp_tx *tx) REQUIRES(L_NET)
 {
-	struct tcp_tx *tx = tx_create(tp, tp->iss, tp->iss + 1, TH_SYN);
-	int err;
+	struct pkt *p = pkt_create();
 
-	if (!tx)
+	if (!p || !append_data(tp, p, tx->chunk, tx->seq, tx->end - tx->seq)) {
+		pkt_free(p);
 		return -ENOMEM;
+	}
 	list_append(&tp->flight, &tx->link);
 	tp->snd_nxt = tx->end;
-	err = transmit_tx(tp, tx, true);
+	syn->sent_at = tx->sent_at = tcp_now(tp);
+	syn->mss = tx->mss = (uint16_t)tcp_current_mss(tp);
+	list_append(&tp->by_time, &syn->time);
+	list_append(&tp->by_time, &tx->time);
+	return transmit(tp, p, syn->seq, TH_SYN, true);
+}
+
+int tcp_send_syn(struct tcp_sock *tp)
+{
+	struct tcp_tx *syn = tx_create(tp, tp->iss, tp->iss + 1, TH_SYN), *tx = NULL;
+	int err;
+
+	if (!syn)
+		return -ENOMEM;
+	list_append(&tp->flight, &syn->link);
+	tp->snd_nxt = syn->end;
+	if (tp->write_seq != syn->end) {
+		tx = tx_create(tp, syn->end, tp->write_seq, 0);
+		if (!tx)
+			return -ENOMEM;
+		tx->chunk = list_first(&tp->sendq, struct tcp_chunk, link);
+	}
+	err = tx ? send_syn_data(tp, syn, tx) : transmit_tx(tp, syn, true);
 	return err == -ENOMEM ? err : 0;
 }
 

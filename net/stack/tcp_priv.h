@@ -76,7 +76,8 @@ struct tcp_request {
 	uint16_t mss;
 	uint8_t snd_wscale, rcv_wscale, retries;
 	bool wscale_ok, ts_ok, sack_ok, ecn_ok;
-	bool acked; /* the handshake is complete, but the queue was full or data is awaited */
+	struct tcp_cookie cookie; /* for the SYN+ACK */
+	bool acked;               /* the handshake is complete, but the queue was full or data is awaited */
 };
 
 struct tcp_timewait {
@@ -89,6 +90,13 @@ struct tcp_timewait {
 	int64_t oow_at; /* tcp_answer_allowed() */
 };
 
+#define TCP_COOKIES 64
+
+struct tcp_cookie_entry {
+	struct in6_addr peer;
+	struct tcp_cookie cookie;
+};
+
 struct tcp_stack {
 	struct stack *stack;
 	uint64_t key[2], secret[2]; /* of the table; of sequence numbers and cookies */
@@ -97,6 +105,9 @@ struct tcp_stack {
 	struct list listeners; /* struct tcp_ep, by hash */
 	struct list dead;
 	int tw_count, orphans;
+	uint64_t fastopen_key[2];
+	uint32_t fastopen_pending; /* fastopen_child */
+	struct tcp_cookie_entry cookies[TCP_COOKIES];
 	struct tcp_conf conf;
 	int64_t challenge_second;
 	uint32_t challenge_left;
@@ -256,6 +267,7 @@ void tcp_send_ack(struct tcp_sock *tp) REQUIRES(L_NET);
 int tcp_send_probe(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_send_fin(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_send_reset(struct tcp_sock *tp) REQUIRES(L_NET);
+/* Of a client: with what is in the send queue. */
 int __must_check tcp_send_syn(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Sends tx again. 0, -errno. */
 int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET);
@@ -388,6 +400,19 @@ void tcp_ack_sent(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_arm_keepalive(struct tcp_sock *tp, int64_t after) REQUIRES(L_NET);
 int64_t tcp_keep_idle(const struct tcp_sock *tp) REQUIRES(L_NET);
 int64_t tcp_fin_time(const struct tcp_sock *tp) REQUIRES(L_NET);
+
+/* ---- tcp_fastopen.c ---- */
+/* Does the SYN's cookie admit its data? If not, *ret is what the answer gives, if not empty. */
+bool tcp_fastopen_accepts(struct tcp_sock *l, const struct tcp_in *in, struct tcp_cookie *ret) REQUIRES(L_NET);
+void tcp_fastopen_child(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET);
+/* The handshake is complete, or has failed. */
+void tcp_fastopen_done(struct tcp_sock *tp) REQUIRES(L_NET);
+/* Of a SYN. */
+void tcp_fastopen_fill(const struct tcp_sock *tp, struct tcp_options *o) REQUIRES(L_NET);
+/* A SYN+ACK has come. */
+void tcp_fastopen_learn(struct tcp_sock *tp, const struct tcp_in *in) REQUIRES(L_NET);
+/* Bytes that may go with the SYN. */
+uint32_t tcp_fastopen_room(const struct tcp_sock *tp) REQUIRES(L_NET);
 
 /* ---- tcp_listen.c, tcp_cookie.c, tcp_timewait.c ---- */
 void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);

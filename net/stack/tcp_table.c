@@ -80,6 +80,7 @@ int tcp_stack_init(struct stack *s)
 	list_init(&n->dead);
 	s->env.random(s->env.arg, n->key, sizeof(n->key));
 	s->env.random(s->env.arg, n->secret, sizeof(n->secret));
+	s->env.random(s->env.arg, n->fastopen_key, sizeof(n->fastopen_key));
 	s->tcp = n;
 	return 0;
 }

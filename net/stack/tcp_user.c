@@ -255,11 +255,16 @@ int tcp_recv_urgent(struct tcp_sock *tp, uint8_t *ret, bool peek)
 
 /* ---- what is there ---- */
 
+static bool handshaking(const struct tcp_sock *tp)
+{
+	return tp->ep.state == TCP_SYN_SENT || (tp->ep.state == TCP_SYN_RECV && !tp->fastopen_child);
+}
+
 uint32_t tcp_inq(const struct tcp_sock *tp)
 {
 	uint32_t n = queued(tp, tp->copied_seq);
 
-	if (tp->ep.state == TCP_SYN_SENT || tp->ep.state == TCP_SYN_RECV)
+	if (handshaking(tp))
 		return 0;
 	if (tp->oobinline || !tp->urgent_in || seq_before(tp->urg_seq, tp->copied_seq) ||
 	    !seq_before(tp->urg_seq, tp->rcv_nxt))
@@ -296,6 +301,8 @@ static uint32_t poll_open(struct tcp_sock *tp) REQUIRES(L_NET)
 {
 	uint32_t mask = readable(tp) ? POLL_IN : 0;
 
+	if (tp->fastopen_child)
+		return mask; /* answers wait for the end of the handshake */
 	if (tp->shutdown & TCP_SHUT_SEND || writable(tp))
 		mask |= POLL_OUT;
 	else
@@ -315,7 +322,7 @@ uint32_t tcp_poll(struct tcp_sock *tp)
 		mask |= POLLHUP;
 	if (tp->shutdown & TCP_SHUT_RCV)
 		mask |= POLL_IN | POLLRDHUP;
-	if (tp->ep.state != TCP_SYN_SENT && tp->ep.state != TCP_SYN_RECV)
+	if (!handshaking(tp))
 		mask |= poll_open(tp);
 	return mask | (tp->err ? POLLERR : 0);
 }
