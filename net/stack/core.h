@@ -33,7 +33,7 @@ struct icmp_bucket {
 
 /* What route_input_type() last said. */
 struct input_type {
-	uint32_t generation;
+	uint64_t generation;
 	unsigned dev;
 	struct in6_addr dst;
 	uint8_t type;
@@ -63,7 +63,7 @@ struct stack {
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
 	void *watch_arg;
 	/* route.c, ip_route.c */
-	uint32_t route_generation;
+	uint64_t route_generation;
 	struct input_type input_type;
 	struct list tables;
 	unsigned table_count, route_count;

@@ -31,7 +31,7 @@ struct ip_route {
 	struct in6_addr src;
 	struct netdev *dev;
 	uint32_t mtu; /* of the path: PMTU included */
-	uint32_t generation;
+	uint64_t generation;
 	bool local;               /* does not leave this namespace: no checksums, no segmentation */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */

@@ -29,6 +29,31 @@ static void request_free(struct tcp_request *r) REQUIRES(L_NET)
 	slab_free(&request_slab, r);
 }
 
+/* The route back; asked for again if it is stale. */
+static int request_path(struct tcp_request *r) REQUIRES(L_NET)
+{
+	struct ip_out o = {.src = r->ep.key.laddr,
+			   .dst = r->ep.key.raddr,
+			   .bound_dev = r->ep.bind.bound_dev,
+			   .protocol = IPPROTO_TCP,
+			   .tos = r->listener->tos,
+			   .mark = r->listener->mark};
+
+	return ip_route_stale(r->ep.stack, &r->route) ? ip_route(r->ep.stack, &o, &r->route) : 0;
+}
+
+/* The route, and the window that goes with it. */
+static int request_route(struct tcp_request *r) REQUIRES(L_NET)
+{
+	int err = request_path(r);
+
+	if (err)
+		return err;
+	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp,
+			   tcp_advertised_mss(&r->ep.key.raddr, &r->route), r->wscale_ok, &r->window, &r->rcv_wscale);
+	return 0;
+}
+
 void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 {
 	struct tcp_header h = {.seq = r->iss, .ack = r->irs + 1, .window = r->window, .flags = TH_SYN | TH_ACK};
@@ -37,7 +62,7 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 			   .tos = r->listener->tos,
 			   .mark = r->listener->mark,
 			   .dont_fragment = true};
-	struct pkt *p = pkt_create();
+	struct pkt *p = request_path(r) ? NULL : pkt_create();
 
 	if (!p)
 		return;
@@ -118,24 +143,6 @@ void tcp_request_fill(struct tcp_request *r, struct tcp_sock *l, const struct tc
 	r->wscale_ok = o->wscale_ok && c->window_scaling;
 	r->snd_wscale = r->wscale_ok ? o->wscale : 0;
 	r->ecn_ok = c->ecn && (in->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR) && (in->ip->tos & 3) == 0;
-}
-
-/* The route back, and the window that goes with it. */
-static int request_route(struct tcp_request *r) REQUIRES(L_NET)
-{
-	struct ip_out o = {.src = r->ep.key.laddr,
-			   .dst = r->ep.key.raddr,
-			   .bound_dev = r->ep.bind.bound_dev,
-			   .protocol = IPPROTO_TCP,
-			   .tos = r->listener->tos,
-			   .mark = r->listener->mark};
-	int err = ip_route(r->ep.stack, &o, &r->route);
-
-	if (err)
-		return err;
-	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp,
-			   tcp_advertised_mss(&o.dst, &r->route), r->wscale_ok, &r->window, &r->rcv_wscale);
-	return 0;
 }
 
 static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct tcp_in *in) REQUIRES(L_NET)
@@ -267,7 +274,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 
 struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
-	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
+	struct tcp_sock *l = r->listener, *tp = request_path(r) ? NULL : tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
 
 	if (!tp)
