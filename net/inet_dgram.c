@@ -8,12 +8,14 @@
  * socket even if it fails because there is no peer, as inet_shutdown() does for those who poll.
  */
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/filter.h"
 #include "net/inet.h"
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
@@ -48,6 +50,16 @@ static void deliver(struct wakeup *w, uint32_t events)
 static struct port_bind *port_of(struct inet_dgram *g)
 {
 	return g->kind->port ? g->kind->port(g) : NULL;
+}
+
+static uint32_t filter(struct stack *s, struct dgram *d, const struct pkt *p, uint16_t start) REQUIRES(L_NET)
+{
+	struct socket *sock = &container_of(d, struct inet_dgram, d)->i.s;
+	struct pkt_view v = pkt_view_at(p, start, netdev_by_index(s, p->info.dev));
+
+	v.protocol = sock->family == AF_INET ? ETH_P_IP : ETH_P_IPV6;
+	v.random = stack_random32(s);
+	return filter_packet(sock, &v);
 }
 
 static void sync_port(struct inet_dgram *g, struct port_bind *b) REQUIRES(L_NET)
@@ -93,6 +105,7 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	d->gro = i->value[UDP_V_GRO];
 	d->freebind = i->value[v6 ? INET6_FREEBIND : INET_FREEBIND] || i->value[INET_FREEBIND] ||
 		      i->value[v6 ? INET6_TRANSPARENT : INET_TRANSPARENT];
+	d->filter = i->s.filter ? filter : NULL;
 	if (d->bound_dev != i->bound_dev)
 		d->route.dev = NULL; /* it is looked up again */
 	d->bound_dev = i->bound_dev;

@@ -41,6 +41,7 @@ static const char help_text[] =
     "                        reaches, by a gateway inside; host: this machine's sockets\n"
     "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
     "                        with nat: a port of this machine leads to one inside\n"
+    "  --pcap FILE           record its packets in FILE, for tcpdump -r and Wireshark\n"
     "Identity and environment:\n"
     "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
     "  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
@@ -79,6 +80,7 @@ enum {
 	OPT_WORKDIR,
 	OPT_NET,
 	OPT_PUBLISH,
+	OPT_PCAP,
 	OPT_ENV,
 	OPT_USER,
 	OPT_HOSTNAME,
@@ -102,6 +104,7 @@ static const struct option long_options[] = {
     {"workdir", required_argument, NULL, OPT_WORKDIR},
     {"net", required_argument, NULL, OPT_NET},
     {"publish", required_argument, NULL, OPT_PUBLISH},
+    {"pcap", required_argument, NULL, OPT_PCAP},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
     {"hostname", required_argument, NULL, OPT_HOSTNAME},
@@ -366,6 +369,8 @@ static int parse_net(struct net_spec *n, int opt, const char *arg, struct error 
 {
 	if (opt == OPT_NET)
 		return options_net_kind(n, arg, e);
+	if (opt == OPT_PCAP)
+		return parse_name(&n->pcap_path, "--pcap", arg, "must be a file", e);
 	return options_net_publish(n, arg, e);
 }
 
@@ -374,6 +379,7 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	switch (opt) {
 	case OPT_NET:
 	case OPT_PUBLISH:
+	case OPT_PCAP:
 	case 'p':
 		return parse_net(&s->net, opt, arg, e);
 	case OPT_ROOT:

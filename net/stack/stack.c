@@ -38,6 +38,7 @@ static void init(struct stack *s, const struct stack_env *env)
 	list_init(&s->loop);
 	list_init(&s->netdevs);
 	init_chains(s->raws, RAW_CHAINS);
+	list_init(&s->taps);
 	list_init(&s->pmtu_age);
 	list_init(&s->frag_age);
 	init_chains(s->pmtus, PMTU_CHAINS);
