@@ -284,6 +284,21 @@ static void queue(struct stack *s, struct udp_sock *u, struct pkt *p, const stru
 	}
 }
 
+/* The headers of p, as if part had come by itself: a filter looks at them. */
+static void give_headers(struct pkt *part, const struct pkt *p)
+{
+	uint16_t low = MIN(p->net, (uint16_t)(p->head - sizeof(struct udp_head)));
+	struct udp_head h;
+
+	part->head = part->tail = p->head;
+	part->net = p->net;
+	part->transport = (uint16_t)(p->head - sizeof(h));
+	memcpy(part->room + low, p->room + low, p->head - low);
+	memcpy(&h, part->room + part->transport, sizeof(h));
+	h.len = htons((uint16_t)(sizeof(h) + part->len));
+	memcpy(part->room + part->transport, &h, sizeof(h));
+}
+
 /* Together or one by one, as u wants them. */
 static void queue_segments(struct stack *s, struct udp_sock *u, struct pkt *p, const struct ip_in *in, uint16_t sport)
     REQUIRES(L_NET)
@@ -295,8 +310,10 @@ static void queue_segments(struct stack *s, struct udp_sock *u, struct pkt *p, c
 	for (uint32_t off = 0; off < p->len; off += p->gso_size) {
 		struct pkt *part = segment_of(p, off);
 
-		if (part)
-			queue(s, u, part, in, sport);
+		if (!part)
+			continue;
+		give_headers(part, p);
+		queue(s, u, part, in, sport);
 	}
 	pkt_free(p);
 }
