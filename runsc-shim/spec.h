@@ -9,7 +9,8 @@
 #include <sys/resource.h>
 #include <termios.h>
 
-#include "sentry/base/types.h"
+#include "net/nat/dns_exchange.h"
+#include "net/nat/rule.h"
 
 enum overlay_kind {
 	OVERLAY_MEMORY, /* writes go to memory and are dropped at the end */
@@ -51,10 +52,22 @@ struct publish_spec {
 
 #define PUBLISH_MAX 64
 
+/* The resolvers of --net nat: --dns's, or those of the host's resolv.conf(5), of which the guest sees the rest. */
+struct resolv_spec {
+	struct dns_config dns;
+	bool given;        /* by --dns */
+	char search[1024]; /* "" or names with spaces between */
+	char options[256];
+	int fd; /* resolv.conf as the guest sees it: a file in memory; -1: not yet */
+};
+
 struct net_spec {
 	enum net_kind kind;
 	struct publish_spec publish[PUBLISH_MAX];
 	size_t publish_count;
+	struct resolv_spec resolv;
+	struct rule *rules; /* --allow-net's; NULL: there is none, and everything is allowed */
+	size_t rule_count;
 	const char *pcap_path; /* NULL: none */
 	int pcap_fd;
 };

@@ -39,8 +39,16 @@ struct input_type {
 	uint8_t type;
 };
 
+/* Whether the last source address that was asked about is one that no packet from outside may have. */
+struct source_check {
+	uint64_t generation;
+	bool known, ours;
+	struct in6_addr src;
+};
+
 struct tcp_stack;
 struct port_page;
+struct gateway_ops;
 
 struct stack {
 	struct ref ref;
@@ -56,6 +64,8 @@ struct stack {
 	struct tcp_stack *tcp;   /* TCP's own */
 	uint64_t key[2];         /* of port_hash() */
 	uint64_t mix[MIX_WORDS]; /* of addr_hash() */
+	const struct gateway_ops *gateway; /* NULL: it is a host like others */
+	void *gateway_arg;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	struct list taps;    /* struct netdev_tap: of all interfaces */
@@ -66,6 +76,7 @@ struct stack {
 	/* route.c, ip_route.c */
 	uint64_t route_generation;
 	struct input_type input_type;
+	struct source_check source_check;
 	struct list tables;
 	unsigned table_count, route_count;
 	struct list routes[ROUTE_CHAINS];
