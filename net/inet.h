@@ -64,6 +64,8 @@ enum inet_value {
 	UDP_V_NO_CHECK_TX,
 	UDP_V_NO_CHECK_RX,
 	TCP_V_FASTOPEN,
+	TCP_V_FASTOPEN_CONNECT,
+	TCP_V_INQ,
 	INET_VALUES,
 };
 
@@ -107,7 +109,8 @@ struct inet_dgram {
 	uint8_t _Atomic shutdown; /* TCP_SHUT_* */
 	struct buf *cork;         /* L_SOCK: what MSG_MORE holds back, and: */
 	struct dgram_to cork_to;
-	union { /* L_NET */
+	uint16_t cork_segment; /* UDP_SEGMENT of the first piece */
+	union {                /* L_NET */
 		struct dgram d;
 		struct udp_sock udp;
 		struct raw_sock raw;

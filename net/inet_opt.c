@@ -20,6 +20,12 @@
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
 #endif
+#ifndef TCP_FASTOPEN_CONNECT
+#define TCP_FASTOPEN_CONNECT 30
+#endif
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
 #ifndef IPV6_RECVERR_RFC4884
 #define IPV6_RECVERR_RFC4884 31
 #endif
@@ -48,6 +54,9 @@ enum option_flag {
 	ADMIN = 1 << 6,      /* CAP_NET_ADMIN or CAP_NET_RAW */
 	UNBOUND = 1 << 7,    /* EINVAL once there is a port */
 	HOPS = 1 << 8,       /* shown as the default unless it was set */
+	UNCONNECTED =
+	    1
+	    << 9, /* EINVAL once there is a connection or an attempt at one, EOPNOTSUPP without net.ipv4.tcp_fastopen */
 };
 
 static const struct inet_option {
@@ -107,6 +116,8 @@ static const struct inet_option {
     {IPPROTO_UDP, UDP_NO_CHECK6_TX, UDP_V_NO_CHECK_TX, 0, 0, 0, BOOLEAN},
     {IPPROTO_UDP, UDP_NO_CHECK6_RX, UDP_V_NO_CHECK_RX, 0, 0, 0, BOOLEAN},
     {IPPROTO_TCP, TCP_FASTOPEN, TCP_V_FASTOPEN, 0, INT32_MAX, 0, 0},
+    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, TCP_V_FASTOPEN_CONNECT, 0, 1, 0, UNCONNECTED},
+    {IPPROTO_TCP, TCP_INQ, TCP_V_INQ, 0, 1, 0, 0},
 };
 
 void inet_values_init(struct inet_sock *i)
@@ -356,6 +367,13 @@ static int copy_number(struct ctx *c, int level, uaddr_t value, size_t size, int
 	return err;
 }
 
+static int check_unconnected(const struct inet_sock *i) REQUIRES(L_NET)
+{
+	if (!(tcp_conf(i->stack)->fastopen & TCP_FASTOPEN_CLIENT))
+		return -EOPNOTSUPP;
+	return container_of(i, struct inet_tcp, i)->tp->ep.state == TCP_CLOSE ? 0 : -EINVAL;
+}
+
 static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_option *o, uaddr_t value, size_t size)
 {
 	int v, err = check_kind(c, &i->s, o);
@@ -369,6 +387,8 @@ static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_opti
 	stack_enter(i->stack);
 	if (o->flags & UNBOUND && has_port(i)) {
 		err = -EINVAL;
+	} else if (o->flags & UNCONNECTED && (err = check_unconnected(i))) {
+		/* it stays */
 	} else {
 		i->value[o->value] = v;
 		i->sync(i);

@@ -42,6 +42,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 	wait_queue_init(&s->wq);
 	s->sndbuf = s->rcvbuf = BUF_DEFAULT;
 	s->rcvlowat = 1;
+	s->pacing_rate = UINT64_MAX;
 	s->rcvtimeo = s->sndtimeo = TIME_NEVER;
 }
 

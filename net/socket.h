@@ -109,6 +109,7 @@ struct socket {
 	_Atomic uint32_t options; /* enum sock_option */
 	_Atomic int sndbuf, rcvbuf;
 	_Atomic int rcvlowat;
+	_Atomic uint64_t pacing_rate;       /* SO_MAX_PACING_RATE: bytes in a second; UINT64_MAX: any */
 	_Atomic int64_t rcvtimeo, sndtimeo; /* ns; TIME_NEVER: none */
 	int priority, linger_on, linger_seconds;
 	uint32_t mark;

@@ -14,6 +14,7 @@
 #include "net/netstack.h"
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp.h"
 #include "sentry/task.h"
 
@@ -263,14 +264,12 @@ static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r, struc
 struct sock_counts {
 	unsigned all, tcp_alloc, tcp_orphan, tcp_wait;
 	unsigned tcp[2], udp[2], raw[2]; /* in use; IPv4, IPv6 */
-	uint64_t tcp_memory, udp_memory;
 };
 
 static void count_socket(const struct sock_info *i, void *arg)
 {
 	struct sock_counts *n = arg;
 	int v6 = i->family == AF_INET6;
-	uint64_t pages = (i->charged + PAGE_SIZE - 1) >> PAGE_SHIFT;
 
 	n->all++;
 	if (i->family != AF_INET && i->family != AF_INET6)
@@ -278,12 +277,10 @@ static void count_socket(const struct sock_info *i, void *arg)
 	if (i->type == SOCK_STREAM) {
 		n->tcp_alloc++;
 		n->tcp[v6] += i->state != TCP_CLOSE;
-		n->tcp_memory += pages;
 	} else if (i->type == SOCK_RAW) {
 		n->raw[v6]++;
 	} else if (i->protocol == IPPROTO_UDP) {
 		n->udp[v6] += i->local_port != 0;
-		n->udp_memory += pages;
 	}
 }
 
@@ -311,9 +308,9 @@ static int sockstat_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 	tcp_for_each(st, count_rest, &n);
 	stack_leave(st);
 	seq_printf(s, "sockets: used %u\nTCP: inuse %u orphan %u tw %u alloc %u mem %" PRIu64 "\n", n.all, n.tcp[0],
-		   n.tcp_orphan, n.tcp_wait, n.tcp_alloc, n.tcp_memory);
+		   n.tcp_orphan, n.tcp_wait, n.tcp_alloc, net_memory_used(&tcp_memory));
 	seq_printf(s, "UDP: inuse %u mem %" PRIu64 "\nUDPLITE: inuse 0\nRAW: inuse %u\nFRAG: inuse 0 memory 0\n",
-		   n.udp[0], n.udp_memory, n.raw[0]);
+		   n.udp[0], net_memory_used(&udp_memory), n.raw[0]);
 	return 0;
 }
 

@@ -8,9 +8,11 @@
 
 #include "fs/proc/net.h"
 #include "net/netstack.h"
+#include "net/stack/netmem.h"
 #include "net/stack/port.h"
 #include "net/stack/tcp.h"
 #include "sentry/base/cred.h"
+#include "sentry/base/slab.h"
 
 enum kind { NUMBER, FLAG };
 
@@ -26,6 +28,7 @@ static const struct setting {
 	}
     SETTING("tcp_abort_on_overflow", FLAG, abort_on_overflow, 0, 1),
     SETTING("tcp_ecn", NUMBER, ecn, 0, 2),
+    SETTING("tcp_fastopen", NUMBER, fastopen, 0, INT32_MAX),
     SETTING("tcp_fin_timeout", NUMBER, fin_timeout, 0, 32767),
     SETTING("tcp_keepalive_intvl", NUMBER, keepalive_interval, 1, 32767),
     SETTING("tcp_keepalive_probes", NUMBER, keepalive_probes, 1, 127),
@@ -33,6 +36,7 @@ static const struct setting {
     SETTING("tcp_max_orphans", NUMBER, max_orphans, 0, 1 << 20),
     SETTING("tcp_max_syn_backlog", NUMBER, max_syn_backlog, 0, 1 << 16),
     SETTING("tcp_max_tw_buckets", NUMBER, max_tw_buckets, 0, 1 << 20),
+    SETTING("tcp_min_snd_mss", NUMBER, min_snd_mss, 48, 65535),
     SETTING("tcp_moderate_rcvbuf", FLAG, moderate_rcvbuf, 0, 1),
     SETTING("tcp_orphan_retries", NUMBER, orphan_retries, 0, 255),
     SETTING("tcp_retries1", NUMBER, retries1, 0, 255),
@@ -126,6 +130,37 @@ static int memory_store(struct ctx *c, const struct pseudo_ref *r, char *text, s
 	stack_enter(st);
 	memcpy(strcmp(r->node->name, "tcp_rmem") == 0 ? tcp_conf(st)->rmem : tcp_conf(st)->wmem, m, sizeof(m));
 	stack_leave(st);
+	return 0;
+}
+
+/* tcp_mem, udp_mem: of the whole sandbox, in pages. */
+static struct net_memory *memory_of(const struct pseudo_ref *r)
+{
+	return strcmp(r->node->name, "tcp_mem") == 0 ? &tcp_memory : &udp_memory;
+}
+
+static int pages_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
+{
+	uint32_t m[3];
+
+	net_memory_limits(memory_of(r), m);
+	seq_printf(s, "%u\t%u\t%u\n", m[0], m[1], m[2]);
+	return 0;
+}
+
+static int pages_store(struct ctx *c, const struct pseudo_ref *r, char *text, size_t size __unused)
+{
+	uint32_t m[3];
+	size_t pages = arena_limit() / PAGE_SIZE;
+
+	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+		return -EPERM;
+	if (sscanf(text, "%u %u %u", &m[0], &m[1], &m[2]) != 3)
+		return -EINVAL;
+	/* A guest may have less than the sandbox has for this, not more. */
+	for (unsigned i = 0; i < ARRAY_SIZE(m); i++)
+		m[i] = (uint32_t)MIN((size_t)m[i], pages / 8);
+	net_memory_set_limits(memory_of(r), m);
 	return 0;
 }
 
@@ -234,7 +269,6 @@ static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 	    {"ping_group_range", "0\t2147483647"},
 	    {"tcp_allowed_congestion_control", "reno cubic"},
 	    {"tcp_available_congestion_control", "reno cubic"},
-	    {"tcp_fastopen", "0"},
 	    {"tcp_mtu_probing", "0"},
 	};
 
@@ -266,7 +300,7 @@ const struct pseudo_node proc_sys_ipv4_nodes[] = {
     CONSTANT("tcp_available_congestion_control"),
     {.name = "tcp_congestion_control", .mode = 0644, .show = congestion_show, .store = congestion_store},
     VARIABLE("tcp_ecn"),
-    CONSTANT("tcp_fastopen"),
+    VARIABLE("tcp_fastopen"),
     VARIABLE("tcp_fin_timeout"),
     VARIABLE("tcp_keepalive_intvl"),
     VARIABLE("tcp_keepalive_probes"),
@@ -274,6 +308,8 @@ const struct pseudo_node proc_sys_ipv4_nodes[] = {
     VARIABLE("tcp_max_orphans"),
     VARIABLE("tcp_max_syn_backlog"),
     VARIABLE("tcp_max_tw_buckets"),
+    {.name = "tcp_mem", .mode = 0644, .show = pages_show, .store = pages_store},
+    VARIABLE("tcp_min_snd_mss"),
     VARIABLE("tcp_moderate_rcvbuf"),
     CONSTANT("tcp_mtu_probing"),
     VARIABLE("tcp_orphan_retries"),
@@ -290,6 +326,7 @@ const struct pseudo_node proc_sys_ipv4_nodes[] = {
     VARIABLE("tcp_tw_reuse"),
     VARIABLE("tcp_window_scaling"),
     {.name = "tcp_wmem", .mode = 0644, .show = memory_show, .store = memory_store},
+    {.name = "udp_mem", .mode = 0644, .show = pages_show, .store = pages_store},
     PSEUDO_END,
 };
 

@@ -46,9 +46,7 @@ void neigh_init(struct stack *s)
 
 static struct list *chain(struct stack *s, const struct netdev *dev, const struct in6_addr *addr)
 {
-	uint32_t h = addr->s6_addr32[3] ^ addr->s6_addr32[2] ^ dev->index * 0x9e3779b1u;
-
-	return &s->neighs[(h * 0x9e3779b1u >> 16) % NEIGH_CHAINS];
+	return &s->neighs[addr_hash(s, addr, dev->index) % NEIGH_CHAINS];
 }
 
 struct neigh *neigh_find(struct stack *s, struct netdev *dev, const struct in6_addr *addr)

@@ -69,6 +69,7 @@ struct netdev {
 	struct list addrs;  /* struct netdev_addr, primaries before their secondaries */
 	struct list groups; /* struct group: what is received besides */
 	unsigned addr_count, group_count;
+	unsigned ra_routes;         /* of routers' advertisements */
 	unsigned promisc, allmulti; /* how many asked */
 	struct list taps;           /* struct netdev_tap */
 	struct netdev_stats stats;
@@ -209,6 +210,11 @@ void netdev_tap_remove(struct netdev_tap *t) REQUIRES(L_NET);
 int __must_check mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* -EADDRNOTAVAIL */
 int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
+/* The same from one source only. -ENOBUFS, -ENOMEM. */
+int __must_check mcast_join_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr,
+				   const struct in6_addr *source) REQUIRES(L_NET);
+void mcast_leave_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const struct in6_addr *source)
+    REQUIRES(L_NET);
 bool mcast_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 
 /* What watchers of the configuration (netlink) are told; by stack_leave() is too late, so at once, with the lock held. */

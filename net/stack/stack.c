@@ -11,6 +11,7 @@
 
 #include "net/stack/inet.h"
 #include "net/stack/neigh.h"
+#include "net/stack/port.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
@@ -36,13 +37,12 @@ static void init(struct stack *s, const struct stack_env *env)
 	list_init(&s->wakes);
 	list_init(&s->loop);
 	list_init(&s->netdevs);
+	init_chains(s->raws, RAW_CHAINS);
 	list_init(&s->taps);
-	list_init(&s->raws);
 	list_init(&s->pmtu_age);
 	list_init(&s->frag_age);
 	init_chains(s->pmtus, PMTU_CHAINS);
 	init_chains(s->frags, FRAG_CHAINS);
-	init_chains(s->ports, PORT_CHAINS);
 	wheel_init(&s->wheel, s->now);
 	neigh_init(s);
 	route_init(s);
@@ -62,6 +62,7 @@ struct stack *stack_create(const struct stack_env *env)
 	init(s, env);
 	mutex_lock(&s->lock, L_NET);
 	stack_random(s, s->key, sizeof(s->key));
+	stack_random(s, s->mix, sizeof(s->mix));
 	err = loopback_create(s);
 	mutex_unlock(&s->lock, L_NET);
 	if (!err)
@@ -93,7 +94,9 @@ void stack_destroy(struct stack *s)
 	route_fini(s);
 	pkt_free_all(&s->loop);
 	s->loop_count = 0;
-	BUG_ON(!list_empty(&s->raws));
+	for (unsigned i = 0; i < RAW_CHAINS; i++)
+		BUG_ON(!list_empty(&s->raws[i]));
+	port_fini(s);
 	stack_leave(s); /* links that lead elsewhere may have something to deliver */
 	stack_put(s);
 }

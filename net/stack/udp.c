@@ -51,7 +51,7 @@ int dgram_check_bind(struct stack *s, const struct dgram *d, const struct in6_ad
 		return -EAFNOSUPPORT;
 	if (dev && !netdev_by_index(s, dev))
 		return -ENODEV;
-	if (addr_is_any(addr) || addr_is_multicast(addr) || ip_is_local(s, addr, dev))
+	if (addr_is_any(addr) || addr_is_multicast(addr) || ip_is_local(s, addr, dev) || d->freebind)
 		return 0;
 	if (addr_is_v4(addr)) {
 		const struct route *r = route_find_in(s, RT_TABLE_LOCAL, addr, 0);
@@ -75,7 +75,7 @@ int udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, u
 	/* A group or a broadcast address says what is received, not where from to send. */
 	if (err)
 		u->bind.addr = u->d.local;
-	else if (ip_is_local(s, addr, dev))
+	else if (ip_is_local(s, addr, dev) || (u->d.freebind && !addr_is_multicast(addr)))
 		u->d.local = *addr;
 	u->addr_given = !err && !addr_is_any(addr);
 	u->port_given = !err && port;
@@ -135,6 +135,22 @@ static void set_sum(const struct udp_sock *u, struct pkt *p, struct udp_head *h,
 	p->checksum_partial = true;
 }
 
+static bool to_v4(const struct udp_sock *u, const struct dgram_to *to)
+{
+	return addr_is_v4(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? &u->d.peer : &to->addr);
+}
+
+/* Does one datagram of p fit? */
+static int fits(struct stack *s, struct udp_sock *u, const struct pkt *p, struct ip_out *o, struct ip_route *r)
+    REQUIRES(L_NET)
+{
+	uint32_t size = (p->gso_size ? p->gso_size : p->len) + (uint32_t)sizeof(struct udp_head);
+
+	if (p->gso_size && (size + (addr_is_v4(&o->dst) ? 20 : 40) > r->mtu || u->d.no_checksum))
+		return -EINVAL;
+	return dgram_fits(s, &u->d, o, r, size);
+}
+
 static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, const struct dgram_to *to,
 		   struct ip_out *o, struct ip_route *r) REQUIRES(L_NET)
 {
@@ -148,14 +164,58 @@ static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, con
 		return named ? -EINVAL : -EDESTADDRREQ;
 	if (addr_is_v4(&to->addr) && u->d.v6 && u->bind.v6only)
 		return -ENETUNREACH;
-	if (p->len > PKT_MAX - sizeof(struct udp_head) - 20)
+	if (p->len > PKT_MAX - sizeof(struct udp_head) - (to_v4(u, to) ? 20 : 0))
 		return -EMSGSIZE;
 	err = bind_any(s, u);
 	err = err ? err : dgram_route(s, &u->d, to, o, r);
 	/* What is wrong with this datagram comes before what was with an earlier one. */
 	err = err ? err : dgram_take_error(&u->d);
 	o->protocol = IPPROTO_UDP;
-	return err ? err : dgram_fits(s, &u->d, o, r, p->len + (uint32_t)sizeof(struct udp_head));
+	return err ? err : fits(s, u, p, o, r);
+}
+
+static int send_one(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to,
+		    const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET)
+{
+	struct udp_head *h = pkt_push(p, sizeof(*h));
+	bool v4 = addr_is_v4(&o->dst);
+	int err;
+
+	if (!h) {
+		pkt_free(p);
+		return -ENOBUFS;
+	}
+	p->transport = p->head;
+	h->sport = htons(u->bind.port);
+	h->dport = htons(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port);
+	h->len = htons((uint16_t)p->len);
+	set_sum(u, p, h, o, r);
+	err = ip_output(s, p, o, r);
+	if (err == -ENOBUFS && !u->d.recverr)
+		err = 0; /* lost, as on the way */
+	mib_add(s, v4 ? MIB_UDP_OUT_DATAGRAMS : MIB_UDP6_OUT_DATAGRAMS, !err);
+	return err;
+}
+
+/* A copy of one of the datagrams that p is, for a queue that must not keep all of it. NULL: no memory. */
+static struct pkt *segment_of(const struct pkt *p, uint32_t off)
+{
+	uint32_t n = MIN(p->gso_size, p->len - off);
+	struct pkt *part = pkt_create();
+	struct buf *b = buf_create(n);
+	bool ok = part && b && pkt_copy(p, off, b->data, n);
+
+	if (ok) {
+		b->used = n;
+		part->dev = p->dev;
+		part->link_type = p->link_type;
+		ok = pkt_append(part, b, 0, n);
+	}
+	buf_put(b);
+	if (ok)
+		return part;
+	pkt_free(part);
+	return NULL;
 }
 
 int udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to)
@@ -163,23 +223,16 @@ int udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dg
 	struct ip_out o;
 	struct ip_route r;
 	int err = prepare(s, u, p, to, &o, &r);
-	struct udp_head *h = err ? NULL : pkt_push(p, sizeof(*h));
-	bool v4;
 
-	if (!h) {
-		pkt_free(p);
-		return err ? err : -ENOBUFS;
+	/* What stays here may stay together: the receiver says. */
+	if (!err && (!p->gso_size || r.local))
+		return send_one(s, u, p, to, &o, &r);
+	for (uint32_t off = 0; !err && off < p->len; off += p->gso_size) {
+		struct pkt *part = segment_of(p, off);
+
+		err = part ? send_one(s, u, part, to, &o, &r) : -ENOMEM;
 	}
-	v4 = addr_is_v4(&o.dst);
-	p->transport = p->head;
-	h->sport = htons(u->bind.port);
-	h->dport = htons(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port);
-	h->len = htons((uint16_t)p->len);
-	set_sum(u, p, h, &o, &r);
-	err = ip_output(s, p, &o, &r);
-	if (err == -ENOBUFS && !u->d.recverr)
-		err = 0; /* lost, as on the way */
-	mib_add(s, v4 ? MIB_UDP_OUT_DATAGRAMS : MIB_UDP6_OUT_DATAGRAMS, !err);
+	pkt_free(p);
 	return err;
 }
 
@@ -232,6 +285,40 @@ static void queue(struct stack *s, struct udp_sock *u, struct pkt *p, const stru
 	}
 }
 
+/* The headers of p, as if part had come by itself: a filter looks at them. */
+static void give_headers(struct pkt *part, const struct pkt *p)
+{
+	uint16_t low = MIN(p->net, (uint16_t)(p->head - sizeof(struct udp_head)));
+	struct udp_head h;
+
+	part->head = part->tail = p->head;
+	part->net = p->net;
+	part->transport = (uint16_t)(p->head - sizeof(h));
+	memcpy(part->room + low, p->room + low, p->head - low);
+	memcpy(&h, part->room + part->transport, sizeof(h));
+	h.len = htons((uint16_t)(sizeof(h) + part->len));
+	memcpy(part->room + part->transport, &h, sizeof(h));
+}
+
+/* Together or one by one, as u wants them. */
+static void queue_segments(struct stack *s, struct udp_sock *u, struct pkt *p, const struct ip_in *in, uint16_t sport)
+    REQUIRES(L_NET)
+{
+	if (!p->gso_size || u->d.gro) {
+		queue(s, u, p, in, sport);
+		return;
+	}
+	for (uint32_t off = 0; off < p->len; off += p->gso_size) {
+		struct pkt *part = segment_of(p, off);
+
+		if (!part)
+			continue;
+		give_headers(part, p);
+		queue(s, u, part, in, sport);
+	}
+	pkt_free(p);
+}
+
 /* To every endpoint that suits; each has references to the same bytes. */
 static void deliver_all(struct stack *s, struct pkt *p, const struct ip_in *in, const struct udp_head *h)
     REQUIRES(L_NET)
@@ -244,12 +331,13 @@ static void deliver_all(struct stack *s, struct pkt *p, const struct ip_in *in, 
 		struct pkt *copy;
 
 		if (!port_suits(b, &in->dst, &in->src, sport, in->dev->index) ||
-		    (addr_is_multicast(&in->dst) && !dgram_wants_group(&udp_of(b)->d, &in->dst, in->dev->index)))
+		    (addr_is_multicast(&in->dst) &&
+		     !dgram_wants_group(&udp_of(b)->d, &in->dst, &in->src, in->dev->index)))
 			continue;
 		any = true;
 		copy = pkt_clone(p);
 		if (copy)
-			queue(s, udp_of(b), copy, in, sport);
+			queue_segments(s, udp_of(b), copy, in, sport);
 	}
 	if (!any)
 		count(s, addr_is_v4(&in->dst), MIB_UDP_IGNORED_MULTI, MIB_UDP6_IGNORED_MULTI);
@@ -277,7 +365,7 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		count(s, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);
 		return false;
 	}
-	queue(s, udp_of(b), p, in, ntohs(h.sport));
+	queue_segments(s, udp_of(b), p, in, ntohs(h.sport));
 	return true;
 }
 
