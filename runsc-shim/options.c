@@ -47,6 +47,7 @@ static const char help_text[] =
     "                        that; repeatable\n"
     "  --dns ADDRESS         with nat: names are asked of this resolver (default: this\n"
     "                        machine's); up to three\n"
+    "  --pcap FILE           record its packets in FILE, for tcpdump -r and Wireshark\n"
     "Identity and environment:\n"
     "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
     "  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
@@ -87,6 +88,7 @@ enum {
 	OPT_PUBLISH,
 	OPT_ALLOW_NET,
 	OPT_DNS,
+	OPT_PCAP,
 	OPT_ENV,
 	OPT_USER,
 	OPT_HOSTNAME,
@@ -112,6 +114,7 @@ static const struct option long_options[] = {
     {"publish", required_argument, NULL, OPT_PUBLISH},
     {"allow-net", required_argument, NULL, OPT_ALLOW_NET},
     {"dns", required_argument, NULL, OPT_DNS},
+    {"pcap", required_argument, NULL, OPT_PCAP},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
     {"hostname", required_argument, NULL, OPT_HOSTNAME},
@@ -380,6 +383,8 @@ static int parse_net(struct net_spec *n, int opt, const char *arg, struct error 
 		return options_net_allow(n, arg, e);
 	if (opt == OPT_DNS)
 		return options_net_dns(n, arg, e);
+	if (opt == OPT_PCAP)
+		return parse_name(&n->pcap_path, "--pcap", arg, "must be a file", e);
 	return options_net_publish(n, arg, e);
 }
 
@@ -390,6 +395,7 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	case OPT_PUBLISH:
 	case OPT_ALLOW_NET:
 	case OPT_DNS:
+	case OPT_PCAP:
 	case 'p':
 		return parse_net(&s->net, opt, arg, e);
 	case OPT_ROOT:

@@ -65,6 +65,7 @@ struct stack {
 	void *gateway_arg;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
+	struct list taps;    /* struct netdev_tap: of all interfaces */
 	unsigned netdev_count, last_index;
 	struct netdev *lo;
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);

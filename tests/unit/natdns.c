@@ -90,7 +90,7 @@ static void open_servers(struct dns_config *c)
 static void setup(struct policy *policy, unsigned servers)
 {
 	const struct stack_env env = {.now = now, .random = random_bytes, .wake_at = wake_at};
-	struct dns_config c = {.timeout = 1, .attempts = 1};
+	struct dns_config c = {.timeout = 30, .attempts = 1};
 	struct in6_addr lo = netbed_addr("127.0.0.1");
 
 	open_servers(&c);
@@ -313,9 +313,9 @@ START_TEST(silence)
 	ask(ID, "a");
 	served(server[0], &from);
 	served(server[1], &from);
-	ck_assert_uint_ne(answered(5), 0);
+	ck_assert_uint_ne(answered(15), 0);
 	ck_assert_uint_eq(m[3] & 15, DNS_SERVFAIL);
-	ck_assert_int_gt(now(NULL) - start, 1900 * NSEC_PER_MSEC);
+	ck_assert_int_gt(now(NULL) - start, 3900 * NSEC_PER_MSEC); /* two seconds each, whatever resolv.conf says */
 	ck_assert_uint_eq(pending(), 0);
 	/* An answer that comes too late finds nobody. */
 	reply(server[1], &from, answer(28, 0, "192.0.2.1"));
