@@ -105,7 +105,7 @@ int netdev_create(struct stack *s, const struct netdev_config *c, struct netdev 
 	struct netdev *dev;
 	int err;
 
-	if (c->mtu < MTU_MIN || c->mtu > MTU_MAX)
+	if (c->mtu < MTU_MIN || c->mtu > MTU_MAX || (c->index && c->index <= s->last_index))
 		return -EINVAL;
 	if (s->netdev_count == NETDEVS_MAX)
 		return -ENFILE;
@@ -116,7 +116,8 @@ int netdev_create(struct stack *s, const struct netdev_config *c, struct netdev 
 	if (!dev)
 		return -ENOMEM;
 	memcpy(dev->name, name, sizeof(dev->name));
-	dev->index = ++s->last_index;
+	s->last_index = c->index ? c->index : s->last_index + 1;
+	dev->index = s->last_index;
 	dev->type = c->type;
 	dev->flags = c->flags & ~(unsigned)(IFF_UP | IFF_RUNNING);
 	dev->features = c->features;

@@ -93,6 +93,7 @@ struct netdev_tap {
 
 struct netdev_config {
 	const char *name; /* "eth%d": with the first free number */
+	unsigned index;   /* 0: the next; else greater than those that there are */
 	uint16_t type;
 	unsigned flags; /* IFF_BROADCAST and the like; it begins down */
 	unsigned features;
