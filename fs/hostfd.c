@@ -6,7 +6,7 @@
  * that the guest opens anew (/dev/stdin, /proc/self/fd) has a position of its own.
  *
  * All others: one try that cannot block, then a wait on our own queue. A thread sleeps in epoll_wait() over those host descriptors that somebody waits for
- * (EPOLLONESHOT: it hears of each once, then it must be armed again), and wakes the queue; it also serves the sandbox's own (hostfd_call()). An idle sandbox has no wake-ups from it. A try
+ * (EPOLLONESHOT: it hears of each once, then it must be armed again; or EPOLLET, until it hears of one that nobody waits for), and wakes the queue; it also serves the sandbox's own (hostfd_call()). An idle sandbox has no wake-ups from it. A try
  * that cannot block is, in this order: a plain call if the description has O_NONBLOCK (hostfd_reopen()
  * gives us one of our own); RWF_NOWAIT; else poll and a call of a size that cannot block unless somebody outside is quicker. O_NONBLOCK is never set on a shared
  * description; the guest's F_SETFL stays inside.
@@ -46,6 +46,7 @@ struct hostfd {
 	struct ref ref;
 	int fd;
 	bool regular;
+	bool edges;             /* hostfd_set_edges() */
 	int access;             /* O_ACCMODE of the host */
 	_Atomic bool no_nowait; /* RWF_NOWAIT is not supported */
 	struct wait_queue wq;
@@ -90,13 +91,29 @@ static struct hostfd **watch_find(uint64_t id) REQUIRES(L_HOSTFD)
 	return p;
 }
 
-static void watch_report(uint64_t id)
+/* Its every event, as long as somebody waits. */
+static void report_edge(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
+{
+	struct epoll_event none = {.events = 0, .data.u64 = h->id};
+
+	events |= (events & POLLIN ? POLLRDNORM : 0u) | (events & POLLOUT ? POLLWRNORM : 0u);
+	if (wait_queue_active(&h->wq)) {
+		wake_up_all(&h->wq, events);
+		return;
+	}
+	epoll_ctl(watch.epoll_fd, EPOLL_CTL_MOD, h->fd, &none);
+	h->armed = h->want = 0;
+}
+
+static void watch_report(uint64_t id, uint32_t events)
 {
 	struct hostfd *h;
 
 	mutex_lock(&watch.lock, L_HOSTFD);
 	h = *watch_find(id);
-	if (h) {
+	if (h && h->edges) {
+		report_edge(h, events);
+	} else if (h) {
 		h->armed = 0;
 		wake_up_all(&h->wq, 0);
 	}
@@ -122,7 +139,7 @@ static void *watch_main(void *arg)
 			if (id & CALL_ID)
 				watch_call(&watch.calls[id - CALL_ID]);
 			else
-				watch_report(id);
+				watch_report(id, events[i].events);
 		}
 	}
 	return arg;
@@ -172,7 +189,7 @@ int hostfd_call(int fd, bool (*fn)(int fd))
 /* POLLIN and POLLOUT are EPOLLIN and EPOLLOUT. */
 static int arm_locked(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
 {
-	struct epoll_event e = {.events = h->armed | events | EPOLLONESHOT};
+	struct epoll_event e = {.events = h->armed | events | (h->edges ? EPOLLET : EPOLLONESHOT)};
 	int err = watch_start();
 
 	if (err || h->always_ready || (h->armed & events) == events)
@@ -216,7 +233,7 @@ int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadli
 
 void hostfd_rearm(struct hostfd *h, uint32_t events)
 {
-	if (wait_queue_active(&h->wq) && arm(h, events))
+	if (!h->edges && wait_queue_active(&h->wq) && arm(h, events))
 		wake_up_all(&h->wq, 0);
 }
 
@@ -242,8 +259,8 @@ uint32_t hostfd_poll(struct hostfd *h, struct poll_table *p)
 		h->want = 0;
 	if (p)
 		h->want |= p->events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
-	missing = h->want & ~ready;
-	if (missing && wait_queue_active(&h->wq) && !(ready & (POLLHUP | POLLERR)) && arm_locked(h, missing))
+	missing = h->edges ? h->want & ~h->armed : ready & (POLLHUP | POLLERR) ? 0 : h->want & ~ready;
+	if (missing && wait_queue_active(&h->wq) && arm_locked(h, missing))
 		ready |= POLLERR;
 	mutex_unlock(&watch.lock, L_HOSTFD);
 	return ready;
@@ -678,6 +695,11 @@ struct hostfd *hostfd_create(int fd)
 	h->access = fcntl(fd, F_GETFL) & O_ACCMODE;
 	wait_queue_init(&h->wq);
 	return h;
+}
+
+void hostfd_set_edges(struct hostfd *h)
+{
+	h->edges = true;
 }
 
 struct hostfd *hostfd_get(struct hostfd *h)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/hostinet.h"
 #include "net/netstack.h"
 #include "net/socket.h"
 #include "net/stack/addr.h"
@@ -305,7 +306,7 @@ long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg)
 
 	if (cmd != SIOCGIFCONF && !set && !gets(cmd))
 		return -ENOTTY;
-	if (set && !cred_capable(c->cred, CAP_NET_ADMIN))
+	if (set && (hostinet_used() || !cred_capable(c->cred, CAP_NET_ADMIN)))
 		return -EPERM;
 	s = netstack_of(c);
 	if (!s)

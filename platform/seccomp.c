@@ -13,6 +13,7 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 
+#include "platform/hostopts.h"
 #include "platform/platform.h"
 
 /* Younger than the headers. */
@@ -42,7 +44,7 @@
 #define HOSTCALL_TCGETS2 0x802c542aul
 #define HOSTCALL_TCSETS2 0x402c542bul
 
-enum line_platform { ALL, TRAP, PTRACE };
+enum line_platform { ALL, TRAP, PTRACE, HOST };
 #define CONDITIONS_MAX 2
 
 struct line {
@@ -83,6 +85,12 @@ static const struct line lines[] = {
 };
 
 static enum seccomp_strictness strictness;
+static bool host_sockets;
+
+void seccomp_allow_host_sockets(void)
+{
+	host_sockets = true;
+}
 
 void seccomp_set_strictness(enum seccomp_strictness how)
 {
@@ -91,8 +99,8 @@ void seccomp_set_strictness(enum seccomp_strictness how)
 
 static bool line_applies(const struct line *l)
 {
-	if (l->platform == ALL)
-		return true;
+	if (l->platform == ALL || l->platform == HOST)
+		return l->platform == ALL || host_sockets;
 	return strcmp(platform->name, l->platform == TRAP ? "trap" : "ptrace") == 0;
 }
 
@@ -144,7 +152,7 @@ int seccomp_install_sentry(void)
 
 void seccomp_print_table(void)
 {
-	static const char *const where[] = {"all", "trap", "ptrace"};
+	static const char *const where[] = {"all", "trap", "ptrace", "--net host"};
 
 	printf("| call | platform | arguments | why |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
