@@ -2,7 +2,7 @@
 # looked at again. Messages are FILE:LINE: TEXT; every check runs even if one before it fails.
 
 LINT = layers sizes format headers tsa sparse cppcheck spelling
-LINT_FILES := $(FOUND) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/kernel/*.c)
+LINT_FILES := $(FOUND) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/kernel/*.c tests/net/*.c)
 LINT_C := $(filter %.c,$(LINT_FILES))
 LINT_H := $(sort $(foreach d,$(SRC_DIRS),$(wildcard $(d)/*.h $(d)/*/*.h $(d)/*/*/*.h)) $(wildcard tests/unit/*.h tests/kernel/*.h))
 LINT_FORMAT := $(LINT_C) $(LINT_H) $(wildcard tests/guest/*.[ch] tests/bench/*.[ch])

@@ -283,12 +283,14 @@ static int attach_filter(int fd)
 /* Bound last: nothing comes in before all is set. The socket is in the namespace of the caller. */
 static int open_packet_socket(unsigned index)
 {
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)index};
+	uint16_t all = htons(ETH_P_ALL);
+	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)index};
 	struct packet_mreq groups = {.mr_ifindex = (int)index, .mr_type = PACKET_MR_ALLMULTI};
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, size = RCVBUF, err;
 
 	if (fd < 0)
 		return -errno;
+	memcpy(&to.sll_protocol, &all, sizeof(all));
 	/* Old kernels have the filter only. */
 	setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on));
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))

@@ -84,7 +84,7 @@ static int listen_for(struct hostlink *l, int op, uint32_t events)
 /* 0: it is gone, by whatever way; -EAGAIN: it is not. */
 static int write_one(struct hostlink *l, const struct pkt *p)
 {
-	struct virtio_net_hdr h;
+	struct vnet_head h;
 	struct iovec iov[2 + PKT_SLICES] = {{&h, sizeof(h)},
 					    {(void *)(uintptr_t)(p->room + p->head), (size_t)(p->tail - p->head)}};
 	ssize_t n;
@@ -250,7 +250,7 @@ static bool take_frame(struct hostlink *l, struct pkt *p, size_t n)
 static int read_one(struct hostlink *l, struct list *batch)
 {
 	struct pkt *p = pkt_create();
-	struct virtio_net_hdr h;
+	struct vnet_head h;
 	struct iovec iov[] = {{&h, sizeof(h)}, {p ? p->room + HEAD_AT : NULL, HEAD_ROOM}, {NULL, REST_MAX}};
 	ssize_t n;
 

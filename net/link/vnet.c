@@ -42,7 +42,7 @@ static uint16_t sum_offset(uint8_t protocol)
 	}
 }
 
-void vnet_describe(const struct pkt *p, struct virtio_net_hdr *h)
+void vnet_describe(const struct pkt *p, struct vnet_head *h)
 {
 	const uint8_t *ip = p->room + p->net, *transport = p->room + p->transport;
 	bool v4 = *ip >> 4 == 4;
@@ -109,7 +109,7 @@ static bool find(struct pkt *p, struct place *ret)
 	return type == ETHERTYPE_IP ? find4(p, ret) : type == ETHERTYPE_IPV6 && find6(p, ret);
 }
 
-static bool take_checksum(const struct virtio_net_hdr *h, struct pkt *p, const struct place *where)
+static bool take_checksum(const struct vnet_head *h, struct pkt *p, const struct place *where)
 {
 	uint32_t field = (uint32_t)h->csum_start + h->csum_offset;
 	uint16_t sum;
@@ -193,7 +193,7 @@ static unsigned cut_datagrams(const struct pkt *p, const struct place *where, ui
 	return count;
 }
 
-static bool take_large_tcp(const struct virtio_net_hdr *h, struct pkt *p, const struct place *where)
+static bool take_large_tcp(const struct vnet_head *h, struct pkt *p, const struct place *where)
 {
 	const uint8_t *f = where->at ? pkt_peek(p, where->at + TCP_HEAD) : NULL;
 	uint32_t headers;
@@ -210,7 +210,7 @@ static bool take_large_tcp(const struct virtio_net_hdr *h, struct pkt *p, const 
 }
 
 /* Appends what a large packet is. */
-static unsigned accept_large(const struct virtio_net_hdr *h, struct pkt *p, const struct place *where, struct list *to)
+static unsigned accept_large(const struct vnet_head *h, struct pkt *p, const struct place *where, struct list *to)
 {
 	unsigned type = h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, count = 0;
 
@@ -229,7 +229,7 @@ static unsigned accept_large(const struct virtio_net_hdr *h, struct pkt *p, cons
 	return count;
 }
 
-unsigned vnet_accept(const struct virtio_net_hdr *h, struct pkt *p, struct list *to)
+unsigned vnet_accept(const struct vnet_head *h, struct pkt *p, struct list *to)
 {
 	struct place where = {.at = 0};
 	bool known = (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM || h->gso_type) && find(p, &where);
