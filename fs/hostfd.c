@@ -105,19 +105,37 @@ static void report_edge(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
 	h->armed = h->want = 0;
 }
 
-static void watch_report(uint64_t id, uint32_t events)
+static void report_locked(uint64_t id, uint32_t events) REQUIRES(L_HOSTFD)
 {
-	struct hostfd *h;
+	struct hostfd *h = *watch_find(id);
 
-	mutex_lock(&watch.lock, L_HOSTFD);
-	h = *watch_find(id);
 	if (h && h->edges) {
 		report_edge(h, events);
 	} else if (h) {
 		h->armed = 0;
 		wake_up_all(&h->wq, 0);
 	}
+}
+
+static void watch_report(uint64_t id, uint32_t events)
+{
+	mutex_lock(&watch.lock, L_HOSTFD);
+	report_locked(id, events);
 	mutex_unlock(&watch.lock, L_HOSTFD);
+}
+
+/*
+ * When h has just been armed, the host reports what it is ready for by then, which is no edge: it is taken away before the watcher sees it, who mostly
+ * comes later. If he does not, there is one wake-up too many, which does no harm.
+ */
+static void drop_first_report(const struct hostfd *h) REQUIRES(L_HOSTFD)
+{
+	struct epoll_event events[4];
+	int n = epoll_wait(watch.epoll_fd, events, ARRAY_SIZE(events), 0);
+
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u64 != h->id && !(events[i].data.u64 & CALL_ID))
+			report_locked(events[i].data.u64, events[i].events);
 }
 
 static void watch_call(const struct call *c)
@@ -244,26 +262,55 @@ static uint32_t host_ready(const struct hostfd *h, uint32_t events)
 	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
 }
 
-uint32_t hostfd_poll(struct hostfd *h, struct poll_table *p)
+static uint32_t readiness(const struct hostfd *h)
 {
-	uint32_t ready, missing = 0;
+	uint32_t ready = host_ready(h, POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
 
-	poll_wait(p, &h->wq);
-	ready = host_ready(h, POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
 	if (ready & POLLIN)
 		ready |= POLLRDNORM;
 	if (ready & POLLOUT)
 		ready |= POLLWRNORM;
+	return ready;
+}
+
+/* Whoever polls is woken by what happens from here on; POLLERR if that cannot be. */
+static uint32_t arm_edges(struct hostfd *h) REQUIRES(L_HOSTFD)
+{
+	bool first = !h->armed;
+
+	if (!(h->want & ~h->armed) || !wait_queue_active(&h->wq))
+		return 0;
+	if (arm_locked(h, h->want))
+		return POLLERR;
+	if (first)
+		drop_first_report(h);
+	return 0;
+}
+
+static uint32_t arm_once(struct hostfd *h, uint32_t ready) REQUIRES(L_HOSTFD)
+{
+	uint32_t missing = h->want & ~ready;
+
+	if (missing && wait_queue_active(&h->wq) && !(ready & (POLLHUP | POLLERR)) && arm_locked(h, missing))
+		return POLLERR;
+	return 0;
+}
+
+uint32_t hostfd_poll(struct hostfd *h, struct poll_table *p)
+{
+	uint32_t ready = 0, failed;
+
+	poll_wait(p, &h->wq);
+	if (!h->edges)
+		ready = readiness(h);
 	mutex_lock(&watch.lock, L_HOSTFD);
 	if (!wait_queue_active(&h->wq))
 		h->want = 0;
 	if (p)
 		h->want |= p->events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
-	missing = h->edges ? h->want & ~h->armed : ready & (POLLHUP | POLLERR) ? 0 : h->want & ~ready;
-	if (missing && wait_queue_active(&h->wq) && arm_locked(h, missing))
-		ready |= POLLERR;
+	failed = h->edges ? arm_edges(h) : arm_once(h, ready);
 	mutex_unlock(&watch.lock, L_HOSTFD);
-	return ready;
+	return (h->edges ? readiness(h) : ready) | failed;
 }
 
 /* ---- one try ---- */

@@ -46,8 +46,8 @@ check:
 # Our TCP/IP against Linux's, over a wire that a seed spoils: SIM_FLAGS='--first 1000 --seeds 500 --jobs 16', or --seed 7.
 SIM_FLAGS ?= --seeds 200 --jobs 8
 SIM = $(BUILD)/tests/net/simlinux
-$(SIM): $(BUILD)/tests/net/simlinux.c.o $(LIB)
-	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -pie $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+$(SIM): $(BUILD)/tests/net/simlinux.c.o $(BUILD)/tests/net/simwire.c.o $(BUILD)/tests/net/simcalls.c.o $(LIB)
+	$(call say,LD,$@) $(CC) $(ALL_CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sim-linux: $(SIM)
 	$(Q)$(SIM) $(SIM_FLAGS)

@@ -177,7 +177,7 @@ static long hostinet_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64
 {
 	int n = 0;
 
-	if (cmd != SIOCINQ && cmd != SIOCOUTQ && (cmd != SIOCATMARK || s->type != SOCK_STREAM))
+	if (cmd != SIOCINQ && cmd != SIOCOUTQ && ((cmd != SIOCATMARK && cmd != SIOCOUTQNSD) || s->type != SOCK_STREAM))
 		return -ENOTTY;
 	if (ioctl(hostinet_fd(s), cmd, &n) < 0)
 		return -errno;

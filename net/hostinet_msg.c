@@ -1,6 +1,8 @@
 /*
  * Data of sockets of the host: see hostinet.h. One bounce buffer for each call, of at most BOUNCE_MAX; a stream goes through it in pieces, a datagram as a whole.
  *
+ * A fault of the guest's memory loses what was received by then: the host does not take bytes back.
+ *
  * Control messages are rebuilt, not passed on: those of the levels of IP, with the types and sizes that are known here. What SOL_SOCKET has on sending (descriptors,
  * credentials) means nothing to such a socket and is left out, as Linux leaves it. The host makes none that carries a descriptor.
  */
@@ -22,7 +24,7 @@
 
 /* ---- sending ---- */
 
-/* What a sender may say. */
+/* What a sender may say at the levels of IP; what others have is left out, as Linux does. */
 static const struct {
 	int level, type;
 	size_t size, least;
@@ -31,6 +33,11 @@ static const struct {
     {IPPROTO_IPV6, IPV6_PKTINFO, 20, 20}, {IPPROTO_IPV6, IPV6_HOPLIMIT, 4, 4}, {IPPROTO_IPV6, IPV6_TCLASS, 4, 4},
     {IPPROTO_IPV6, IPV6_DONTFRAG, 4, 4},  {IPPROTO_UDP, UDP_SEGMENT, 2, 2},
 };
+
+static bool is_ours(int level)
+{
+	return level == IPPROTO_IP || level == IPPROTO_IPV6 || level == IPPROTO_UDP;
+}
 
 static bool may_send(const struct cmsghdr *h, size_t size)
 {
@@ -53,7 +60,7 @@ static int rebuild_control(const struct net_msg *m, char *to, size_t *ret_size)
 		if (h.cmsg_len < sizeof(h) || h.cmsg_len > m->control_size - at)
 			return -EINVAL;
 		size = h.cmsg_len - sizeof(h);
-		if (h.cmsg_level != SOL_SOCKET) {
+		if (is_ours(h.cmsg_level)) {
 			if (!may_send(&h, size) || used + CMSG_SPACE(size) > CONTROL_MAX)
 				return -EINVAL;
 			memcpy(to + used, m->control + at, h.cmsg_len);
@@ -201,6 +208,12 @@ static void put_control(struct receiving *r)
 	r->m->addr_len = r->h.msg_namelen;
 }
 
+/* Datagrams: a call that may wait has its end then, one that may not has none, says the host. */
+static bool is_shut(struct socket *s)
+{
+	return hostfd_poll(container_of(s, struct hostinet, s)->h, NULL) & POLLRDHUP;
+}
+
 static ssize_t recv_piece(struct receiving *r, char *buf, size_t size, int flags, int64_t deadline)
 {
 	uint32_t events = flags & MSG_OOB ? POLLPRI : POLLIN;
@@ -220,6 +233,8 @@ static ssize_t recv_piece(struct receiving *r, char *buf, size_t size, int flags
 			return n;
 		if (errno != EAGAIN || flags & (MSG_ERRQUEUE | MSG_OOB))
 			return -errno;
+		if (deadline && r->s->type != SOCK_STREAM && is_shut(r->s))
+			return 0;
 		err = hostinet_wait(r->c, r->s, events, deadline);
 		if (err)
 			return err;
@@ -306,6 +321,9 @@ static ssize_t recv_stream(struct receiving *r, char *buf, size_t room)
 		n = recv_piece(r, buf, room, flags | MSG_TRUNC, r->deadline);
 	} else if (flags & MSG_PEEK) {
 		n = peek_stream(r, buf, room);
+	} else if (!room) {
+		n = recv_piece(r, buf, 0, 0, 0);
+		n = n == -EAGAIN ? 0 : n;
 	} else {
 		n = recv_pieces(r, buf, room);
 	}
