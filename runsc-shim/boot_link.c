@@ -83,14 +83,14 @@ static int add_route(struct stack *s, const struct hostnet_route *r) REQUIRES(L_
 }
 
 /* What gateways are reached by comes first. */
-static void add_routes(struct stack *s, const struct hostnet *h) REQUIRES(L_NET)
+static void add_routes(struct stack *s, const struct hostnet *h, enum log_level level) REQUIRES(L_NET)
 {
 	for (int gateways = 0; gateways < 2; gateways++)
 		for (size_t i = 0; i < h->route_count; i++) {
 			int err = gateways == !addr_is_any(&h->routes[i].gateway) ? add_route(s, &h->routes[i]) : 0;
 
 			if (err)
-				log_warn("a route of the host's is left out: %s", strerror(-err));
+				log_write(level, "a route of the host's is left out: %s", strerror(-err));
 		}
 }
 
@@ -128,7 +128,7 @@ static int add_addrs(struct stack *s, const struct hostnet *h, struct netdev *de
 	return err;
 }
 
-static int configure(struct stack *s, const struct hostnet *h) REQUIRES(L_NET)
+static int configure(struct stack *s, const struct hostnet *h, enum log_level level) REQUIRES(L_NET)
 {
 	int err = 0;
 
@@ -142,7 +142,7 @@ static int configure(struct stack *s, const struct hostnet *h) REQUIRES(L_NET)
 	}
 	if (err)
 		return err;
-	add_routes(s, h);
+	add_routes(s, h, level);
 	add_neighs(s, h);
 	return 0;
 }
@@ -180,7 +180,7 @@ static int boot_link(const struct net_spec *n, struct error *e)
 		return failed(err, e);
 	renumber(n->host, index);
 	stack_enter(s);
-	err = configure(s, n->host);
+	err = configure(s, n->host, LOG_WARN);
 	stack_leave(s);
 	return err ? failed(err, e) : 0;
 }
@@ -197,7 +197,8 @@ static int boot_host(const struct net_spec *n, struct error *e)
 
 			err = hostinet_add_netdev(s, l->index, l->name, l->flags, l->type, l->mtu, l->mac);
 		}
-		err = err ? err : configure(s, n->host);
+		/* A picture may lack what leads nowhere. */
+		err = err ? err : configure(s, n->host, LOG_DEBUG);
 		stack_leave(s);
 	}
 	if (err)

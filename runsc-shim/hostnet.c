@@ -59,6 +59,8 @@ static struct hostnet_neigh *add_neigh(struct hostnet *h)
 
 void hostnet_free(struct hostnet *h)
 {
+	for (size_t i = 0; i < h->route_count; i++)
+		free(h->routes[i].raw);
 	free(h->links);
 	free(h->addrs);
 	free(h->routes);
@@ -244,6 +246,10 @@ static int read_route(struct hostnet *h, const struct nlmsghdr *m, unsigned inde
 	if (!to)
 		return -ENOMEM;
 	*to = r;
+	to->raw = malloc(m->nlmsg_len);
+	if (!to->raw)
+		return -ENOMEM;
+	memcpy(to->raw, m, m->nlmsg_len);
 	return 0;
 }
 
@@ -460,35 +466,19 @@ int hostnet_take_addrs(int nl, const struct hostnet *h)
 	return first;
 }
 
-static int add_route(int nl, const struct hostnet_route *c)
+/* As it was told, with what we do not understand of it. */
+static int add_route(int nl, const struct hostnet_route *r)
 {
-	struct request r;
-	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, sizeof(*m));
+	struct nlmsghdr *m = r->raw;
 
-	m->rtm_family = c->v6 ? AF_INET6 : AF_INET;
-	m->rtm_dst_len = (uint8_t)(c->plen - (c->v6 ? 0 : 96));
-	m->rtm_table = RT_TABLE_UNSPEC;
-	m->rtm_protocol = c->protocol;
-	m->rtm_scope = c->scope;
-	m->rtm_type = c->type;
-	m->rtm_flags = c->flags & RTNH_F_ONLINK;
-	put(&r, RTA_TABLE, &c->table, sizeof(c->table));
-	put_addr(&r, RTA_DST, &c->dst);
-	put_addr(&r, RTA_GATEWAY, &c->gateway);
-	put_addr(&r, RTA_PREFSRC, &c->prefsrc);
-	if (c->metric)
-		put(&r, RTA_PRIORITY, &c->metric, sizeof(c->metric));
-	if (c->index)
-		put(&r, RTA_OIF, &c->index, sizeof(c->index));
-	if (c->mtu) {
-		struct {
-			struct rtattr a;
-			uint32_t mtu;
-		} metrics = {{sizeof(metrics), RTAX_MTU}, c->mtu};
-
-		put(&r, RTA_METRICS, &metrics, sizeof(metrics));
-	}
-	return ask(nl, &r);
+	if (!m)
+		return 0;
+	m->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+	m->nlmsg_seq = 1;
+	m->nlmsg_pid = 0;
+	if (send(nl, m, m->nlmsg_len, 0) < 0)
+		return -errno;
+	return read_answer(nl, NULL, NULL, 0);
 }
 
 static int add_permanent(int nl, const struct hostnet_neigh *n)

@@ -9,6 +9,8 @@
 
 #include "runsc-shim/error.h"
 
+struct nlmsghdr;
+
 struct hostnet_link {
 	unsigned index, flags; /* IFF_* */
 	uint16_t type;         /* ARPHRD_* */
@@ -32,6 +34,7 @@ struct hostnet_route {
 	uint8_t type, protocol, scope, plen;   /* plen out of 128 */
 	uint32_t flags, table, metric, mtu;    /* flags: RTNH_F_* */
 	struct in6_addr dst, gateway, prefsrc; /* any: none */
+	struct nlmsghdr *raw;                  /* the host's own words; NULL: it is not the host's */
 };
 
 struct hostnet_neigh {
