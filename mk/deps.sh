@@ -12,7 +12,8 @@ packages() {
 	build) echo gcc libc6-dev make libseccomp-dev libcapstone-dev libunwind-14-dev ;;
 	run) echo python3 ;;
 	test) echo git perl python3 check clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck codespell sparse \
-		procps strace util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
+		procps strace util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc \
+		iproute2 iputils-ping ;;
 	bench) echo git bubblewrap gcc python3 procps ;;
 	*) echo "deps.sh: no such set: $1" >&2; exit 2 ;;
 	esac

@@ -190,6 +190,9 @@ static int boot_host(const struct net_spec *n, struct error *e)
 	struct stack *s = netstack_of(NULL);
 	int err = s ? 0 : -ENOMEM;
 
+	/* Nobody renews here what the host renews. */
+	for (size_t i = 0; i < n->host->addr_count; i++)
+		n->host->addrs[i].valid = n->host->addrs[i].preferred = UINT32_MAX;
 	if (s) {
 		stack_enter(s);
 		for (size_t i = 0; !err && i < n->host->link_count; i++) {
