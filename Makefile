@@ -122,6 +122,7 @@ include mk/lint.mk mk/tests.mk mk/platform.mk
 ## make sim-linux   our TCP/IP against Linux's over a bad wire; SIM_FLAGS='--first 1000 --seeds 500 --jobs 16'
 ## make lint        format, layers, sizes, headers, thread-safety analysis, cppcheck, sparse, spelling
 ## make bench       the performance table: native, each platform, and the peers that are installed
+## make suites      test suites that others wrote, natively and here; make suite NAME=... runs one (tests/suites/run --list)
 ## make fuzz        fuzzes the system calls on the platform for tests; FUZZ_SECONDS=1800
 ## make install     to PREFIX (/usr/local), below DESTDIR
 ## make tidy        clang-tidy, which takes minutes

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Debian packages: deps.sh check|install SET...
-# SETs: build (compile), run (the demonstration), test (make check, make lint), bench (make bench).
+# SETs: build (compile), run (the demonstration), test (make check, make lint), bench (make bench), suites (make suites).
 # Installing needs root, or sudo without a password; else the missing ones and the command are printed.
 set -eu
 
@@ -14,6 +14,7 @@ packages() {
 	test) echo git perl python3 check clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck codespell sparse \
 		procps strace util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc \
 		iproute2 iputils-ping ;;
+	suites) echo python3 libpython3.11-testsuite ;;
 	bench) echo git bubblewrap gcc python3 procps ;;
 	*) echo "deps.sh: no such set: $1" >&2; exit 2 ;;
 	esac

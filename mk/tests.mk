@@ -58,6 +58,11 @@ bench: all
 	$(Q)sh mk/deps.sh install build bench
 	$(Q)python3 tests/bench/run
 
+# Suites that other people wrote: NAME=... for one of them.
+suites suite: all
+	$(Q)sh mk/deps.sh install suites
+	$(Q)python3 tests/suites/run $(NAME)
+
 # libFuzzer comes with clang; its main() is linked only into the targets.
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 FUZZLIB = $(BUILD)/tests/kernel/kernel.c.o $(NETBED:%=$(BUILD)/%.o)
@@ -70,6 +75,6 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang-14 SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-programs
 	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
 
-.PHONY: sim-linux sim-program unit unit-programs guest guest-programs check bench fuzz fuzz-programs
+.PHONY: sim-linux sim-program unit unit-programs guest guest-programs check suites suite bench fuzz fuzz-programs
 
 -include $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/kernel/*.d $(BUILD)/tests/fuzz/*.d $(BUILD)/tests/net/*.d)

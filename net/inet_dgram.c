@@ -214,7 +214,7 @@ static int dgram_getname(struct socket *s, bool peer, struct sockaddr_storage *r
 
 	stack_enter(g->i.stack);
 	b = port_of(g);
-	if (peer && !g->d.connected)
+	if (peer && (!g->d.connected || (g->kind == &udp_kind && !g->d.peer_port)))
 		err = -ENOTCONN;
 	else if (peer)
 		n = (struct inet_name){g->d.peer, g->kind == &udp_kind ? g->d.peer_port : 0, g->d.bound_dev};

@@ -194,6 +194,15 @@ struct platform_ops {
 
 	void (*cpu_set_fast)(struct cpu *cpu, const struct cpu_fast *fast);
 	/*
+	 * May be absent. The signal mask of the thread that the cpu runs. While it is open the platform may answer rt_sigprocmask(2) by itself and
+	 * change it. give: on a cpu that is stopped, or whose upcall runs: what it is from now on. cpu_mask: what it has become; the guest may forge it. From
+	 * any thread: close: no change without an event from now on. A change that is on its way may be seen by cpu_mask() and then not be made; its call is an
+	 * event in that case.
+	 */
+	void (*cpu_give_mask)(struct cpu *cpu, uint64_t mask, bool open);
+	uint64_t (*cpu_mask)(struct cpu *cpu);
+	void (*cpu_close_mask)(struct cpu *cpu);
+	/*
 	 * CPU time in nanoseconds: of this cpu since it was given out, and of everything the aspace ever ran. From any
 	 * thread that keeps the cpu alive, whether it runs or not. -EOPNOTSUPP: the host does not tell a thread's time.
 	 */

@@ -149,6 +149,7 @@ static bool run_work(struct task *t, bool in_syscall, sysret_t ret)
 		}
 		in_syscall = false;
 		t->syscall_nr = UINT64_MAX;
+		sigmask_give(t);
 		__atomic_store_n((bool *)&t->in_guest, true, __ATOMIC_SEQ_CST);
 		if (likely(!ctx_interrupts(&t->ctx)))
 			return true;
@@ -173,6 +174,7 @@ enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev)
 	sysret_t ret = 0;
 
 	__atomic_store_n((bool *)&t->in_guest, false, __ATOMIC_SEQ_CST);
+	sigmask_take(t);
 	switch (ev->kind) {
 	case CPU_SYSCALL:
 		ret = run_syscall(t, platform->cpu_regs(cpu));

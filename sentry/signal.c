@@ -214,8 +214,11 @@ static int enqueue(struct task *t, bool group, int signo, const siginfo_t *info)
 static int send_locked(struct task *t, bool group, const siginfo_t *info, bool force) REQUIRES(L_SIGHAND)
 {
 	int signo = info->si_signo;
+	struct task *each;
 	int err;
 
+	list_for_each(each, &t->tg->tasks, tg_link)
+		sigmask_look(each);
 	if (!prepare(t, signo, force))
 		return SEND_DONE;
 	err = enqueue(t, group, signo, info);

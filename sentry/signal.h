@@ -103,6 +103,13 @@ bool signal_work(struct task *t, bool in_syscall, sysret_t ret);
 int signal_dequeue(struct task *t, k_sigset_t mask, siginfo_t *ret);
 /* What is pending for t, private and shared (without regard to the mask), for poll on signalfd. */
 k_sigset_t signal_pending_set(struct task *t);
+/* The mask that the task comes into the sentry with, and that it goes to its cpu with. By the task itself. */
+void sigmask_take(struct task *t);
+void sigmask_give(struct task *t);
+/* Its cpu is going to be another one. L_SIGHAND held. */
+void sigmask_forget(struct task *t);
+/* t->blocked is what t's mask is, or is about to be, from now until t has been in the sentry. */
+void sigmask_look(struct task *t) REQUIRES(L_SIGHAND);
 /* Replaces the calling task's blocked mask (SIGKILL and SIGSTOP stay open). */
 void signal_set_blocked(struct task *t, k_sigset_t mask);
 /* For sigsuspend, ppoll, pselect, epoll_pwait: `mask` (guest pointer, may be NULL) until the call is over. If the call returns a restart code because of a

@@ -233,6 +233,7 @@ void task_discard(struct task *t)
 void task_start(struct task *t)
 {
 	task_update_fast(t);
+	sigmask_give(t);
 	__atomic_store_n((bool *)&t->in_guest, true, __ATOMIC_SEQ_CST);
 	if (ctx_interrupts(&t->ctx))
 		platform->cpu_kick(t->cpu);
@@ -334,6 +335,7 @@ void task_put_cpu(struct task *t, struct cpu *successor)
 	s = sighand_lock_tg(t->tg);
 	mutex_lock(&t->tg->lock, L_TASK);
 	t->cpu = successor;
+	sigmask_forget(t);
 	mutex_unlock(&t->tg->lock, L_TASK);
 	sighand_unlock(s);
 	platform->cpu_put(old);

@@ -116,9 +116,14 @@ struct task {
 	bool dead;                   /* L_PIDTREE */
 
 	/* Signals: see sentry/signal.h. */
-	k_sigset_t blocked;       /* L_SIGHAND for writers; the task reads its own freely */
+	k_sigset_t blocked; /* L_SIGHAND for writers, atomic; the task reads its own freely; see sentry/sigmask.c */
 	k_sigset_t saved_blocked; /* to restore after sigsuspend, ppoll... */
 	bool restore_blocked;
+	/* sentry/sigmask.c */
+	k_sigset_t given_mask;     /* what the cpu was given last */
+	bool mask_given;           /* it was given one */
+	bool mask_open;            /* the platform may change it; L_SIGHAND */
+	bool mask_seen;            /* it has been looked at from outside since the task came in; atomic */
 	k_sigset_t real_blocked;   /* what was blocked before sigtimedwait opened its set, else 0; L_SIGHAND */
 	struct sigpending pending; /* L_SIGHAND */
 	struct k_stack altstack;

@@ -68,6 +68,7 @@ static void gather_signals(struct task *t, struct pid_facts *f) NO_TSA
 
 	if (!sh)
 		return;
+	sigmask_look(t);
 	f->pending = t->pending.set;
 	f->shared_pending = t->tg->pending.set;
 	f->blocked = t->blocked;

@@ -137,13 +137,14 @@ static void set_sum(const struct udp_sock *u, struct pkt *p, struct udp_head *h,
 static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, const struct dgram_to *to,
 		   struct ip_out *o, struct ip_route *r) REQUIRES(L_NET)
 {
-	uint16_t port = IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port;
+	bool named = !IN6_IS_ADDR_UNSPECIFIED(&to->addr);
 	int err;
 
-	if (IN6_IS_ADDR_UNSPECIFIED(&to->addr) && !u->d.connected && !u->d.v6)
+	if (!named && !u->d.connected && !u->d.v6)
 		return -EDESTADDRREQ;
-	if (!port)
-		return u->d.connected || to->port || !IN6_IS_ADDR_UNSPECIFIED(&to->addr) ? -EINVAL : -EDESTADDRREQ;
+	/* Port 0 can be connected to, and draws an ICMP error. */
+	if (!to->port && (named || !u->d.connected))
+		return named ? -EINVAL : -EDESTADDRREQ;
 	if (addr_is_v4(&to->addr) && u->d.v6 && u->bind.v6only)
 		return -ENETUNREACH;
 	if (p->len > PKT_MAX - sizeof(struct udp_head) - 20)

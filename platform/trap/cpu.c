@@ -233,7 +233,7 @@ static bool guest_report(struct trap_cpu *c, const struct seccomp_notif *n, bool
 		if (!kicked && answer_at_once(c))
 			return false;
 	} else if (patch_diverted(c, signo)) {
-		if (answer_at_once(c))
+		if (!kicked && answer_at_once(c))
 			return false;
 		signo = KICK_SIGNAL;
 	}
@@ -411,6 +411,7 @@ void prepare_resume(struct trap_cpu *c)
 	if (c->trapped)
 		patch_count(c, c->trapped, (uint32_t)c->regs.orig_rax);
 	c->trapped = 0;
+	*(volatile uint32_t *)(cpu_ctl(c) + C_MASK_EVENT) = 0;
 	queue_bases(c);
 	if (c->door && c->map_fd >= 0)
 		door_own(c);

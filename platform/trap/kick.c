@@ -1,10 +1,10 @@
 /*
  * Kicks. A cpu that runs guest code is stopped by a host signal to its thread; one whose upcall runs, or that has not
- * been started, sees the wish before it resumes. At most one signal is in flight for a cpu, so that frames do not pile
- * up on its signal stack.
+ * been started, sees the wish before it resumes. At most one signal is in flight for a cpu, and one is sent for each event, so
+ * that frames do not pile up on its signal stack, however fast kicks come.
  *
  * A signal can land in the stub's own code. Then its handler reports a nested frame, and nested_report() decides by the
- * interrupted instruction: before the report, nothing is to be done, because an event is on its way; after the answer, the
+ * interrupted instruction: before the report, nothing is to be done, because an event is on its way, or is made of what the stub was doing by itself; after the answer, the
  * thread is turned back to report the frame that it was about to resume; within a final list, the list is made to
  * report at its end. While the thread waits for an answer the host holds signals back (WAIT_KILLABLE_RECV).
  */
@@ -17,6 +17,7 @@
 #include "platform/trap/trap.h"
 
 #define KICKED_NS 5000000000
+#define FRAME_MIN 0x200 /* less than the host's signal frame: what is closer is the guest's invention */
 
 void kick_signal(struct trap_cpu *c)
 {
@@ -31,7 +32,7 @@ void trap_cpu_kick(struct cpu *cpu)
 	struct trap_cpu *c = to_trap(cpu);
 	uint32_t old = __atomic_fetch_or((uint32_t *)&c->state, CPU_KICKED, __ATOMIC_SEQ_CST);
 
-	if (old & CPU_RUNNING)
+	if ((old & CPU_RUNNING) && !(old & CPU_KICKED)) /* one is enough: its frame and the next one's would pile up */
 		kick_signal(c);
 }
 
@@ -83,11 +84,48 @@ static void divert_at_door(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 		__atomic_store_n(door, DOOR_IDLE, __ATOMIC_SEQ_CST);
 }
 
+/* A change of the signal mask is taken back, and the call reported. */
+static void divert_mask(struct trap_cpu *c, uint32_t frame, uint64_t rip)
+{
+	bool begun = rip > STUB_ADDR(stub_mask_commit);
+
+	frame_set_reg(c, frame, REG_RIP, begun ? STUB_ADDR(stub_mask_undo) : STUB_ADDR(stub_fast_event));
+}
+
+/* What interrupted is itself the handler of a signal in the stub's code, whose frame it is about to resume; else 0. */
+static uint32_t interrupted_frame(struct trap_cpu *c, uint32_t frame)
+{
+	uint32_t inner = frame_offset(c, frame_reg(c, frame, REG_R13));
+
+	return inner >= frame + FRAME_MIN && inner != c->frame && inner >= T_SIGSTACK ? inner : 0;
+}
+
+static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip);
+
+static void divert_interrupted(struct trap_cpu *c, uint32_t frame)
+{
+	uint64_t rip = frame_reg(c, frame, REG_RIP);
+
+	if (rip - STUB_CODE < STUB_CODE_SIZE)
+		divert(c, frame, rip);
+}
+
 static void divert(struct trap_cpu *c, uint32_t frame, uint64_t rip)
 {
+	uint32_t inner = interrupted_frame(c, frame);
 	uint64_t outer = slot_address(c->slot) + c->frame;
 	uint64_t sp = frame_reg(c, frame, REG_RSP);
 
+	if (inner) {
+		divert_interrupted(c, inner);
+		return;
+	}
+	if (rip >= STUB_ADDR(stub_mask) && rip < STUB_ADDR(stub_mask_end)) {
+		divert_mask(c, frame, rip);
+		return;
+	}
+	if (rip >= STUB_ADDR(stub_fast) && rip < STUB_ADDR(stub_fast_event))
+		__atomic_store_n((uint32_t *)(cpu_ctl(c) + C_MASK_EVENT), 1, __ATOMIC_SEQ_CST);
 	if (rip < STUB_ADDR(stub_answered))
 		return;
 	if (rip >= STUB_ADDR(stub_resume_end)) {
@@ -122,6 +160,10 @@ bool undo_fast_answer(struct trap_cpu *c, int signo, uint32_t frame, uint64_t ri
 {
 	uint64_t ret;
 
+	if (signo == KICK_SIGNAL && rip == STUB_ADDR(stub_mask_return)) {
+		frame_set_reg(c, frame, REG_RIP, frame_reg(c, frame, REG_RCX));
+		return true;
+	}
 	if (signo != KICK_SIGNAL || rip < STUB_ADDR(stub_fast_pid) || rip >= STUB_ADDR(stub_fast))
 		return false;
 	ret = frame_reg(c, frame, REG_R11);
@@ -138,6 +180,9 @@ static uint64_t fixup(uint64_t rip)
 		return STUB_ADDR(stub_stage_fault);
 	if (rip == STUB_ADDR(stub_store1) || rip == STUB_ADDR(stub_store8) || rip == STUB_ADDR(stub_xsave))
 		return STUB_ADDR(stub_store_fault);
+	if (rip == STUB_ADDR(stub_mask_load) || rip == STUB_ADDR(stub_mask_store) ||
+	    rip == STUB_ADDR(stub_fast_event)) /* where a kick has sent it before the fault was reported */
+		return STUB_ADDR(stub_fast_event);
 	return 0;
 }
 

@@ -63,7 +63,9 @@
 #define C_EUID 0x40
 #define C_GID 0x44
 #define C_EGID 0x48
-#define C_COUNT 0x400 /* the command list: count, final, then entries */
+#define C_MASK_OFF 0x50   /* not 0, it or the next one: signal masks are not changed in the stub */
+#define C_MASK_EVENT 0x54 /* a kick wants an event of what the stub is doing */
+#define C_COUNT 0x400     /* the command list: count, final, then entries */
 #define C_FINAL 0x408
 #define C_LIST 0x440
 #define CMD_SIZE 64
@@ -87,7 +89,9 @@
 #define T_FRAME 0x68
 #define T_FSBASE 0x70
 #define T_GSBASE 0x78
-#define T_BASE 0x80     /* struct timespec: CPU time that the host thread had used for earlier guest threads */
+#define T_BASE 0x80 /* struct timespec: CPU time that the host thread had used for earlier guest threads */
+#define T_MASK 0x90 /* the guest's signal mask, and what it was before the call at hand */
+#define T_MASK_OLD 0x98
 #define T_FAST 0x200    /* registers of a call from a patched site, laid out as a ucontext */
 #define T_BUFFER 0x2000 /* results and staged copies */
 #define T_SIGSTACK 0x8000

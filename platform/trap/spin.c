@@ -3,7 +3,7 @@
  * doors of such threads, so that a call costs a cache line each way instead of two wake-ups.
  *
  * Guarded: the spinner publishes a heartbeat; stubs use the door only while it is fresh, and fall back to a report when nobody
- * takes the call. It stops some time after the last call, and promotions that did not pay are followed by a growing pause. It
+ * takes the call. It looks on for as long as the calls that came have saved, and promotions that did not pay are followed by a growing pause. It
  * keeps off the processor of the guest thread that called for it. An idle sandbox has no spinner.
  *
  * The spinner runs the upcall itself. If that sleeps (park_hook), or the cpu needs a report (a file to hand over, a
@@ -27,10 +27,11 @@
 #include "platform/trap/trap.h"
 #include "sentry/base/wait.h"
 
-#define SPIN_NS 10000   /* without a call, until a burst has paid */
-#define PAID_NS 20000   /* from then on: a thread that was interrupted may go on */
-#define FIRST_NS 50000  /* for the first call: its thread does not know of us yet */
-#define ANSWER_NS 20000 /* what a thread waits for an answer before it sleeps, which costs more */
+#define FIRST_NS 50000   /* for the first call: its thread does not know of us yet */
+#define SPIN_NS 10000    /* for another one, at least: a thread that was interrupted may go on */
+#define SAVED_NS 6000    /* what a call that comes by the door saves: so long may be waited for others */
+#define CREDIT_NS 200000 /* but no longer than this */
+#define ANSWER_NS 20000  /* what a thread waits for an answer before it sleeps, which costs more */
 #define BEAT_NS 5000
 #define CLOSE_NS 20000 /* calls that come this soon after the last answer are a burst */
 #define BURST 8
@@ -351,27 +352,38 @@ static unsigned scan(void)
 	return handled;
 }
 
-/* How long to look without a call, in ns. */
-static uint64_t patience(unsigned calls)
+/*
+ * Looks at the doors for as long as that has paid: what calls have saved may be spent on waiting for others, in the gaps between the bursts of a program
+ * that computes a little after every few calls. The calls that came.
+ */
+static unsigned look(uint64_t per_us)
 {
-	return calls >= WORTH ? PAID_NS : calls ? SPIN_NS : FIRST_NS;
+	const uint64_t saved = SAVED_NS * per_us / 1000, least = SPIN_NS * per_us / 1000,
+		       most = CREDIT_NS * per_us / 1000;
+	uint64_t credit = FIRST_NS * per_us / 1000, last = __rdtsc(), now = last;
+	unsigned calls = 0, n;
+
+	for (; spinning && now - last < credit; now = __rdtsc()) {
+		beat_now(now);
+		n = scan();
+		if (n) {
+			credit -= MIN(now - last, credit);
+			credit = MAX(MIN((calls ? credit : 0) + n * saved, most), least);
+			calls += n;
+			last = __rdtsc();
+		}
+		__builtin_ia32_pause();
+	}
+	return calls;
 }
 
 void spin_main(void)
 {
-	uint64_t per_us = __atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED), last, now;
-	unsigned calls = 0, n;
+	unsigned calls;
 
 	spinning = extra = true;
 	affinity_avoid(0, guest_processor);
-	for (last = now = __rdtsc(); spinning && now - last < patience(calls) * per_us / 1000; now = __rdtsc()) {
-		beat_now(now);
-		n = scan();
-		calls += n;
-		if (n)
-			last = __rdtsc();
-		__builtin_ia32_pause();
-	}
+	calls = look(__atomic_load_n(&ticks_per_us, __ATOMIC_RELAXED));
 	if (spinning) {
 		__atomic_store_n(beat_word(BEAT_TIME), 0, __ATOMIC_SEQ_CST);
 		calls += scan();

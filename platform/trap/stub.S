@@ -42,6 +42,8 @@
 	.globl stub_store1, stub_store8, stub_xsave, stub_store_fault, stub_resume_fast, stub_door
 	.globl stub_fast, stub_fast_any, stub_fast_pid, stub_fast_tid, stub_fast_ppid, stub_fast_uid, stub_fast_euid
 	.globl stub_fast_gid, stub_fast_egid
+	.globl stub_mask, stub_mask_load, stub_mask_store, stub_mask_commit, stub_mask_undo, stub_mask_return, stub_mask_end
+	.globl stub_fast_event
 
 	.section .rodata
 	.balign 4096
@@ -477,7 +479,10 @@ fast_save:
 	mov 176(%rcx), %rax
 	mov %rax, 64(%rcx)
 	mov %rcx, %r13
+	cmpq $SYS_rt_sigprocmask, 144(%r13)
+	je stub_mask
 
+stub_fast_event:
 /* Small inputs go along (stage.c): rdx = the table's entry, rsi = where from, rcx = how much. */
 	xor %ebp, %ebp
 	mov 144(%r13), %rax
@@ -523,6 +528,78 @@ stub_stage_fault:
 	mov $31, %r12d /* SIGSYS */
 	xor %r14d, %r14d
 	mov $REPORT_FAST, %r9d
+
+	jmp by_door
+
+/*
+ * A signal mask is changed here while no signal is pending: r8 = the old one, r9 = the new one. r13 is restored last. What cannot be done here, or is
+ * disturbed, becomes an event, as if nothing had been done: by kick.c for kicks and faults, by the look at C_MASK_OFF for signals
+ * that come at the same time, whose senders set it before they look at the mask.
+ */
+stub_mask:
+	cmpl $0, %gs:C_FAST_OFF
+	jne stub_fast_event
+	cmpq $0, %gs:C_MASK_OFF
+	jne stub_fast_event
+	cmpq $8, 56(%r13)
+	jne stub_fast_event
+	movabs $STUB_CODE, %rbx
+	mov T_MASK - T_FAST(%r13), %r8
+	mov %r8, %r9
+	mov 112(%r13), %rsi
+	test %rsi, %rsi
+	jz 3f
+	cmp %rbx, %rsi
+	jae stub_fast_event
+stub_mask_load:
+	mov (%rsi), %rsi
+	mov 104(%r13), %edi
+	test %edi, %edi /* SIG_BLOCK */
+	jz 1f
+	cmp $2, %edi /* SIG_SETMASK */
+	ja stub_fast_event
+	je 2f
+	not %rsi
+	and %rsi, %r9
+	jmp 3f
+1:	or %rsi, %r9
+	jmp 3f
+2:	mov %rsi, %r9
+3:	and $~0x40100, %r9 /* SIGKILL, SIGSTOP */
+	mov 136(%r13), %rdx
+	test %rdx, %rdx
+	jz 4f
+	cmp %rbx, %rdx
+	jae stub_fast_event
+stub_mask_store:
+	mov %r8, (%rdx)
+4:	mov %r8, T_MASK_OLD - T_FAST(%r13)
+stub_mask_commit:
+	mov %r9, T_MASK - T_FAST(%r13)
+	mfence
+	cmpq $0, %gs:C_MASK_OFF
+	jne stub_mask_undo
+	lea 176(%r13), %rsp
+	popfq
+	mov 40(%r13), %r8
+	mov 48(%r13), %r9
+	mov 64(%r13), %r11
+	mov 104(%r13), %rdi
+	mov 112(%r13), %rsi
+	mov 128(%r13), %rbx
+	mov 136(%r13), %rdx
+	mov 152(%r13), %rcx
+	mov $0, %eax
+	mov 160(%r13), %rsp
+	mov 80(%r13), %r13
+stub_mask_return:
+	jmp *%rcx
+stub_mask_undo:
+	cld
+	mov T_MASK_OLD - T_FAST(%r13), %r8
+	mov %r8, T_MASK - T_FAST(%r13)
+	jmp stub_fast_event
+stub_mask_end:
 
 /* An event by the door, while a spinner looks, else by a report: r12, r13, r14, r9 as there. Then rbp = the word, r15 = since when. */
 by_door:

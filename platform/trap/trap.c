@@ -95,6 +95,29 @@ static void trap_set_fast(struct cpu *cpu, const struct cpu_fast *fast)
 	__atomic_store_n((uint64_t *)(ctl + C_FAST_OFF), 0, __ATOMIC_SEQ_CST);
 }
 
+static uint64_t *mask_word(struct cpu *cpu)
+{
+	return (uint64_t *)(cpu_thr(to_trap(cpu)) + T_MASK);
+}
+
+static void trap_give_mask(struct cpu *cpu, uint64_t mask, bool open)
+{
+	__atomic_store_n(mask_word(cpu), mask, __ATOMIC_RELAXED);
+	__atomic_store_n((uint32_t *)(cpu_ctl(to_trap(cpu)) + C_MASK_OFF), !open, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t trap_mask(struct cpu *cpu)
+{
+	return __atomic_load_n(mask_word(cpu), __ATOMIC_SEQ_CST);
+}
+
+/* Either the stub sees this when it has changed the mask, and takes that back, or we see the change. */
+static void trap_close_mask(struct cpu *cpu)
+{
+	__atomic_store_n((uint32_t *)(cpu_ctl(to_trap(cpu)) + C_MASK_OFF), 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 static int trap_cpu_time(struct cpu *cpu, uint64_t *ret_ns)
 {
 	struct trap_cpu *c = to_trap(cpu);
@@ -157,6 +180,9 @@ const struct platform_ops platform_trap = {
     .aspace_read = trap_aspace_read,
     .aspace_write = trap_aspace_write,
     .cpu_set_fast = trap_set_fast,
+    .cpu_give_mask = trap_give_mask,
+    .cpu_mask = trap_mask,
+    .cpu_close_mask = trap_close_mask,
     .cpu_time = trap_cpu_time,
     .aspace_time = trap_aspace_time,
     .aspace_rss = trap_rss,

@@ -130,7 +130,9 @@ extern const char stub_stage[], stub_stage_fault[], stub_resume_sp[], stub_list_
 extern const char stub_store1[], stub_store8[], stub_xsave[], stub_store_fault[], stub_resume_fast[], stub_door[];
 extern const char stub_fast[], stub_fast_any[], stub_fast_pid[], stub_fast_tid[], stub_fast_ppid[], stub_fast_uid[],
     stub_fast_euid[];
-extern const char stub_fast_gid[], stub_fast_egid[];
+extern const char stub_fast_gid[], stub_fast_egid[], stub_fast_event[];
+extern const char stub_mask[], stub_mask_load[], stub_mask_store[], stub_mask_commit[], stub_mask_undo[];
+extern const char stub_mask_return[], stub_mask_end[];
 #define STUB_ADDR(label) (STUB_CODE + (uint64_t)((label)-stub_start))
 
 /* filter.c: the two programs; their lengths in instructions, at most `max`. */

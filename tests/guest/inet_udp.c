@@ -207,6 +207,14 @@ static void errors(void)
 	T(number(b, SOL_SOCKET, SO_ERROR));
 	T(connect(b, (struct sockaddr *)&(struct sockaddr){.sa_family = AF_UNSPEC}, 16));
 	T(send(b, "x", 1, 0));
+	to.sin_port = 0;
+	T(connect(b, (struct sockaddr *)&to, sizeof(to)));
+	T(getpeername(b, (struct sockaddr *)&(struct sockaddr_in){0}, &(socklen_t){16}));
+	T(send(b, "nowhere", 7, 0));
+	sleep_ms(10);
+	T(bits(b, POLLIN | POLLOUT));
+	T(number(b, SOL_SOCKET, SO_ERROR));
+	T(sendto(b, "x", 1, 0, (struct sockaddr *)&to, sizeof(to)));
 	T(sendto(b, large, 65507, 0, (struct sockaddr *)&to, sizeof(to)));
 	T(sendto(b, large, 65508, 0, (struct sockaddr *)&to, sizeof(to)));
 	T(sendto(b, "x", 1, MSG_OOB, (struct sockaddr *)&to, sizeof(to)));
