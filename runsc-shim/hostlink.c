@@ -6,6 +6,8 @@
  * its own, the keeper, waits for the launcher's end and puts them back: it survives whatever kills the launcher, by being no part of its session. Where
  * the namespace goes with the sandbox, as a container's does, nobody needs that, and it does no harm.
  *
+ * Router advertisements would give the host's interface new addresses: it listens to none meanwhile, where the launcher may say so.
+ *
  * The packet socket drops what the host's kernel sends by the interface, and frames of VLANs, whose tags have been taken off: they are not this interface's.
  */
 #include "runsc-shim/hostlink.h"
@@ -307,6 +309,27 @@ static int open_packet_socket(unsigned index)
 	return fd;
 }
 
+/* net.ipv6.conf.NAME.accept_ra: the number that it was; -1: unknown, or it cannot be set. */
+static int set_accept_ra(const char *name, int value)
+{
+	char path[64 + IFNAMSIZ], text[16] = "";
+	int fd, was = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n > 0)
+		was = atoi(text);
+	n = snprintf(text, sizeof(text), "%d", value);
+	if (pwrite(fd, text, (size_t)n, 0) != n)
+		was = -1;
+	close(fd);
+	return was;
+}
+
 /* The standard streams too: somebody may wait for their end. */
 static void close_all_but(unsigned low, unsigned high)
 {
@@ -318,8 +341,8 @@ static void close_all_but(unsigned low, unsigned high)
 }
 
 /* Until the launcher has gone; then it restores, and that is all it does. */
-static void keeper_main(int nl, int life, const struct hostnet *h) __noreturn;
-static void keeper_main(int nl, int life, const struct hostnet *h)
+static void keeper_main(int nl, int life, const struct net_spec *s, int accept_ra) __noreturn;
+static void keeper_main(int nl, int life, const struct net_spec *s, int accept_ra)
 {
 	sigset_t all;
 	char byte;
@@ -330,19 +353,22 @@ static void keeper_main(int nl, int life, const struct hostnet *h)
 	close_all_but((unsigned)MIN(nl, life), (unsigned)MAX(nl, life));
 	while (read(life, &byte, 1) < 0 && errno == EINTR)
 		continue;
-	_exit(hostnet_restore(nl, h) ? 1 : 0);
+	if (accept_ra >= 0)
+		set_accept_ra(s->link_name, accept_ra);
+	_exit(hostnet_restore(nl, s->host) ? 1 : 0);
 }
 
 static int start_keeper(struct net_spec *n, int nl, struct error *e)
 {
-	int life[2];
+	int life[2], accept_ra;
 
 	if (pipe2(life, O_CLOEXEC))
 		return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot make a pipe");
+	accept_ra = set_accept_ra(n->link_name, 0);
 	n->keeper = fork();
 	if (n->keeper == 0) {
 		close(life[1]);
-		keeper_main(nl, life[0], n->host);
+		keeper_main(nl, life[0], n, accept_ra);
 	}
 	close(life[0]);
 	n->keeper_fd = life[1];
@@ -350,6 +376,8 @@ static int start_keeper(struct net_spec *n, int nl, struct error *e)
 		return 0;
 	close(life[1]);
 	n->keeper_fd = -1;
+	if (accept_ra >= 0)
+		set_accept_ra(n->link_name, accept_ra);
 	return error_set(e, EXIT_SANDBOX, errno, NULL, "cannot start the process that restores the interface");
 }
 

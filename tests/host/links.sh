@@ -120,6 +120,7 @@ configuration() {
 	ip -4 route | sed 's/ *$//' | sort
 	ip -6 route | sed 's/ *$//' | sort
 	ip neigh show nud permanent
+	cat /proc/sys/net/ipv6/conf/eth7/accept_ra
 }
 configuration >before
 device=(--net device:eth7)

@@ -83,7 +83,7 @@ static size_t next_of(unsigned type, uint8_t *frame, size_t room)
 
 START_TEST(answers)
 {
-	uint8_t f[2048];
+	uint8_t f[2048] = {0};
 
 	setup();
 	ck_assert(put(f, netbed_arp(f, 1, "10.1.0.2", "10.1.0.1", netbed_peer, true)));
@@ -110,7 +110,7 @@ START_TEST(stuck)
 	struct netbed_packet p = {
 	    .src = "10.1.0.2", .dst = "10.1.0.1", .protocol = IPPROTO_ICMP, .type = 8, .size = 1000};
 	unsigned sent = 0, came = 0;
-	uint8_t f[2048];
+	uint8_t f[2048] = {0};
 
 	setup();
 	put(f, netbed_arp(f, 1, "10.1.0.2", "10.1.0.1", netbed_peer, true));
@@ -136,7 +136,7 @@ END_TEST
 START_TEST(goes)
 {
 	struct pollfd p = {.fd = -1, .events = POLLIN};
-	uint8_t f[2048];
+	uint8_t f[2048] = {0};
 
 	setup();
 	p.fd = peer;
