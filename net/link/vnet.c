@@ -44,13 +44,18 @@ static uint16_t sum_offset(uint8_t protocol)
 
 void vnet_describe(const struct pkt *p, struct vnet_head *h)
 {
-	const uint8_t *ip = p->room + p->net, *transport = p->room + p->transport;
-	bool v4 = *ip >> 4 == 4;
-	uint8_t protocol = v4 ? ((const struct ip4_head *)ip)->protocol : ((const struct ip6_head *)ip)->next;
+	const uint8_t *ip, *transport;
+	uint8_t protocol;
+	bool v4;
 
 	memset(h, 0, sizeof(*h));
+	/* Then both headers are in its room. */
 	if (!p->checksum_partial)
 		return;
+	ip = p->room + p->net;
+	transport = p->room + p->transport;
+	v4 = *ip >> 4 == 4;
+	protocol = v4 ? ((const struct ip4_head *)ip)->protocol : ((const struct ip6_head *)ip)->next;
 	h->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	h->csum_start = p->transport - p->head;
 	h->csum_offset = sum_offset(protocol);
