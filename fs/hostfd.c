@@ -235,6 +235,19 @@ static int arm(struct hostfd *h, uint32_t events)
 	return err;
 }
 
+static uint32_t host_ready(const struct hostfd *h, uint32_t events)
+{
+	struct pollfd p = {.fd = h->fd, .events = (short)events};
+
+	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
+}
+
+/* What is armed for edges may have told others of this one before we stood on the queue: so one looks again. */
+static bool came_before(const struct hostfd *h, uint32_t events)
+{
+	return h->always_ready || (h->edges && host_ready(h, events) & events);
+}
+
 int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadline)
 {
 	struct wait_entry e;
@@ -243,7 +256,7 @@ int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadli
 	wait_entry_init_ctx(&e, c, 0);
 	wait_queue_add(&h->wq, &e);
 	err = arm(h, events);
-	if (!err && !h->always_ready)
+	if (!err && !came_before(h, events))
 		err = park(c, deadline);
 	wait_entry_remove(&e);
 	return err;
@@ -253,13 +266,6 @@ void hostfd_rearm(struct hostfd *h, uint32_t events)
 {
 	if (!h->edges && wait_queue_active(&h->wq) && arm(h, events))
 		wake_up_all(&h->wq, 0);
-}
-
-static uint32_t host_ready(const struct hostfd *h, uint32_t events)
-{
-	struct pollfd p = {.fd = h->fd, .events = (short)events};
-
-	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
 }
 
 static uint32_t readiness(const struct hostfd *h)

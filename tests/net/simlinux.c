@@ -386,7 +386,6 @@ static int run_seed(uint64_t seed)
 		       (double)(now - start) / 1e9, (unsigned long)sim.frames, (unsigned long)sim.lost,
 		       (unsigned long)sim.harmed, sim.udp_out_seen, sim.udp_out, sim.udp_in_seen, sim.udp_in);
 	stack_destroy(sim.s);
-	stack_put(sim.s);
 	return 0;
 }
 
