@@ -77,6 +77,7 @@ struct file {
 	bool epolled;            /* there was an interest once */
 	struct fasync *fasync;   /* F_SETOWN, O_ASYNC */
 	void *flock_owner;
+	_Atomic uint32_t mappings; /* how many parts of address spaces map it: file_map_get() */
 };
 
 /* One registration of a poller with the wait queues of a file (a file may have more than one queue). */
@@ -100,6 +101,22 @@ void file_put(struct file *f);
 static inline void file_put_cleanup(struct file **f)
 {
 	file_put(*f);
+}
+/* The reference of a mapping, counted: who wants to change what is mapped asks whether anybody has it. */
+static inline struct file *file_map_get(struct file *f)
+{
+	__atomic_fetch_add((uint32_t *)&f->mappings, 1, __ATOMIC_RELAXED);
+	return file_get(f);
+}
+static inline void file_map_put(struct file *f)
+{
+	if (f)
+		__atomic_fetch_sub((uint32_t *)&f->mappings, 1, __ATOMIC_RELEASE);
+	file_put(f);
+}
+static inline bool file_is_mapped(const struct file *f)
+{
+	return __atomic_load_n((const uint32_t *)&f->mappings, __ATOMIC_ACQUIRE);
 }
 #define FILE_REF __cleanup(file_put_cleanup) struct file *
 

@@ -25,7 +25,7 @@ unit: unit-programs
 	$(Q)python3 tests/run --unit $(BUILD) $(TEST)
 
 # Guest programs know nothing of the sandbox: the host's compiler and libc, once static and once dynamic.
-build/guest/%: tests/guest/%.c tests/guest/guest.h
+build/guest/%: tests/guest/%.c $(wildcard tests/guest/*.h)
 	$(Q)mkdir -p $(@D)
 	$(call say,GUEST,$<) gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wno-unused-result -Wno-nonnull -Wno-infinite-recursion -Wno-stringop-overread -Wno-stringop-overflow -pthread -static -o $@ $<
 	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wno-unused-result -Wno-nonnull -Wno-infinite-recursion -Wno-stringop-overread -Wno-stringop-overflow -pthread -o $@.dyn $<

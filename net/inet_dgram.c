@@ -8,12 +8,14 @@
  * socket even if it fails because there is no peer, as inet_shutdown() does for those who poll.
  */
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/filter.h"
 #include "net/inet.h"
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
@@ -46,6 +48,16 @@ static void deliver(struct wakeup *w, uint32_t events)
 static struct port_bind *port_of(struct inet_dgram *g)
 {
 	return g->kind->port ? g->kind->port(g) : NULL;
+}
+
+static uint32_t filter(struct stack *s, struct dgram *d, const struct pkt *p, uint16_t start) REQUIRES(L_NET)
+{
+	struct socket *sock = &container_of(d, struct inet_dgram, d)->i.s;
+	struct pkt_view v = pkt_view_at(p, start, netdev_by_index(s, p->info.dev));
+
+	v.protocol = sock->family == AF_INET ? ETH_P_IP : ETH_P_IPV6;
+	v.random = stack_random32(s);
+	return filter_packet(sock, &v);
 }
 
 static void sync_port(struct inet_dgram *g, struct port_bind *b)
@@ -87,6 +99,7 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	d->tos = (uint8_t)MAX(i->value[v6 ? INET6_TCLASS : INET_TOS], 0);
 	d->pmtu = (uint8_t)i->value[v6 ? INET6_PMTU : INET_PMTU];
 	d->mark = i->s.mark;
+	d->filter = i->s.filter ? filter : NULL;
 	if (d->bound_dev != i->bound_dev)
 		d->route.dev = NULL; /* it is looked up again */
 	d->bound_dev = i->bound_dev;

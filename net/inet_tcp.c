@@ -14,11 +14,13 @@
 #include "net/inet.h"
 
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/filter.h"
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
 #include "sentry/base/cred.h"
@@ -52,6 +54,15 @@ static void deliver(struct wakeup *w, uint32_t events)
 	socket_put(s);
 }
 
+static bool filter(struct tcp_sock *tp, const struct pkt *p) REQUIRES(L_NET)
+{
+	struct inet_tcp *t = tp->owner;
+	struct pkt_view v = pkt_view_at(p, p->transport, p->dev);
+
+	v.protocol = p->room[p->net] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6;
+	return !t || filter_packet(&t->i.s, &v);
+}
+
 /* Options that the endpoint must know. */
 static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 {
@@ -68,6 +79,7 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->tos = (uint8_t)MAX(v6 && i->value[INET6_TCLASS] ? i->value[INET6_TCLASS] : i->value[INET_TOS], 0);
 	tp->recverr = i->value[INET_RECVERR] || i->value[INET6_RECVERR];
 	tp->mark = i->s.mark;
+	tp->filter = i->s.filter ? filter : NULL;
 	tp->oobinline = socket_option(&i->s, SOCK_OPT_OOBINLINE);
 	tp->rcvlowat = (uint32_t)i->s.rcvlowat;
 	if (tp->keepalive != socket_option(&i->s, SOCK_OPT_KEEPALIVE))
@@ -278,6 +290,8 @@ static void inherit(struct inet_tcp *t, struct inet_tcp *from) REQUIRES(L_NET)
 	s->linger_on = l->linger_on;
 	s->linger_seconds = l->linger_seconds;
 	s->mark = l->mark;
+	filter_inherit(s, l);
+	t->tp->filter = s->filter ? filter : NULL;
 }
 
 static int try_accept(struct inet_tcp *t, struct inet_tcp *n)

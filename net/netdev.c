@@ -8,6 +8,7 @@
 #include <linux/capability.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
@@ -141,6 +142,8 @@ static long get_one(const struct netdev *d, uint32_t cmd, struct ifreq *r)
 	case SIOCGIFMAP:
 		memset(&r->ifr_map, 0, sizeof(r->ifr_map));
 		return 0;
+	case SIOCETHTOOL:
+		return -EOPNOTSUPP; /* there is no card */
 	case SIOCGIFHWADDR:
 		memset(&r->ifr_hwaddr, 0, sizeof(r->ifr_hwaddr));
 		r->ifr_hwaddr.sa_family = d->type;

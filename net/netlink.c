@@ -12,6 +12,7 @@
 
 #include <poll.h>
 
+#include "net/filter.h"
 #include "net/inet.h"
 #include "net/rtnetlink.h"
 #include "net/sockdiag.h"
@@ -87,11 +88,14 @@ static size_t piece_size(const struct nlbuf *b, size_t at)
 
 static void queue_all(struct nl_sock *n, const struct nlbuf *b, unsigned group)
 {
+	uint32_t keep;
 	size_t size;
 
 	for (size_t at = 0; at < b->size; at += size) {
 		size = piece_size(b, at);
-		queue_piece(n, b->data + at, size, group);
+		keep = filter_bytes(&n->u.s, b->data + at, (uint32_t)size);
+		if (keep)
+			queue_piece(n, b->data + at, MIN(size, keep), group);
 	}
 	if (b->failed) {
 		socket_set_error(&n->u.s, ENOBUFS);

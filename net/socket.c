@@ -14,15 +14,18 @@
 #include <sys/ioctl.h>
 
 #include "fs/fasync.h"
+#include "net/filter.h"
 #include "net/inet.h"
 #include "net/netlink.h"
+#include "net/packet.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/restart.h"
 
 #define BUF_DEFAULT 212992
 
-static const struct net_family *const families[] = {&unix_family, &inet_family, &inet6_family, &netlink_family};
+static const struct net_family *const families[] = {&unix_family, &inet_family, &inet6_family, &netlink_family,
+						    &packet_family};
 static const struct file_ops socket_file_ops;
 
 void socket_init(struct socket *s, const struct proto_ops *ops, int family, int type, int protocol)
@@ -44,6 +47,7 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 void socket_fini(struct socket *s)
 {
 	socket_unpublish(s);
+	filter_fini(s);
 	if (s->peer_cred)
 		cred_put(s->peer_cred);
 }
@@ -205,6 +209,14 @@ static long socket_ioctl(struct ctx *c, struct file *f, uint32_t cmd, uint64_t a
 	return r == -ENOTTY ? netdev_ioctl(c, cmd, arg) : r;
 }
 
+static int socket_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size, int prot __unused,
+		       int flags __unused, struct file_backing *ret)
+{
+	struct socket *s = f->priv;
+
+	return s->ops->mmap ? s->ops->mmap(s, off, size, ret) : -ENODEV;
+}
+
 static int socket_set_flags(struct file *f, int flags)
 {
 	struct socket *s = f->priv;
@@ -245,6 +257,7 @@ static const struct file_ops socket_file_ops = {
     .write = socket_write,
     .poll = socket_poll,
     .ioctl = socket_ioctl,
+    .mmap = socket_mmap,
     .flush = socket_flush,
     .release = socket_release,
     .set_flags = socket_set_flags,

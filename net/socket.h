@@ -18,6 +18,7 @@ struct socket;
 struct net_msg;
 struct cred;
 struct sock_info;
+struct bpf_prog;
 
 /* A received or sent message, as sendmsg(2) and recvmsg(2) have it, with the pointers resolved. */
 struct net_msg {
@@ -65,6 +66,8 @@ struct proto_ops {
 	int (*take_error)(struct socket *s);
 	/* Fills in what the family knows (net/sockinfo.h). False: it is closed. No lock held. */
 	bool (*info)(struct socket *s, struct sock_info *i);
+	/* mmap(2), as file_ops have it. */
+	int (*mmap)(struct socket *s, uint64_t off, size_t size, struct file_backing *ret);
 	/* The description is closed. */
 	void (*release)(struct socket *s);
 	/* The last reference: frees s. */
@@ -107,6 +110,8 @@ struct socket {
 	_Atomic int64_t rcvtimeo, sndtimeo; /* ns; TIME_NEVER: none */
 	int priority, linger_on, linger_seconds;
 	uint32_t mark;
+	struct bpf_prog *filter; /* L_FILTER: net/filter.h */
+	bool filter_locked;      /* L_FILTER */
 	/* SO_PEERCRED: who is at the other end; NULL before a connection. L_SOCK. */
 	const struct cred *peer_cred;
 	int32_t peer_pid;

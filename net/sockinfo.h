@@ -30,6 +30,9 @@ struct sock_info {
 	/* Internet sockets: IPv4 in its mapped form; ports in host order; of raw ones the local one is the protocol. */
 	struct in6_addr local, remote;
 	uint16_t local_port, remote_port;
+	/* Packet sockets: the interface; the protocol is the local port. */
+	unsigned dev;
+	bool running;
 	/* Unix sockets: the name, of name_len bytes. */
 	uint16_t name_len;
 	char name[sizeof(((struct sockaddr_un *)0)->sun_path)];

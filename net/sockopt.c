@@ -5,10 +5,12 @@
  * family's own, and those at other levels, go to its ops.
  */
 #include <linux/capability.h>
+#include <linux/if_packet.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/time.h>
 
+#include "net/filter.h"
 #include "net/socket.h"
 #include "sentry/base/cred.h"
 
@@ -171,6 +173,9 @@ static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t v
 
 	if (name == SO_BINDTODEVICE)
 		return -ENOPROTOOPT; /* a string, of the family */
+	err = filter_setsockopt(c, s, name, value, size);
+	if (err != -ENOPROTOOPT)
+		return err;
 	err = sockopt_int(c, value, size, &v);
 	if (err)
 		return err;
@@ -264,6 +269,9 @@ static bool get_int(struct socket *s, int name, int *ret)
 		return true;
 	case SO_BUSY_POLL:
 		*ret = 0;
+		return true;
+	case SO_LOCK_FILTER:
+		*ret = s->filter_locked;
 		return true;
 	case SO_TIMESTAMPING:
 		*ret = 0;
@@ -379,8 +387,15 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 		return -EINVAL;
 	if (level == SOL_SOCKET && name == SO_PEERGROUPS)
 		return get_peergroups(c, s, value, size_ptr, len);
+	if (level == SOL_SOCKET && name == SO_GET_FILTER) {
+		len = filter_get(c, s, value, len);
+		return len < 0 ? len : copy_out(c, size_ptr, &len, sizeof(len));
+	}
 	memset(&v, 0, sizeof(v));
 	size = MIN((size_t)len, sizeof(v));
+	/* The one option that is asked a question. */
+	if (level == SOL_PACKET && name == PACKET_HDRLEN && size >= sizeof(v.i) && copy_in(c, &v.i, value, sizeof(v.i)))
+		return -EFAULT;
 	if (level == SOL_SOCKET)
 		err = get_socket_level(c, s, name, &v, &size);
 	else

@@ -57,6 +57,7 @@ struct unix_msg {
 	struct unix_addr *source; /* what recvfrom tells instead of the sender's name; a reference or NULL */
 	struct scm scm;
 	size_t size, off; /* off: read already, streams */
+	size_t room;      /* of data: a filter may have made size smaller */
 	size_t charge;
 	char data[];
 };

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "net/filter.h"
 #include "net/unix.h"
 #include "sentry/base/restart.h"
 #include "sentry/base/slab.h"
@@ -29,7 +30,7 @@ struct unix_msg *unix_msg_create(struct unix_sock *from, size_t size)
 		return NULL;
 	ref_init(&m->ref);
 	list_init(&m->link);
-	m->size = size;
+	m->size = m->room = size;
 	m->charge = size + UNIX_MSG_OVERHEAD;
 	if (from) {
 		m->from = unix_get(from);
@@ -61,7 +62,7 @@ void unix_msg_free(struct unix_msg *m)
 	scm_drop(&m->scm);
 	unix_addr_put(m->source);
 	unix_put(m->embryo);
-	kfree(m, sizeof(*m) + m->size);
+	kfree(m, sizeof(*m) + m->room);
 }
 
 void unix_msg_free_list(struct list *l)
@@ -337,6 +338,7 @@ static ssize_t dgram_send_scm(struct ctx *c, struct unix_sock *u, struct net_msg
 	size_t size = iobuf_left(nm->data);
 	UNIX_REF to = NULL;
 	struct unix_msg *m;
+	uint32_t keep;
 	int err;
 
 	err = dgram_target(c, u, nm, &to);
@@ -348,8 +350,11 @@ static ssize_t dgram_send_scm(struct ctx *c, struct unix_sock *u, struct net_msg
 	if (err)
 		return err;
 	msg_set_scm(m, scm, u, to);
-	err = dgram_push(c, u, to, m, deadline);
-	if (err)
+	keep = u->s.type == SOCK_DGRAM ? filter_bytes(&to->s, m->data, (uint32_t)size) : UINT32_MAX;
+	m->size = MIN(size, keep);
+	/* What the receiver does not want is gone, and its sender does not hear of it. */
+	err = keep ? dgram_push(c, u, to, m, deadline) : 0;
+	if (err || !keep)
 		unix_msg_free(m);
 	return err ? err : (ssize_t)size;
 }

@@ -23,6 +23,8 @@
 #include "fs/hostfd.h"
 #include "fs/tmp/tmpfs.h"
 #include "net/hostsock.h"
+#include "net/netstack.h"
+#include "net/pcap.h"
 #include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
@@ -395,6 +397,19 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	return boot_program(c, s, ret, e) ? -1 : boot_control(control_fd, e);
 }
 
+/* --pcap: before anything can be sent. */
+static int boot_pcap(struct ctx *c, const struct spec *s, struct error *e)
+{
+	struct stack *stack;
+	int err;
+
+	if (s->net.pcap_fd < 0)
+		return 0;
+	stack = netstack_of(c);
+	err = stack ? pcap_start(stack, s->net.pcap_fd) : -ENOMEM;
+	return err ? error_set(e, EXIT_SANDBOX, -err, NULL, "cannot record packets") : 0;
+}
+
 void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 {
 	static struct ctx c;
@@ -402,7 +417,7 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 	int err;
 
 	memset(ret, 0, sizeof(*ret));
-	if (boot_prepare(&c, s, control_fd, &init, &ret->error))
+	if (boot_prepare(&c, s, control_fd, &init, &ret->error) || boot_pcap(&c, s, &ret->error))
 		return;
 	if (s->memory_bytes && !hostproc_available()) {
 		error_set(&ret->error, EXIT_SANDBOX, 0,
@@ -425,4 +440,5 @@ void boot_run(const struct spec *s, int control_fd, struct boot_result *ret)
 	ret->wait_status = task_wait_init();
 	if (s->tty == TTY_YES)
 		relay_finish();
+	pcap_finish();
 }

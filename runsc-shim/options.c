@@ -46,6 +46,7 @@ static const char help_text[] =
     "                        its addresses and routes, until the end\n"
     "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
     "                        with nat: a port of this machine leads to one inside\n"
+    "  --pcap FILE           record its packets in FILE, for tcpdump -r and Wireshark\n"
     "Identity and environment:\n"
     "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
     "  --user USER[:GROUP]   run as this user (name or number; default: yours), with\n"
@@ -84,6 +85,7 @@ enum {
 	OPT_WORKDIR,
 	OPT_NET,
 	OPT_PUBLISH,
+	OPT_PCAP,
 	OPT_ENV,
 	OPT_USER,
 	OPT_HOSTNAME,
@@ -107,6 +109,7 @@ static const struct option long_options[] = {
     {"workdir", required_argument, NULL, OPT_WORKDIR},
     {"net", required_argument, NULL, OPT_NET},
     {"publish", required_argument, NULL, OPT_PUBLISH},
+    {"pcap", required_argument, NULL, OPT_PCAP},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
     {"hostname", required_argument, NULL, OPT_HOSTNAME},
@@ -371,6 +374,8 @@ static int parse_net(struct net_spec *n, int opt, const char *arg, struct error 
 {
 	if (opt == OPT_NET)
 		return options_net_kind(n, arg, e);
+	if (opt == OPT_PCAP)
+		return parse_name(&n->pcap_path, "--pcap", arg, "must be a file", e);
 	return options_net_publish(n, arg, e);
 }
 
@@ -379,6 +384,7 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	switch (opt) {
 	case OPT_NET:
 	case OPT_PUBLISH:
+	case OPT_PCAP:
 	case 'p':
 		return parse_net(&s->net, opt, arg, e);
 	case OPT_ROOT:

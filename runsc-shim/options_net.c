@@ -113,6 +113,9 @@ int options_net_check(const struct net_spec *n, struct error *e)
 	if (n->publish_count && n->kind == NET_HOST)
 		return error_set(e, EXIT_SANDBOX, 0, "with --net host, what listens inside is reached without it",
 				 "-p '%s': the sandbox has no ports of its own", n->publish[0].text);
+	if (n->pcap_path && n->kind == NET_HOST)
+		return error_set(e, EXIT_SANDBOX, 0, "with --net host take tcpdump on this machine",
+				 "--pcap '%s': the packets are not the sandbox's", n->pcap_path);
 	if (n->publish_count && n->kind != NET_NAT)
 		return error_set(e, EXIT_SANDBOX, 0, "add --net nat", "-p '%s': there is no network to publish it from",
 				 n->publish[0].text);
@@ -170,8 +173,21 @@ static int publish_open(struct publish_spec *p, struct error *e)
 	return 0;
 }
 
+static int pcap_open(struct net_spec *n, struct error *e)
+{
+	if (!n->pcap_path)
+		return 0;
+	n->pcap_fd = open(n->pcap_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (n->pcap_fd < 0)
+		return error_set(e, EXIT_SANDBOX, errno, "choose a file that you may write to",
+				 "cannot write the file '%s' of --pcap", n->pcap_path);
+	return 0;
+}
+
 int options_net_open(struct net_spec *n, struct error *e)
 {
+	if (pcap_open(n, e))
+		return -1;
 	for (size_t i = 0; i < n->publish_count; i++)
 		if (publish_open(&n->publish[i], e))
 			return -1;

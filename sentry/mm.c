@@ -45,7 +45,7 @@ struct mm *mm_get(struct mm *mm)
 
 static void vma_free(struct vma *v)
 {
-	file_put(v->file);
+	file_map_put(v->file);
 	slab_free(&vma_slab, v);
 }
 
@@ -347,7 +347,7 @@ static int fork_vma(struct mm *to, const struct vma *v, struct cpu *child) REQUI
 	copy = mm_take_spare(to);
 	*copy = *v;
 	if (copy->file)
-		file_get(copy->file);
+		file_map_get(copy->file);
 	copy->flags &= ~MAP_LOCKED;
 	copy->advice &= ~VMA_LOCK_ONFAULT;
 	mm_link(to, copy);

@@ -207,7 +207,7 @@ static void fill_vma(struct vma *v, const struct map_request *r)
 	v->max_prot = r->max_prot;
 	v->flags = r->flags & KEPT_FLAGS & ~MAP_TYPE;
 	v->flags |= (r->flags & MAP_TYPE) == MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED;
-	v->file = r->file ? file_get(r->file) : NULL;
+	v->file = r->file ? file_map_get(r->file) : NULL;
 	if (!v->file)
 		v->flags |= MAP_ANONYMOUS;
 	v->off = r->off;

@@ -101,7 +101,7 @@ static struct vma *moved_vma(struct remap *r, const struct vma *v) REQUIRES(L_MM
 	n->start = r->at;
 	n->end = r->at + r->size;
 	if (n->file) {
-		file_get(n->file);
+		file_map_get(n->file);
 		n->off += r->old - v->start;
 		n->host_off += r->old - v->start;
 	}

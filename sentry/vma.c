@@ -261,7 +261,7 @@ void vma_split(struct vma_tree *t, struct vma *v, uint64_t addr, struct vma *upp
 	*upper = *v;
 	upper->start = addr;
 	if (v->file) {
-		file_get(v->file);
+		file_map_get(v->file);
 		upper->off += size;
 		upper->host_off += size;
 	}

@@ -222,9 +222,16 @@ static int unix_show(struct ctx *c __unused, const struct pseudo_ref *r __unused
 	return 0;
 }
 
+static void show_packet(const struct sock_info *i, void *arg)
+{
+	seq_printf(arg, "%016x %-6u %-4u %04x   %-5d %1d %-6u %-6u %-6" PRIu64 "\n", 0, i->refs + 1 + i->running,
+		   i->type, i->local_port, (int)i->dev, i->running, i->charged, i->uid, i->ino);
+}
+
 static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
 {
 	seq_puts(s, "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
+	socket_for_each(AF_PACKET, show_packet, s);
 	return 0;
 }
 

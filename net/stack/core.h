@@ -55,6 +55,7 @@ struct stack {
 	uint64_t key[2];       /* of port_hash() */
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
+	struct list taps;    /* struct netdev_tap: of all interfaces */
 	unsigned netdev_count, last_index;
 	struct netdev *lo;
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);

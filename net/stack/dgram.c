@@ -91,6 +91,20 @@ bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
 	return true;
 }
 
+bool dgram_filter(struct stack *s, struct dgram *d, struct pkt *p, uint16_t start, uint32_t least)
+{
+	uint32_t front = p->head - start, keep = UINT32_MAX;
+
+	if (d->filter)
+		keep = d->filter(s, d, p, start);
+	if (keep == 0) {
+		d->drops++;
+		return false;
+	}
+	pkt_trim(p, MAX(keep, least) - front);
+	return true;
+}
+
 struct pkt *dgram_take(struct dgram *d, bool peek)
 {
 	struct pkt *p = list_first(&d->queue, struct pkt, link);

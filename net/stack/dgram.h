@@ -32,6 +32,8 @@ struct dgram {
 	unsigned mc_dev;   /* IP_MULTICAST_IF */
 	struct in6_addr mc_addr;
 	uint32_t mark;
+	/* How much the owner wants of a packet, from that offset of its room on; NULL: all. */
+	uint32_t (*filter)(struct stack *s, struct dgram *d, const struct pkt *p, uint16_t start);
 	/* dgram.c's: */
 	struct in6_addr local, peer; /* peer of a connected one */
 	uint16_t peer_port;
@@ -72,6 +74,9 @@ void dgram_init(struct dgram *d, bool v6);
 void dgram_fini(struct stack *s, struct dgram *d) REQUIRES(L_NET);
 /* Queues p (takes it) and wakes readers, or counts it as lost: false. */
 bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p) REQUIRES(L_NET);
+/* The owner's filter on p from `start` on, of which `least` bytes stay: false: not wanted, counted as lost; p is the caller's. */
+bool __must_check dgram_filter(struct stack *s, struct dgram *d, struct pkt *p, uint16_t start, uint32_t least)
+    REQUIRES(L_NET);
 /* The first packet, which is the caller's then; NULL. peek: a copy of it, NULL also for want of memory. */
 struct pkt *dgram_take(struct dgram *d, bool peek) REQUIRES(L_NET);
 uint32_t dgram_first_size(const struct dgram *d) REQUIRES(L_NET);

@@ -37,6 +37,7 @@ void ether_input(struct stack *s, struct netdev *dev, struct pkt *p)
 		return;
 	}
 	p->link_type = link_type(dev, h->to);
+	p->link_header = false;
 	if (p->link_type == PACKET_MULTICAST)
 		dev->stats.multicast++;
 	switch (p->link_type == PACKET_OTHERHOST ? 0 : ntohs(h->type)) {
@@ -47,7 +48,10 @@ void ether_input(struct stack *s, struct netdev *dev, struct pkt *p)
 		ip6_input(s, dev, p);
 		break;
 	case ETHERTYPE_ARP:
-		arp_input(s, dev, p);
+		if (dev->features & NETDEV_ETHER)
+			arp_input(s, dev, p);
+		else
+			pkt_free(p);
 		break;
 	default:
 		pkt_free(p);

@@ -146,6 +146,18 @@ static void changed(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
 	stack_notify(s, STACK_LINK, false, dev);
 }
 
+static void tell_taps(struct stack *s, struct netdev *dev, enum tap_event e) REQUIRES(L_NET)
+{
+	struct netdev_tap *t, *next;
+
+	list_for_each_safe(t, next, &dev->taps, link)
+		if (t->event)
+			t->event(s, t, dev, e);
+	list_for_each_safe(t, next, &s->taps, link)
+		if (t->event)
+			t->event(s, t, dev, e);
+}
+
 static void go_down(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
 {
 	net_timer_cancel(s, &dev->solicit_timer);
@@ -172,6 +184,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 {
 	if (dev->flags & IFF_UP) {
 		dev->flags &= ~(unsigned)IFF_UP;
+		tell_taps(s, dev, TAP_DOWN);
 		go_down(s, dev);
 	}
 	stack_drop_dev(s, dev);
@@ -180,6 +193,7 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 	mcast_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);
 	net_timer_cancel(s, &dev->report_timer);
+	tell_taps(s, dev, TAP_GONE);
 	while (!list_empty(&dev->taps))
 		list_remove(dev->taps.next);
 	list_remove(&dev->link);
@@ -214,6 +228,8 @@ int netdev_set_flags(struct stack *s, struct netdev *dev, unsigned flags, unsign
 		go_down(s, dev);
 		changed(s, dev);
 	}
+	if (!err && (old ^ new) & IFF_UP)
+		tell_taps(s, dev, new &IFF_UP ? TAP_UP : TAP_DOWN);
 	return err;
 }
 
@@ -266,6 +282,15 @@ void netdev_promisc(struct stack *s, struct netdev *dev, int add)
 		changed(s, dev);
 }
 
+void netdev_allmulti(struct stack *s, struct netdev *dev, int add)
+{
+	bool was = dev->allmulti;
+
+	dev->allmulti += (unsigned)add;
+	if (was == !dev->allmulti)
+		changed(s, dev);
+}
+
 uint32_t netdev_mtu6(const struct netdev *dev)
 {
 	return dev->mtu6 ? MIN(dev->mtu6, dev->mtu) : dev->mtu;
@@ -278,6 +303,11 @@ void netdev_tap_add(struct netdev *dev, struct netdev_tap *t)
 	list_append(&dev->taps, &t->link);
 }
 
+void stack_tap_add(struct stack *s, struct netdev_tap *t)
+{
+	list_append(&s->taps, &t->link);
+}
+
 void netdev_tap_remove(struct netdev_tap *t)
 {
 	list_remove(&t->link);
@@ -287,8 +317,15 @@ static void see(struct stack *s, struct netdev *dev, const struct pkt *p, bool o
 {
 	struct netdev_tap *t, *next;
 
+	list_for_each_safe(t, next, &s->taps, link)
+		t->see(s, t, dev, p, out);
 	list_for_each_safe(t, next, &dev->taps, link)
 		t->see(s, t, dev, p, out);
+}
+
+static bool is_tapped(struct stack *s, const struct netdev *dev)
+{
+	return !list_empty(&s->taps) || !list_empty(&dev->taps);
 }
 
 void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p)
@@ -301,9 +338,9 @@ void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p)
 	dev->stats.rx_packets++;
 	dev->stats.rx_bytes += p->len;
 	p->dev = dev;
-	if (!list_empty(&dev->taps))
+	if (is_tapped(s, dev))
 		see(s, dev, p, false);
-	if (dev->features & NETDEV_ETHER) {
+	if (dev->features & NETDEV_ETHER || p->link_header) {
 		ether_input(s, dev, p);
 	} else {
 		p->link_type = PACKET_HOST;
@@ -323,7 +360,7 @@ static int transmit_one(struct stack *s, struct netdev *dev, struct pkt *p)
 		pkt_free(p);
 		return -EINVAL;
 	}
-	if (!list_empty(&dev->taps))
+	if (is_tapped(s, dev))
 		see(s, dev, p, true);
 	err = dev->ops->transmit(s, dev, p);
 	if (err) {

@@ -85,10 +85,14 @@ struct netdev_addr {
 	struct net_timer expiry;
 };
 
-/* Who sees every frame of an interface, as packet sockets do. p's head is at the link header. */
+enum tap_event { TAP_UP, TAP_DOWN, TAP_GONE };
+
+/* Who sees every frame of an interface, or of all of a stack's, as packet sockets do. p's head is at the link header. */
 struct netdev_tap {
 	struct list link;
 	void (*see)(struct stack *s, struct netdev_tap *t, struct netdev *dev, const struct pkt *p, bool out);
+	/* What becomes of the interface; once it has gone the tap is on no list. May be absent, and may remove t. */
+	void (*event)(struct stack *s, struct netdev_tap *t, struct netdev *dev, enum tap_event e);
 };
 
 struct netdev_config {
@@ -124,6 +128,7 @@ int __must_check netdev_set_v6(struct stack *s, struct netdev *dev, bool on) REQ
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac) REQUIRES(L_NET);
 /* A packet socket's wish, counted. */
 void netdev_promisc(struct stack *s, struct netdev *dev, int add) REQUIRES(L_NET);
+void netdev_allmulti(struct stack *s, struct netdev *dev, int add) REQUIRES(L_NET);
 
 struct addr_config {
 	struct in6_addr addr, peer, broadcast; /* any: none */
@@ -154,6 +159,8 @@ void netdev_receive_batch(struct stack *s, struct netdev *dev, struct list *fram
 /* A frame for the link; takes p. 0, or why it was dropped: -ENETDOWN, -ENOMEM, the link's errno. */
 int netdev_transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET);
 void netdev_tap_add(struct netdev *dev, struct netdev_tap *t) REQUIRES(L_NET);
+/* Of all interfaces, those that come later included. */
+void stack_tap_add(struct stack *s, struct netdev_tap *t) REQUIRES(L_NET);
 void netdev_tap_remove(struct netdev_tap *t) REQUIRES(L_NET);
 
 /* Multicast groups, counted: by sockets, and by the stack for what its addresses need. -ENOMEM, -ENOBUFS. */

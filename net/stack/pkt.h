@@ -57,6 +57,7 @@ struct pkt {
 	uint8_t link_type;       /* in: PACKET_HOST, PACKET_BROADCAST... of <linux/if_packet.h> */
 	uint8_t count;           /* slices */
 	bool checksum_ok : 1;    /* in: verified, or never left this machine */
+	bool link_header : 1;    /* the head is an Ethernet header, though dev has none: of lo, by a packet socket */
 	bool looped : 1;         /* in: a copy of what this machine sent to a group or to all */
 	/* Out: the transport's checksum field holds the pseudo header's sum; whoever puts it on a wire completes it. */
 	bool checksum_partial : 1;

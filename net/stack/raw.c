@@ -113,7 +113,10 @@ bool raw_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		if (!r->d.v6)
 			pkt_unpull(copy, copy->net);
 		copy->info = (struct pkt_info){in->src, in->dst, 0, in->ttl, in->tos, in->dev->index};
-		dgram_queue(s, &r->d, copy);
+		if (dgram_filter(s, &r->d, copy, copy->head, 1))
+			dgram_queue(s, &r->d, copy);
+		else
+			pkt_free(copy);
 	}
 	return any;
 }

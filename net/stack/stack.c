@@ -36,6 +36,7 @@ static void init(struct stack *s, const struct stack_env *env)
 	list_init(&s->wakes);
 	list_init(&s->loop);
 	list_init(&s->netdevs);
+	list_init(&s->taps);
 	list_init(&s->raws);
 	list_init(&s->pmtu_age);
 	list_init(&s->frag_age);

@@ -97,9 +97,11 @@ struct tcp_undo {
 enum tcp_timer_kind { TCP_TIMER_NONE, TCP_TIMER_RTO, TCP_TIMER_TLP, TCP_TIMER_REORDER, TCP_TIMER_PROBE };
 
 struct tcp_sock {
-	struct tcp_ep ep;          /* first; all fields: L_NET */
-	struct wakeup *wakeup;     /* the owner's; NULL: nobody listens */
-	void *owner;               /* the owner's */
+	struct tcp_ep ep;      /* first; all fields: L_NET */
+	struct wakeup *wakeup; /* the owner's; NULL: nobody listens */
+	void *owner;           /* the owner's */
+	/* Whether the owner wants a segment, whose header is at p->transport; NULL: every one. A listener's is asked about what is not accepted, too. */
+	bool (*filter)(struct tcp_sock *tp, const struct pkt *p);
 	struct tcp_sock *listener; /* of one that has not been accepted; NULL */
 	struct list accept;        /* of a listener: who waits for accept(); else the place in it */
 	struct list dead;          /* to be freed when the entry point returns */

@@ -364,6 +364,14 @@ static bool parse(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 	return true;
 }
 
+/* Whose segment it is does not want it. */
+static bool filtered(struct tcp_sock *tp, const struct tcp_in *in)
+{
+	if (tp->listener)
+		tp = tp->listener;
+	return unlikely(tp->filter) && !tp->filter(tp, in->pkt);
+}
+
 static void dispatch(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 {
 	struct tcp_stack *n = tcp_stack(s);
@@ -371,15 +379,21 @@ static void dispatch(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 	struct tcp_ep *ep = tcp_find(n, &in->key, dev);
 	struct tcp_sock *tp = ep && ep->kind == TCP_IS_SOCK ? tcp_sock_of(ep) : NULL;
 
+	if (!ep)
+		tp = tcp_find_listener(n, &in->key, dev);
+	if (ep && ep->kind == TCP_IS_REQUEST)
+		tp = ((struct tcp_request *)ep)->listener;
+	if (tp && filtered(tp, in))
+		return;
 	if (ep && ep->kind == TCP_IS_REQUEST)
 		tcp_request_input((struct tcp_request *)ep, in);
 	else if (ep && ep->kind == TCP_IS_TIMEWAIT)
 		tcp_timewait_input((struct tcp_timewait *)ep, in);
-	else if (tp && tp->ep.state == TCP_SYN_SENT)
+	else if (ep && tp->ep.state == TCP_SYN_SENT)
 		syn_sent(tp, in);
-	else if (tp)
+	else if (ep)
 		tcp_segment(tp, in);
-	else if ((tp = tcp_find_listener(n, &in->key, dev)))
+	else if (tp)
 		tcp_listen_input(tp, in, 0);
 	else
 		tcp_reply_reset(s, in);

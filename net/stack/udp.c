@@ -218,6 +218,11 @@ static void queue(struct stack *s, struct udp_sock *u, struct pkt *p, const stru
 	bool v4 = addr_is_v4(&in->dst);
 
 	p->info = (struct pkt_info){in->src, in->dst, sport, in->ttl, in->tos, in->dev->index};
+	if (!dgram_filter(s, &u->d, p, (uint16_t)(p->head - sizeof(struct udp_head)), sizeof(struct udp_head))) {
+		count(s, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+		pkt_free(p);
+		return;
+	}
 	if (dgram_queue(s, &u->d, p)) {
 		count(s, v4, MIB_UDP_IN_DATAGRAMS, MIB_UDP6_IN_DATAGRAMS);
 	} else {

@@ -70,6 +70,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(hostfd, 115)  /* leaf: the host descriptors that are watched */                                              \
 	X(timer, 120)   /* leaf: the timer queue */                                                                    \
 	X(futex, 125)   /* leaf: a futex bucket */                                                                     \
+	X(filter, 127)  /* leaf: which filter a socket has */                                                          \
 	X(wait, 130)    /* leaf: a wait queue */                                                                       \
 	X(ready, 135)   /* leaf: an epoll instance's ready list */                                                     \
 	X(link, 137)    /* leaf: frames between a network stack and what its link leads to */                          \
@@ -113,6 +114,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_HOSTFD (&lock_class_hostfd)
 #define L_TIMER (&lock_class_timer)
 #define L_FUTEX (&lock_class_futex)
+#define L_FILTER (&lock_class_filter)
 #define L_WAIT (&lock_class_wait)
 #define L_READY (&lock_class_ready)
 #define L_LINK (&lock_class_link)

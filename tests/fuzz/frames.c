@@ -9,6 +9,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "net/packet.h"
 #include "net/stack/core.h"
 #include "net/stack/dgram.h"
 #include "sentry/base/slab.h"
@@ -31,6 +32,23 @@ static void deliver(struct wakeup *w __unused, uint32_t events __unused)
 {
 }
 
+/* All that a packet socket looks at. */
+static void see(struct stack *s __unused, struct netdev_tap *t __unused, struct netdev *dev, const struct pkt *p,
+		bool out)
+{
+	static uint8_t copy[PKT_MAX + ETH_HLEN];
+	struct virtio_net_hdr vnet;
+	struct packet_frame f;
+	struct sockaddr_ll sa;
+
+	packet_frame_init(&f, dev, p, out);
+	packet_frame_name(&f, &sa);
+	packet_frame_vnet(&f, &vnet);
+	packet_frame_copy(&f, 0, copy, MIN(f.len, (uint32_t)sizeof(copy)));
+}
+
+static struct netdev_tap tap = {.see = see};
+
 static void set_up(struct dgram *d)
 {
 	d->wakeup.hold = hold;
@@ -47,6 +65,7 @@ static void open_all(void)
 	udp_init(&udp[1], true);
 	ping_init(&ping, false);
 	stack_enter(bed.s);
+	stack_tap_add(bed.s, &tap);
 	raw_open(bed.s, &raw[0], false, IPPROTO_ICMP);
 	raw_open(bed.s, &raw[1], true, IPPROTO_ICMPV6);
 	set_up(&udp[0].d);
@@ -68,6 +87,7 @@ static void close_all(void)
 		raw_close(bed.s, &raw[i]);
 	}
 	ping_close(bed.s, &ping);
+	netdev_tap_remove(&tap);
 	stack_leave(bed.s);
 }
 
