@@ -16,7 +16,7 @@ static size_t draw_size(void)
 	size_t most = sizes[rnd(ARRAY_SIZE(sizes))];
 
 	/* A bad wire moves little in a second. */
-	if (sim.p.loss + sim.p.corrupt > 100)
+	if (sim.p.loss + sim.p.corrupt >= 50)
 		most = MIN(most, 100000ul);
 	return most ? rnd(most) + 1 : 0;
 }
