@@ -47,6 +47,14 @@ void inet_init(struct inet_sock *i, struct stack *stack, const struct proto_ops 
 	inet_values_init(i);
 }
 
+void inet_set_maker(struct inet_sock *i, const struct ctx *c)
+{
+	i->uid = c->cred->fsuid;
+	i->maker.pid = c->tgid;
+	if (c->comm)
+		memcpy(i->maker.comm, c->comm, sizeof(i->maker.comm) - 1);
+}
+
 static const struct dgram_kind *const kinds[] = {&udp_kind, &ping_kind, &raw_kind};
 
 static const struct dgram_kind *find_kind(int family, int type, int *protocol)

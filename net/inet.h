@@ -74,10 +74,17 @@ struct inet_name {
 	unsigned dev;
 };
 
+/* Who made a socket, for messages to people: constant. */
+struct inet_maker {
+	int32_t pid; /* in the root pid namespace */
+	char comm[16];
+};
+
 struct inet_sock {
 	struct socket s; /* first member */
 	struct stack *stack;
-	uint32_t uid;                       /* whose socket it is: constant */
+	uint32_t uid; /* whose socket it is: constant */
+	struct inet_maker maker;
 	_Atomic int32_t value[INET_VALUES]; /* written with L_NET */
 	struct in6_addr mc_addr;            /* L_NET: IP_MULTICAST_IF; IPv4 */
 	unsigned mc_dev, mc_dev6;           /* L_NET */
@@ -142,6 +149,8 @@ extern const struct net_family inet_family, inet6_family;
 
 void inet_init(struct inet_sock *i, struct stack *stack, const struct proto_ops *ops, int family, int type,
 	       int protocol);
+/* The caller is its maker, and it is his user's. */
+void inet_set_maker(struct inet_sock *i, const struct ctx *c);
 /* False: there are too many sockets. Each true one is given back by inet_uncount(). */
 bool __must_check inet_count(void);
 void inet_uncount(void);

@@ -126,7 +126,7 @@ int inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kin
 	}
 	inet_init(&g->i, stack, &inet_dgram_ops, family, kind->type, protocol);
 	g->i.sync = dgram_sync;
-	g->i.uid = c->cred->fsuid;
+	inet_set_maker(&g->i, c);
 	g->kind = kind;
 	if (kind == &raw_kind && protocol == IPPROTO_RAW)
 		g->i.value[INET_HDRINCL] = 1;

@@ -120,7 +120,7 @@ int inet_tcp_create(struct ctx *c, struct stack *stack, int family, struct socke
 
 	if (!t)
 		return -ENOMEM;
-	t->i.uid = c->cred->fsuid;
+	inet_set_maker(&t->i, c);
 	stack_enter(stack);
 	tp = tcp_create(stack, family == AF_INET6);
 	if (tp) {
@@ -280,6 +280,7 @@ static void inherit(struct inet_tcp *t, struct inet_tcp *from) REQUIRES(L_NET)
 		t->i.value[v] = from->i.value[v];
 	t->i.bound_dev = from->i.bound_dev;
 	t->i.uid = from->i.uid;
+	t->i.maker = from->i.maker;
 	s->options = l->options;
 	s->sndbuf = l->sndbuf;
 	s->rcvbuf = l->rcvbuf;

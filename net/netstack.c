@@ -108,6 +108,13 @@ static struct netstack *netstack_create(void)
 	return NULL;
 }
 
+struct stack *netstack_make(void)
+{
+	struct netstack *n = netstack_create();
+
+	return n ? n->stack : NULL;
+}
+
 struct stack *netstack_of(const struct ctx *c __unused)
 {
 	struct netstack *n = __atomic_load_n(&initial, __ATOMIC_ACQUIRE);

@@ -10,3 +10,5 @@ struct ctx;
 
 /* Made on first use, with lo up. Borrowed, for ever; NULL: no memory. c may be NULL: the initial one. */
 struct stack *netstack_of(const struct ctx *c);
+/* One that is nobody's namespace, as a gateway is, with lo up. The caller's; what its clock is made of stays for ever. NULL: no memory. */
+struct stack *netstack_make(void);

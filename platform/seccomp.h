@@ -12,6 +12,8 @@ enum seccomp_strictness {
 
 /* Before seccomp_install_sentry(). */
 void seccomp_set_strictness(enum seccomp_strictness how);
+/* The sandbox's network goes on by sockets of the host: the lines for that count. Before seccomp_install_sentry(). */
+void seccomp_allow_network(void);
 /* Before seccomp_install_sentry(): the lines for `--net host` too. */
 void seccomp_allow_host_sockets(void);
 /*

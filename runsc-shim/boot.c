@@ -30,6 +30,7 @@
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
 #include "runsc-shim/boot_link.h"
+#include "runsc-shim/boot_net.h"
 #include "runsc-shim/boot_user.h"
 #include "runsc-shim/isolate.h"
 #include "sentry/base/cred.h"
@@ -73,6 +74,7 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	/* For those who look for what hostcalls.def lacks: the host's kernel logs it. */
 	if (getenv("SANDBOX_SECCOMP_LOG"))
 		seccomp_set_strictness(SECCOMP_LOG);
+	boot_net_early(s);
 	if (s->net.kind == NET_HOST)
 		seccomp_allow_host_sockets();
 	err = seccomp_install_sentry();
@@ -382,6 +384,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	c->fdt = fdtable_create();
 	if (!c->cred || !c->fdt)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
+	if (boot_net(s, e))
+		return -1;
 	devfs_init();
 	tmpfs_register();
 	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))

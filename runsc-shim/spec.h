@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <termios.h>
 
+#include "net/nat/dns_exchange.h"
+#include "net/nat/rule.h"
 #include "runsc-shim/hostnet.h"
 #include "sentry/base/types.h"
 
@@ -55,6 +57,15 @@ struct publish_spec {
 
 #define PUBLISH_MAX 64
 
+/* The resolvers of --net nat: --dns's, or those of the host's resolv.conf(5), of which the guest sees the rest. */
+struct resolv_spec {
+	struct dns_config dns;
+	bool given;        /* by --dns */
+	char search[1024]; /* "" or names with spaces between */
+	char options[256];
+	int fd; /* resolv.conf as the guest sees it: a file in memory; -1: not yet */
+};
+
 struct net_spec {
 	enum net_kind kind;
 	struct publish_spec publish[PUBLISH_MAX];
@@ -63,7 +74,10 @@ struct net_spec {
 	int link_fd;              /* see net/link/hostlink.h; -1: none */
 	int keeper_fd;            /* who puts the device's addresses back waits for its end; -1: nobody */
 	pid_t keeper;
-	struct hostnet *host;  /* of the link, or of all interfaces (NET_HOST); NULL */
+	struct hostnet *host; /* of the link, or of all interfaces (NET_HOST); NULL */
+	struct resolv_spec resolv;
+	struct rule *rules; /* --allow-net's; NULL: there is none, and everything is allowed */
+	size_t rule_count;
 	const char *pcap_path; /* NULL: none */
 	int pcap_fd;
 };

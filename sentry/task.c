@@ -40,6 +40,7 @@ struct task *task_alloc(void)
 	parker_init(&t->ctx.parker);
 	t->ctx.uaccess = &task_uaccess;
 	t->ctx.raise = signal_raise;
+	t->ctx.comm = t->comm;
 	t->syscall_nr = UINT64_MAX;
 	t->start_time = clock_now(CLOCK_BOOTTIME);
 	t->timer_slack = 50 * NSEC_PER_USEC;

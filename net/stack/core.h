@@ -38,7 +38,15 @@ struct input_type {
 	uint8_t type;
 };
 
+/* Whether the last source address that was asked about is one that no packet from outside may have. */
+struct source_check {
+	uint32_t generation;
+	bool known, ours;
+	struct in6_addr src;
+};
+
 struct tcp_stack;
+struct gateway_ops;
 
 struct stack {
 	struct ref ref;
@@ -51,8 +59,10 @@ struct stack {
 	struct list loop;  /* packets for stack_leave() to deliver */
 	unsigned loop_count;
 	uint64_t mib[MIB_COUNT];
-	struct tcp_stack *tcp; /* TCP's own */
-	uint64_t key[2];       /* of port_hash() */
+	struct tcp_stack *tcp;             /* TCP's own */
+	uint64_t key[2];                   /* of port_hash() */
+	const struct gateway_ops *gateway; /* NULL: it is a host like others */
+	void *gateway_arg;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	struct list taps;    /* struct netdev_tap: of all interfaces */
@@ -63,6 +73,7 @@ struct stack {
 	/* route.c, ip_route.c */
 	uint32_t route_generation;
 	struct input_type input_type;
+	struct source_check source_check;
 	struct list tables;
 	unsigned table_count, route_count;
 	struct list routes[ROUTE_CHAINS];

@@ -127,4 +127,5 @@ bool raw_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(
 void raw_error(struct stack *s, const struct ip_error *e, uint8_t protocol) REQUIRES(L_NET);
 /* Echo replies; takes p, whose head is the ICMP header. */
 void ping_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
-void ping_error(struct stack *s, const struct ip_error *e, uint16_t ident) REQUIRES(L_NET);
+/* quoted: the message in error, with its header. */
+void ping_error(struct stack *s, const struct ip_error *e, uint16_t ident, const struct pkt *quoted) REQUIRES(L_NET);

@@ -52,6 +52,8 @@ void ip_pmtu(struct stack *s, const struct in6_addr *dst, uint32_t mtu) REQUIRES
 uint32_t ip_mss(const struct in6_addr *dst, const struct ip_route *r) REQUIRES(L_NET);
 /* Whether addr is an address of this namespace, to which a socket may be bound; dev 0: of any interface. */
 bool ip_is_local(struct stack *s, const struct in6_addr *addr, unsigned dev) REQUIRES(L_NET);
+/* Of a gateway: whether it only stands for that address. */
+bool ip_is_beyond(struct stack *s, const struct in6_addr *addr) REQUIRES(L_NET);
 /* r: may be stale, or NULL: it is looked up again then. */
 /*
  * Takes p: the payload with the transport header pushed. 0, or why it was dropped: as ip_route(), -EMSGSIZE, -ENOBUFS,

@@ -396,7 +396,7 @@ static void dispatch(struct stack *s, struct tcp_in *in) REQUIRES(L_NET)
 	else if (tp)
 		tcp_listen_input(tp, in, 0);
 	else
-		tcp_reply_reset(s, in);
+		tcp_syn_input(s, in, 0);
 }
 
 void tcp_input(struct stack *s, struct pkt *p, const struct ip_in *ip)

@@ -12,6 +12,7 @@
 
 #include <poll.h>
 
+#include "net/stack/gateway.h"
 #include "sentry/base/slab.h"
 
 #define SYNACK_PAUSE (500 * NSEC_PER_MSEC) /* between answers to repeated SYNs */
@@ -20,13 +21,22 @@ static struct slab request_slab = SLAB_INIT(struct tcp_request);
 
 /* ---- requests ---- */
 
-static void request_free(struct tcp_request *r) REQUIRES(L_NET)
+void tcp_request_free(struct tcp_request *r)
 {
 	net_timer_cancel(r->ep.stack, &r->timer);
 	tcp_unhash(&r->ep);
 	list_remove(&r->link);
 	r->listener->request_count--;
+	pkt_free(r->syn);
 	slab_free(&request_slab, r);
+}
+
+/* It will never be a connection. */
+static void request_drop(struct tcp_request *r) REQUIRES(L_NET)
+{
+	if (r->owner)
+		r->ep.stack->gateway->gone(r->owner);
+	tcp_request_free(r);
 }
 
 void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
@@ -80,7 +90,7 @@ static void request_fire(struct stack *s, struct net_timer *t)
 	most = MAX(most, defer_retries(r->listener));
 	if (r->retries >= most) {
 		mib_add(s, MIB_TCP_ATTEMPT_FAILS, 1);
-		request_free(r);
+		request_drop(r);
 		return;
 	}
 	r->retries++;
@@ -150,6 +160,33 @@ static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct 
 	tcp_request_synack(&r, tsval);
 }
 
+struct tcp_request *tcp_request_create(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss)
+{
+	struct tcp_request *r = slab_alloc(&request_slab);
+
+	if (!r)
+		return NULL;
+	tcp_request_fill(r, l, in);
+	if (request_route(r)) {
+		slab_free(&request_slab, r);
+		return NULL;
+	}
+	r->iss = iss ? iss : tcp_initial_seq(tcp_stack(r->ep.stack), &in->key);
+	net_timer_init(&r->timer, request_fire);
+	tcp_hash(&r->ep);
+	list_append(&l->requests, &r->link);
+	l->request_count++;
+	return r;
+}
+
+void tcp_request_answer(struct tcp_request *r)
+{
+	struct stack *s = r->ep.stack;
+
+	answer(r);
+	net_timer_arm(s, &r->timer, stack_now(s) + TCP_RTO_INIT);
+}
+
 static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
 {
 	struct tcp_stack *n = tcp_stack(l->ep.stack);
@@ -165,21 +202,9 @@ static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t is
 			cookie_answer(n, l, in);
 		return;
 	}
-	r = slab_alloc(&request_slab);
-	if (!r)
-		return;
-	tcp_request_fill(r, l, in);
-	if (request_route(r)) {
-		slab_free(&request_slab, r);
-		return;
-	}
-	r->iss = iss ? iss : tcp_initial_seq(n, &in->key);
-	net_timer_init(&r->timer, request_fire);
-	tcp_hash(&r->ep);
-	list_append(&l->requests, &r->link);
-	l->request_count++;
-	answer(r);
-	net_timer_arm(n->stack, &r->timer, stack_now(n->stack) + TCP_RTO_INIT);
+	r = tcp_request_create(l, in, iss);
+	if (r)
+		tcp_request_answer(r);
 }
 
 /* An acknowledgment for nobody: perhaps it brings a cookie back. */
@@ -210,6 +235,16 @@ void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss)
 		late_ack(tp, in);
 	else if ((in->flags & (TH_SYN | TH_FIN)) == TH_SYN)
 		new_request(tp, in, iss);
+}
+
+void tcp_syn_input(struct stack *s, struct tcp_in *in, uint32_t iss)
+{
+	struct tcp_sock *l = tcp_find_listener(tcp_stack(s), &in->key, tcp_dev_index(in->ip->dev));
+
+	if (l)
+		tcp_listen_input(l, in, iss);
+	else if (!gateway_syn(s, in, iss))
+		tcp_reply_reset(s, in);
 }
 
 /* ---- the end of the handshake ---- */
@@ -243,6 +278,7 @@ struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
 	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
+	void *owner = r->owner;
 
 	if (!tp)
 		return NULL;
@@ -250,15 +286,20 @@ struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 	tp->ep.bind.addr = tp->ep.key.laddr;
 	tp->ep.bind.bound_dev = r->ep.bind.bound_dev;
 	if (kept)
-		request_free(r);
-	port_inherit(l->ep.stack, &tp->ep.bind, &l->ep.bind);
+		tcp_request_free(r);
+	if (!owner)
+		port_inherit(l->ep.stack, &tp->ep.bind, &l->ep.bind);
 	tp->ep.state = TCP_SYN_RECV;
 	tcp_hash(&tp->ep);
+	tp->connected = true;
+	mib_add(tp->ep.stack, MIB_TCP_PASSIVE_OPENS, 1);
+	if (owner) {
+		tp->ep.stack->gateway->established(owner, tp);
+		return tp;
+	}
 	tp->listener = l;
 	list_append(&l->accept, &tp->accept);
 	l->accept_count++;
-	tp->connected = true;
-	mib_add(tp->ep.stack, MIB_TCP_PASSIVE_OPENS, 1);
 	tcp_wake(l, POLLIN | POLLRDNORM);
 	return tp;
 }
@@ -290,7 +331,7 @@ static void complete(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET)
 		mib_add(l->ep.stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
 		if (tcp_conf(l->ep.stack)->abort_on_overflow) {
 			tcp_reply_reset(l->ep.stack, in);
-			request_free(r);
+			request_drop(r);
 		}
 		return;
 	}
@@ -307,7 +348,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	if (in->seq == r->irs && (in->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN) {
 		if (r->ts_ok && in->opt.ts_ok && (int32_t)(in->opt.tsval - r->ts_recent) > 0)
 			r->ts_recent = in->opt.tsval;
-		if (stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
+		if (!r->syn && stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
 			answer(r);
 		return;
 	}
@@ -323,7 +364,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	if (in->flags & TH_RST) {
 		if (in->seq == next) {
 			mib_add(r->ep.stack, MIB_TCP_ATTEMPT_FAILS, 1);
-			request_free(r);
+			request_drop(r);
 		}
 		return;
 	}
@@ -336,7 +377,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 void tcp_request_error(struct tcp_request *r, const struct ip_error *e)
 {
 	if (e->seq == r->iss && e->hard)
-		request_free(r);
+		request_drop(r);
 }
 
 /* ---- the user's side ---- */
@@ -388,7 +429,7 @@ void tcp_listen_stop(struct tcp_sock *tp)
 	struct tcp_sock *c;
 
 	while ((r = list_first(&tp->requests, struct tcp_request, link)))
-		request_free(r);
+		request_drop(r);
 	while ((c = list_first(&tp->accept, struct tcp_sock, accept))) {
 		list_remove(&c->accept);
 		c->listener = NULL;

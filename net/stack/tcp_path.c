@@ -110,7 +110,7 @@ static void sock_error(struct tcp_sock *tp, const struct ip_error *e) REQUIRES(L
 		return;
 	if (e->mtu) {
 		shrink(tp, e->mtu);
-	} else if (making && e->hard) {
+	} else if (making) {
 		tcp_done(tp, e->err);
 	} else if (tp->recverr) {
 		tp->err = e->err;

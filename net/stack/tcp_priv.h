@@ -75,6 +75,9 @@ struct tcp_request {
 	uint8_t snd_wscale, rcv_wscale, retries;
 	bool wscale_ok, ts_ok, sack_ok, ecn_ok;
 	bool acked; /* the handshake is complete, but the queue was full or data is awaited */
+	/* Of a gateway: */
+	void *owner;     /* who decides, and gets the endpoint; NULL: an ordinary one */
+	struct pkt *syn; /* until it is answered */
 };
 
 struct tcp_timewait {
@@ -98,7 +101,8 @@ struct tcp_stack {
 	struct tcp_conf conf;
 	int64_t challenge_second;
 	uint32_t challenge_left;
-	int64_t overflow_at; /* a SYN queue was full: cookies may come back until two minutes later */
+	struct tcp_sock *anybody; /* of a gateway: stands for the listener of its requests, at no port */
+	int64_t overflow_at;      /* a SYN queue was full: cookies may come back until two minutes later */
 };
 
 struct tcp_cong_ops {
@@ -383,7 +387,17 @@ int64_t tcp_fin_time(const struct tcp_sock *tp) REQUIRES(L_NET);
 
 /* ---- tcp_listen.c, tcp_cookie.c, tcp_timewait.c ---- */
 void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);
+/* A SYN for a listener, or the gateway; others are reset. iss 0: any. */
+void tcp_syn_input(struct stack *s, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);
+/* A request of l, in the tables, that has not been answered. iss 0: any. NULL: no memory, no route. */
+struct tcp_request *tcp_request_create(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);
+/* Its owner is not told. */
+void tcp_request_free(struct tcp_request *r) REQUIRES(L_NET);
+/* It is answered, and repeated until the handshake is complete. */
+void tcp_request_answer(struct tcp_request *r) REQUIRES(L_NET);
 void tcp_request_input(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET);
+/* gateway.c: a SYN that finds no listener. False: the stack is no gateway. */
+bool gateway_syn(struct stack *s, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);
 void tcp_request_error(struct tcp_request *r, const struct ip_error *e) REQUIRES(L_NET);
 /* The accepted end for a request whose handshake is complete, in the accept queue; NULL: no memory. */
 struct tcp_sock *tcp_request_finish(struct tcp_request *r) REQUIRES(L_NET);

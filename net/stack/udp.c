@@ -12,6 +12,7 @@
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
 #include "net/stack/dgram.h"
+#include "net/stack/gateway.h"
 #include "net/stack/inet.h"
 #include "net/stack/route.h"
 
@@ -268,6 +269,9 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		deliver_all(s, p, in, &h);
 		return true;
 	}
+	if (s->gateway && s->gateway->datagram &&
+	    s->gateway->datagram(s->gateway_arg, p, in, ntohs(h.sport), ntohs(h.dport)))
+		return true;
 	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, 0);
 	if (!b) {
 		count(s, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);

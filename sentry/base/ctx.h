@@ -33,6 +33,7 @@ struct ctx {
 	struct fs_struct *fs;              /* a reference; shared by CLONE_FS */
 	struct fdtable *fdt;               /* a reference; shared by CLONE_FILES */
 	struct mnt_ns *mnt_ns;             /* a reference */
+	const char *comm;                  /* 16 bytes, the caller's own to read; NULL: it has no name */
 	int32_t tid, tgid;                 /* in the root pid namespace; for lock owners and SO_PEERCRED */
 	uint64_t rlimit_fsize;             /* copies of the limits that file code needs; kept current by setrlimit */
 	uint64_t rlimit_nofile;
