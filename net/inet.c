@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 #include <string.h>
 
+#include "net/hostinet.h"
 #include "net/stack/addr.h"
 #include "net/stack/netdev.h"
 #include "sentry/base/cred.h"
@@ -86,6 +87,8 @@ static int inet_create(struct ctx *c, int family, int type, int protocol, struct
 		return -EPROTONOSUPPORT;
 	if (type == SOCK_RAW && !cred_capable(c->cred, CAP_NET_RAW))
 		return -EPERM;
+	if (hostinet_used())
+		return hostinet_create(family, type, protocol, ret);
 	if (!stack)
 		return -ENOMEM;
 	if (type == SOCK_STREAM)

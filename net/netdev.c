@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 
 #include "fs/fdtable.h"
+#include "net/hostinet.h"
 #include "net/netstack.h"
 #include "net/socket.h"
 #include "net/stack/addr.h"
@@ -327,7 +328,7 @@ long netdev_ioctl(struct ctx *c, struct socket *sock, uint32_t cmd, uint64_t arg
 		return get_namespace(c, sock);
 	if (cmd != SIOCGIFCONF && !set && !gets(cmd))
 		return -ENOTTY;
-	if (set && !cred_capable(c->cred, CAP_NET_ADMIN))
+	if (set && (hostinet_used() || !cred_capable(c->cred, CAP_NET_ADMIN)))
 		return -EPERM;
 	s = netns_stack(sock->net ? sock->net : netns_of(NULL));
 	if (!s)

@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <linux/net_namespace.h>
 
+#include "net/hostinet.h"
 #include "net/stack/addr.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
@@ -91,7 +92,7 @@ void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 
 	if (r->h->nlmsg_type < RTM_BASE || r->h->nlmsg_type > RTM_MAX)
 		err = -EOPNOTSUPP;
-	else if (!get && !cred_capable(c->cred, CAP_NET_ADMIN))
+	else if (!get && (hostinet_used() || !cred_capable(c->cred, CAP_NET_ADMIN)))
 		err = -EPERM;
 	else if (!s)
 		err = -ENOMEM;

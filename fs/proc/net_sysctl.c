@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/proc/net.h"
+#include "net/hostinet.h"
 #include "net/netstack.h"
 #include "net/stack/netmem.h"
 #include "net/stack/port.h"
@@ -60,6 +61,12 @@ static const struct setting *find(const char *name)
 	return NULL;
 }
 
+/* Nobody may with --net host, where the stack is a picture only. */
+static bool may_change(const struct ctx *c)
+{
+	return cred_capable(c->cred, CAP_NET_ADMIN) && !hostinet_used();
+}
+
 static int setting_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
 {
 	const struct setting *k = find(r->node->name);
@@ -84,7 +91,7 @@ static int setting_store(struct ctx *c, const struct pseudo_ref *r, char *text, 
 	char *end, *at;
 	long v = strtol(text, &end, 10);
 
-	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+	if (!may_change(c))
 		return -EPERM;
 	if (!st || !k)
 		return -ENOMEM;
@@ -120,7 +127,7 @@ static int memory_store(struct ctx *c, const struct pseudo_ref *r, char *text, s
 	struct stack *st = netstack_of(c);
 	uint32_t m[3];
 
-	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+	if (!may_change(c))
 		return -EPERM;
 	if (sscanf(text, "%u %u %u", &m[0], &m[1], &m[2]) != 3 || m[0] < 4096 || m[2] > 1u << 30 || m[0] > m[1] ||
 	    m[1] > m[2])
@@ -183,7 +190,7 @@ static int ports_store(struct ctx *c, const struct pseudo_ref *r __unused, char 
 	struct stack *st = netstack_of(c);
 	unsigned low, high;
 
-	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+	if (!may_change(c))
 		return -EPERM;
 	if (sscanf(text, "%u %u", &low, &high) != 2 || low < 1 || high > 65535 || low > high)
 		return -EINVAL;
@@ -211,7 +218,7 @@ static int congestion_store(struct ctx *c, const struct pseudo_ref *r __unused, 
 {
 	struct stack *st = netstack_of(c);
 
-	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+	if (!may_change(c))
 		return -EPERM;
 	text[strcspn(text, "\n")] = 0;
 	if (strcmp(text, "cubic") != 0 && strcmp(text, "reno") != 0)
