@@ -32,6 +32,8 @@ int rtnetlink_new_link(struct ctx *c, struct stack *s, const struct nlreq *r) EX
 int rtnetlink_del_link(struct ctx *c, struct stack *s, const struct nlreq *r) EXCLUDES(L_NET);
 int rtnetlink_get_nsid(struct ctx *c, struct stack *s, struct nlbuf *b, const struct nlreq *r) EXCLUDES(L_NET);
 
+/* The interface at the other end of d, and its stack; 0: none, or it is in no namespace, as the gateway of nat. */
+unsigned rtnetlink_other(struct netdev *d, uint64_t *ret_id) REQUIRES(L_NET);
 /* IF_OPER_*: RFC 2863. */
 uint8_t rtnetlink_operstate(struct netdev *d);
 

@@ -51,11 +51,18 @@ uint8_t rtnetlink_operstate(struct netdev *d)
 	return d->quiet_carrier ? OPER_UNKNOWN : OPER_UP;
 }
 
+unsigned rtnetlink_other(struct netdev *d, uint64_t *ret_id)
+{
+	unsigned index = d->ops->other ? d->ops->other(d, ret_id) : 0;
+
+	return index && *ret_id ? index : 0;
+}
+
 /* The interface at the other end, and where that is. */
 static void put_other(struct stack *s, struct nlbuf *b, size_t msg, struct netdev *d) REQUIRES(L_NET)
 {
 	uint64_t id;
-	unsigned index = d->ops->other ? d->ops->other(d, &id) : 0;
+	unsigned index = rtnetlink_other(d, &id);
 	int number;
 
 	if (!index)

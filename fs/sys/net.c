@@ -99,10 +99,10 @@ static int put_operstate(struct netdev *d, struct seq *s)
 	return 0;
 }
 
-static int put_iflink(struct netdev *d, struct seq *s)
+static int put_iflink(struct netdev *d, struct seq *s) REQUIRES(L_NET)
 {
 	uint64_t id;
-	unsigned index = d->ops->other ? d->ops->other(d, &id) : 0;
+	unsigned index = rtnetlink_other(d, &id);
 
 	seq_printf(s, "%u\n", index ? index : d->index);
 	return 0;
