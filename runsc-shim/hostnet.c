@@ -372,27 +372,30 @@ int hostnet_read(int nl, unsigned index, struct hostnet *ret)
 
 /* ---- changing ---- */
 
-union request {
-	struct nlmsghdr h;
-	char room[512];
+struct request {
+	uint32_t len;
+	_Alignas(4) char room[512]; /* begins with the nlmsghdr */
 };
 
-static void *begin(union request *r, uint16_t type, uint16_t flags, size_t fixed)
+static void *begin(struct request *r, uint16_t type, uint16_t flags, size_t fixed)
 {
-	memset(r, 0, sizeof(*r));
-	r->h = (struct nlmsghdr){(uint32_t)NLMSG_SPACE(fixed), type, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0};
-	return NLMSG_DATA(&r->h);
+	struct nlmsghdr *h;
+
+	*r = (struct request){.len = (uint32_t)NLMSG_SPACE(fixed)};
+	h = (struct nlmsghdr *)r->room;
+	*h = (struct nlmsghdr){.nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags, .nlmsg_seq = 1};
+	return NLMSG_DATA(h);
 }
 
-static void put(union request *r, uint16_t type, const void *data, size_t size)
+static void put(struct request *r, uint16_t type, const void *data, size_t size)
 {
-	struct rtattr *a = (struct rtattr *)(r->room + r->h.nlmsg_len);
+	struct rtattr *a = (struct rtattr *)(r->room + r->len);
 
-	BUG_ON(r->h.nlmsg_len + RTA_SPACE(size) > sizeof(*r));
+	BUG_ON(r->len + RTA_SPACE(size) > sizeof(r->room));
 	a->rta_type = type;
 	a->rta_len = (unsigned short)RTA_LENGTH(size);
 	memcpy(RTA_DATA(a), data, size);
-	r->h.nlmsg_len += (uint32_t)RTA_SPACE(size);
+	r->len += (uint32_t)RTA_SPACE(size);
 }
 
 static bool is_any(const struct in6_addr *a)
@@ -400,7 +403,7 @@ static bool is_any(const struct in6_addr *a)
 	return IN6_IS_ADDR_UNSPECIFIED(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr32[3] == 0);
 }
 
-static void put_addr(union request *r, uint16_t type, const struct in6_addr *a)
+static void put_addr(struct request *r, uint16_t type, const struct in6_addr *a)
 {
 	if (is_any(a))
 		return;
@@ -410,9 +413,10 @@ static void put_addr(union request *r, uint16_t type, const struct in6_addr *a)
 		put(r, type, a, sizeof(*a));
 }
 
-static int ask(int nl, const union request *r)
+static int ask(int nl, struct request *r)
 {
-	if (send(nl, r, r->h.nlmsg_len, 0) < 0)
+	((struct nlmsghdr *)r->room)->nlmsg_len = r->len;
+	if (send(nl, r->room, r->len, 0) < 0)
 		return -errno;
 	return read_answer(nl, NULL, NULL, 0);
 }
@@ -421,7 +425,7 @@ static int change_addr(int nl, const struct hostnet_addr *a, uint16_t type, uint
 {
 	bool v4 = IN6_IS_ADDR_V4MAPPED(&a->addr);
 	struct ifa_cacheinfo life = {a->preferred, a->valid, 0, 0};
-	union request r;
+	struct request r;
 	struct ifaddrmsg *m = begin(&r, type, flags, sizeof(*m));
 
 	m->ifa_family = v4 ? AF_INET : AF_INET6;
@@ -483,7 +487,7 @@ static int add_route(int nl, const struct hostnet_route *r)
 
 static int add_permanent(int nl, const struct hostnet_neigh *n)
 {
-	union request r;
+	struct request r;
 	struct ndmsg *m = begin(&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
 
 	m->ndm_family = IN6_IS_ADDR_V4MAPPED(&n->addr) ? AF_INET : AF_INET6;
