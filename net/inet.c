@@ -55,7 +55,7 @@ void inet_set_maker(struct inet_sock *i, const struct ctx *c)
 		memcpy(i->maker.comm, c->comm, sizeof(i->maker.comm) - 1);
 }
 
-static const struct dgram_kind *const kinds[] = {&udp_kind, &ping_kind, &raw_kind};
+static const struct dgram_kind *const kinds[] = {&udp_kind, &udplite_kind, &ping_kind, &raw_kind};
 
 static const struct dgram_kind *find_kind(int family, int type, int *protocol)
 {

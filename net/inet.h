@@ -63,6 +63,8 @@ enum inet_value {
 	UDP_V_GRO,
 	UDP_V_NO_CHECK_TX,
 	UDP_V_NO_CHECK_RX,
+	UDPLITE_V_SEND_CSCOV,
+	UDPLITE_V_RECV_CSCOV,
 	TCP_V_FASTOPEN,
 	TCP_V_FASTOPEN_CONNECT,
 	TCP_V_INQ,
@@ -121,6 +123,7 @@ struct inet_dgram {
 /* Where the kinds of datagram sockets differ. All with L_NET. */
 struct dgram_kind {
 	int type, protocol; /* protocol 0: any */
+	bool udp;           /* or UDP-Lite */
 	uint32_t size_max;
 	void (*open)(struct inet_dgram *g);
 	void (*close)(struct inet_dgram *g);
@@ -194,7 +197,7 @@ int __must_check inet_tcp_create(struct ctx *c, struct stack *stack, int family,
 void inet_dgram_uncork(struct inet_sock *i);
 int __must_check inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kind *kind, int family,
 				   int protocol, struct socket **ret);
-extern const struct dgram_kind udp_kind, raw_kind, ping_kind;
+extern const struct dgram_kind udp_kind, udplite_kind, raw_kind, ping_kind;
 extern const struct proto_ops inet_tcp_ops, inet_dgram_ops;
 
 /* ---- inet_opt.c, inet_group.c ---- */

@@ -69,7 +69,7 @@ static void sync_port(struct inet_dgram *g, struct port_bind *b) REQUIRES(L_NET)
 	b->uid = g->i.uid;
 	b->reuse_addr = socket_option(&g->i.s, SOCK_OPT_REUSEADDR);
 	b->reuse_port = socket_option(&g->i.s, SOCK_OPT_REUSEPORT);
-	b->v6only = v6 && (g->i.value[INET6_V6ONLY] || g->kind != &udp_kind);
+	b->v6only = v6 && (g->i.value[INET6_V6ONLY] || !g->kind->udp);
 	b->bound_dev = g->i.bound_dev;
 	port_refresh(b);
 }
@@ -112,6 +112,10 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	sync_groups(g, v6);
 	if (port_of(g))
 		sync_port(g, port_of(g));
+	if (g->kind->udp) {
+		g->udp.send_cover = i->value[UDPLITE_V_SEND_CSCOV];
+		g->udp.recv_cover = i->value[UDPLITE_V_RECV_CSCOV];
+	}
 	if (g->kind == &raw_kind) {
 		g->raw.header_included = i->value[INET_HDRINCL];
 		g->raw.checksum_at = v6 ? i->value[INET6_CHECKSUM] : -1;
@@ -180,7 +184,7 @@ static int dgram_bind(struct ctx *c, struct socket *s, const struct sockaddr *sa
 
 	if (err)
 		return err == -ENETUNREACH ? -EINVAL : err;
-	if (g->kind != &udp_kind && s->family == AF_INET6 && addr_is_v4(&n.addr))
+	if (!g->kind->udp && s->family == AF_INET6 && addr_is_v4(&n.addr))
 		return g->kind == &raw_kind ? -EADDRNOTAVAIL : -EINVAL;
 	if (g->kind == &raw_kind)
 		n.port = 0;
@@ -214,7 +218,7 @@ static int dgram_connect(struct ctx *c __unused, struct socket *s, const struct 
 	if (sa->sa_family == AF_UNSPEC)
 		return disconnect(g);
 	err = inet_parse(&g->i, sa, len, INET_PARSE_V4 | INET_PARSE_TO, &n);
-	if (!err && g->kind != &udp_kind && s->family == AF_INET6 && addr_is_v4(&n.addr))
+	if (!err && !g->kind->udp && s->family == AF_INET6 && addr_is_v4(&n.addr))
 		err = -EINVAL;
 	if (err)
 		return err;
@@ -233,10 +237,10 @@ static int dgram_getname(struct socket *s, bool peer, struct sockaddr_storage *r
 
 	stack_enter(g->i.stack);
 	b = port_of(g);
-	if (peer && (!g->d.connected || (g->kind == &udp_kind && !g->d.peer_port)))
+	if (peer && (!g->d.connected || (g->kind->udp && !g->d.peer_port)))
 		err = -ENOTCONN;
 	else if (peer)
-		n = (struct inet_name){g->d.peer, g->kind == &udp_kind ? g->d.peer_port : 0, g->d.bound_dev};
+		n = (struct inet_name){g->d.peer, g->kind->udp ? g->d.peer_port : 0, g->d.bound_dev};
 	else
 		n = (struct inet_name){g->d.local, b ? b->port : 0, g->d.bound_dev};
 	if (!peer && g->kind == &raw_kind && s->family == AF_INET)
@@ -276,7 +280,7 @@ static int destination(struct inet_dgram *g, const struct net_msg *m, struct dgr
 		err = -EINVAL;
 	if (err)
 		return err;
-	if (!none && g->kind == &udp_kind && !n.port)
+	if (!none && g->kind->udp && !n.port)
 		return -EINVAL;
 	if (none && !g->d.connected && !g->cork)
 		return -EDESTADDRREQ;
@@ -363,7 +367,7 @@ static bool cork_grow(struct inet_dgram *g, size_t size) REQUIRES(L_SOCK)
 
 static size_t size_max(const struct inet_dgram *g)
 {
-	return g->kind == &udp_kind && g->i.s.family == AF_INET6 ? UDP6_MAX : g->kind->size_max;
+	return g->kind->udp && g->i.s.family == AF_INET6 ? UDP6_MAX : g->kind->size_max;
 }
 
 /* Adds m's bytes to what is held back. */
@@ -419,7 +423,7 @@ void inet_dgram_uncork(struct inet_sock *i)
 
 static bool corks(struct inet_dgram *g, int flags)
 {
-	return g->kind == &udp_kind && (flags & MSG_MORE || g->i.value[UDP_V_CORK]);
+	return g->kind->udp && (flags & MSG_MORE || g->i.value[UDP_V_CORK]);
 }
 
 static ssize_t send_corked(struct inet_dgram *g, struct net_msg *m, size_t size, struct dgram_to *to, uint16_t segment)
@@ -478,7 +482,7 @@ static ssize_t dgram_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 		return send_corked(g, m, size, &to, segment);
 	err = fill_packet(m->data, size, &p);
 	if (!err)
-		err = g->kind == &udp_kind ? send_segments(g, p, &to, segment) : send_packet(g, p, &to);
+		err = g->kind->udp ? send_segments(g, p, &to, segment) : send_packet(g, p, &to);
 	return err ? err : (ssize_t)size;
 }
 
@@ -523,7 +527,7 @@ static int take_packet(struct inet_dgram *g, const struct net_msg *m, struct pkt
 
 static void set_source(struct inet_dgram *g, struct net_msg *m, const struct pkt *p)
 {
-	struct inet_name n = {p->info.src, g->kind == &udp_kind ? p->info.sport : 0, p->info.dev};
+	struct inet_name n = {p->info.src, g->kind->udp ? p->info.sport : 0, p->info.dev};
 
 	m->addr_len = (uint32_t)inet_format(g->i.s.family, &n, &m->addr);
 }
@@ -622,7 +626,7 @@ static bool dgram_info(struct socket *s, struct sock_info *i)
 		i->local = g->d.local;
 		i->local_port = b ? b->port : (uint16_t)s->protocol;
 		i->remote = g->d.peer;
-		i->remote_port = g->kind == &udp_kind ? g->d.peer_port : 0;
+		i->remote_port = g->kind->udp ? g->d.peer_port : 0;
 		if (!g->d.connected) {
 			i->remote = s->family == AF_INET ? addr_from_v4(0) : in6addr_any;
 			i->remote_port = 0;

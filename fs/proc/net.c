@@ -156,9 +156,15 @@ static void show_udp(const struct sock_info *i, void *arg)
 		show_dgram(arg, i, "%5u: ", 127);
 }
 
+static void show_udplite(const struct sock_info *i, void *arg)
+{
+	if (i->protocol == IPPROTO_UDPLITE && i->type == SOCK_DGRAM && i->local_port)
+		show_dgram(arg, i, "%5u: ", 127);
+}
+
 static void show_ping(const struct sock_info *i, void *arg)
 {
-	if (i->protocol != IPPROTO_UDP && i->type == SOCK_DGRAM && i->local_port)
+	if ((i->protocol == IPPROTO_ICMP || i->protocol == IPPROTO_ICMPV6) && i->type == SOCK_DGRAM && i->local_port)
 		show_dgram(arg, i, "%5u: ", 127);
 }
 
@@ -181,7 +187,16 @@ static int tcp6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct 
 	return show_tcp_table(r, s, AF_INET6);
 }
 
-/* udp, icmp and raw: which of them the file's name says. */
+typedef void (*show_fn)(const struct sock_info *i, void *arg);
+
+/* udp, udplite, icmp and raw: which of them the file's name says. */
+static show_fn dgram_rows(const char *name)
+{
+	if (strncmp(name, "udplite", 7) == 0)
+		return show_udplite;
+	return *name == 'r' ? show_raw : *name == 'u' ? show_udp : show_ping;
+}
+
 static int dgram_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
@@ -194,7 +209,7 @@ static int dgram_show(struct ctx *c __unused, const struct pseudo_ref *r, struct
 		seq_puts(s, DATAGRAM_HEADER "\n");
 	else
 		seq_printf(s, "%-127s\n", " " DATAGRAM_HEADER);
-	socket_for_each(net, AF_INET, raw ? show_raw : r->node->name[0] == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET, dgram_rows(r->node->name), &t);
 	return 0;
 }
 
@@ -202,12 +217,11 @@ static int dgram6_show(struct ctx *c __unused, const struct pseudo_ref *r, struc
 {
 	struct inet_table t = {.s = s};
 	NETNS_REF net = proc_net_of(r);
-	char kind = r->node->name[0];
 
 	if (!net)
 		return -EINVAL;
 	seq_puts(s, ADDR6_HEADER " ref pointer drops\n");
-	socket_for_each(net, AF_INET6, kind == 'r' ? show_raw : kind == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET6, dgram_rows(r->node->name), &t);
 	return 0;
 }
 
@@ -347,6 +361,8 @@ const struct pseudo_node proc_net_nodes[] = {
     {.name = "tcp6", .mode = 0444, .show = tcp6_show},
     {.name = "udp", .mode = 0444, .show = dgram_show},
     {.name = "udp6", .mode = 0444, .show = dgram6_show},
+    {.name = "udplite", .mode = 0444, .show = dgram_show},
+    {.name = "udplite6", .mode = 0444, .show = dgram6_show},
     {.name = "unix", .mode = 0444, .show = unix_show},
     PSEUDO_END,
 };

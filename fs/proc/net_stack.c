@@ -219,6 +219,7 @@ static void fill_snmp(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	show_group(st, s, "Icmp", "", "");
 	show_group(st, s, "Tcp", " RtoAlgorithm RtoMin RtoMax MaxConn", " 1 200 120000 -1");
 	show_group(st, s, "Udp", "", "");
+	show_group(st, s, "UdpLite", "", "");
 }
 
 int proc_net_snmp(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
@@ -231,7 +232,7 @@ static void fill_snmp6(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	for (unsigned i = 0; i < MIB_COUNT; i++) {
 		size_t start = s->len;
 
-		if (!strchr(mib_group(i), '6'))
+		if (!strchr(mib_group(i), '6') || i == MIB_UDPLITE6_IGNORED_MULTI) /* Linux has no such row */
 			continue;
 		seq_printf(s, "%s%s", mib_group(i), mib_name(i));
 		seq_pad(s, start, 32);

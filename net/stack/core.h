@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/stack/netdev.h"
+#include "net/stack/port.h"
 #include "net/stack/stack.h"
 
 #define WHEEL_BITS 6
@@ -96,8 +97,8 @@ struct stack {
 	uint32_t frag_memory;
 	struct icmp_bucket icmp_all, icmp_dst[ICMP_BUCKETS];
 	/* port.c, raw.c */
-	struct port_page *ports[3 * 256]; /* by enum port_space, and the port's upper half */
-	uint64_t port_used[3 * 65536 / 64];
+	struct port_page *ports[PORT_SPACES * 256]; /* by enum port_space, and the port's upper half */
+	uint64_t port_used[PORT_SPACES * 65536 / 64];
 	uint16_t port_low, port_high;
 	uint32_t port_moved[PORT_MOVES];
 	struct list raws[RAW_CHAINS]; /* by protocol */

@@ -136,15 +136,18 @@ int __must_check dgram_leave(struct stack *s, struct dgram *d, const struct in6_
 /* Whether d wants packets from src to that group which came by dev. */
 bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, const struct in6_addr *src, unsigned dev);
 
-/* ---- UDP ---- */
+/* ---- UDP, and UDP-Lite (RFC 3828), which may leave a part of the payload out of the checksum ---- */
 
 struct udp_sock {
 	struct dgram d;
 	struct port_bind bind;
 	bool addr_given, port_given; /* by udp_bind(), not by connecting or sending */
+	/* UDP-Lite, by the owner; bytes of the datagram with its header, 0: all; -1: as if not set */
+	int send_cover, recv_cover; /* what is summed; what has to be */
 };
 
 void udp_init(struct udp_sock *u, bool v6);
+void udplite_init(struct udp_sock *u, bool v6);
 void udp_close(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /*
  * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the

@@ -77,4 +77,4 @@ struct ip_error {
 void tcp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 void tcp_error(struct stack *s, const struct ip_error *e) REQUIRES(L_NET);
 bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
-void udp_error(struct stack *s, const struct ip_error *e, const struct pkt *quoted) REQUIRES(L_NET);
+void udp_error(struct stack *s, const struct ip_error *e, uint8_t protocol, const struct pkt *quoted) REQUIRES(L_NET);

@@ -11,7 +11,7 @@
 #include "net/stack/stack.h"
 
 /* PORT_PING: the identifiers of ping sockets, which are given out alike. */
-enum port_space { PORT_UDP, PORT_TCP, PORT_PING, PORT_SPACES };
+enum port_space { PORT_UDP, PORT_TCP, PORT_PING, PORT_UDPLITE, PORT_SPACES };
 
 /* An endpoint's place. Set up with port_bind_init(); the caller fills in the first part before it binds. All of it L_NET. */
 struct port_bind {
