@@ -18,6 +18,7 @@
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/futex.h"
 #include "sentry/mm.h"
@@ -46,13 +47,16 @@ static void exit_resources(struct task *t)
 {
 	struct fdtable *fdt = t->ctx.fdt;
 	struct fs_struct *fs = t->ctx.fs;
+	struct netns *net = t->ctx.net;
 
 	mutex_lock(&t->tg->lock, L_TASK);
+	t->ctx.net = NULL;
 	t->ctx.fdt = NULL;
 	t->ctx.fs = NULL;
 	mutex_unlock(&t->tg->lock, L_TASK);
 	fdtable_put(fdt);
 	fs_struct_put(fs);
+	netns_put(net);
 }
 
 /* Who takes the children of a dying group: the nearest living ancestor that asked for it, else init. */
