@@ -171,7 +171,10 @@ static enum nat_look ask_policy(struct stream *st, bool *ret_end)
 		verdict = policy_look(st->f.nat->policy, &st->f.id, &st->talk, bytes, n);
 	kfree(bytes, NAT_LOOK_MAX);
 	*ret_end = end && !n;
-	return verdict == LOOK_MORE && end && n && !st->talk.listens ? LOOK_REFUSE : verdict;
+	/* What says nothing yet, and cannot any more. */
+	if (verdict == LOOK_MORE && end && n && (!st->talk.listens || st->host_eof))
+		verdict = LOOK_REFUSE;
+	return verdict;
 }
 
 static void refuse(struct stream *st)
@@ -353,6 +356,7 @@ static void host_ended(struct stream *st)
 
 	st->host_eof = true;
 	st->host_in = false;
+	st->guest_in |= st->talk.listens && !st->guest_eof;
 	stack_enter(s);
 	(void)!tcp_shutdown(st->tp, TCP_SHUT_SEND);
 	stack_leave(s);

@@ -638,6 +638,20 @@ START_TEST(policy_goes_on)
 	IS(guest_wait(tp, text, 100), 2);
 	IS(heard, 2);
 	IS(recv(c, text, 100, MSG_PEEK), 16);
+	if (_i > 2) { /* the server never says it */
+		if (_i == 3)
+			guest_close(tp, false);
+		pass();
+		IS(read(c, text, 100), 16);
+		close(c);
+		if (_i == 4)
+			IS(guest_wait(tp, text, 100), 0);
+		if (_i == 4)
+			guest_close(tp, false);
+		EVENTUALLY(nat_flows(nat) == 0);
+		stop();
+		return;
+	}
 	IS(write(c, "yes", 3), 3);
 	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 20);
 	IS(guest_wait(tp, text, 100), 3);
@@ -951,5 +965,5 @@ int main(void)
 							       forged, stopped, no_memory, no_memory_later, NULL});
 
 	failed |= unit_run_loop(__FILE__, policy_has_seen_enough, 3);
-	return failed | unit_run_loop(__FILE__, policy_goes_on, 3);
+	return failed | unit_run_loop(__FILE__, policy_goes_on, 5);
 }
