@@ -192,6 +192,25 @@ static bool read_length(struct text t, uint64_t *ret)
 	return t.n > 0;
 }
 
+/* A proxy drops the headers that Connection names, so that the server behind it would see other requests. */
+static bool names_framing(struct text t)
+{
+	static const char *const names[] = {"host", "content-length", "transfer-encoding"};
+
+	while (t.n) {
+		const char *comma = memchr(t.p, ',', t.n);
+		size_t n = comma ? (size_t)(comma - t.p) : t.n;
+		struct text one = trim((struct text){t.p, n});
+
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+			if (is(one, names[i]))
+				return true;
+		n += comma != NULL;
+		t = (struct text){t.p + n, t.n - n};
+	}
+	return false;
+}
+
 /* Headers that there may be one of. */
 struct seen {
 	bool host, length, encoding;
@@ -213,6 +232,8 @@ static enum peek read_value(struct text name, struct text value, struct seen *se
 		if (seen->encoding || !is(value, "chunked"))
 			return bad(ret, "HTTP with a Transfer-Encoding other than chunked");
 		seen->encoding = ret->chunked = true;
+	} else if (is(name, "connection") && names_framing(value)) {
+		return bad(ret, "HTTP whose Connection takes away what delimits it");
 	} else if (is(name, "upgrade")) {
 		ret->websocket = !ret->upgrade && is(value, "websocket");
 		ret->upgrade = true;

@@ -123,6 +123,10 @@ static const struct {
     {"POST /" HEAD "a.example\r\nTransfer-Encoding: identity\r\n\r\n", 'R'},
     {"POST /" HEAD "a.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 'R'},
     {"POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n", 'R'},
+    {"GET /" HEAD "a.example\r\nConnection: keep-alive, Upgrade,hostile\r\n\r\n" GET("a.example"), 'A'},
+    {"GET /" HEAD "a.example\r\nConnection: close, Host\r\n\r\n", 'R'},
+    {"GET /" HEAD "a.example\r\nconnection:transfer-encoding ,x\r\n\r\n", 'R'},
+    {"GET /" HEAD "a.example\r\nConnection: content-length\r\n\r\n", 'R'},
 #define CHUNKED "POST /" HEAD "a.example\r\nTransfer-Encoding: chunked\r\n\r\n"
     {CHUNKED "5\r\nGET /\r\n0A\r\n0123456789\r\n0\r\n\r\n" GET("a.example"), 'A'},
     {CHUNKED "5\r\nGET /\r\n0\r\n\r\n" GET("evil.example"), 'R'},
