@@ -26,6 +26,7 @@
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
+#include "net/stack/netmem.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
@@ -66,8 +67,9 @@ struct stream {
 	int budget;
 	struct slice out[OUT_SLICES]; /* taken from the guest: references */
 	unsigned out_at, out_count;
-	struct buf *in; /* the host's bytes; a reference */
-	uint32_t want;  /* bytes of the next buffer */
+	uint32_t out_pages; /* what it keeps, charged while the host takes no more */
+	struct buf *in;     /* the host's bytes; a reference */
+	uint32_t want;      /* bytes of the next buffer */
 	struct nat_talk talk;
 };
 
@@ -78,10 +80,21 @@ static struct stream *stream_of(struct flow *f)
 	return container_of(f, struct stream, f);
 }
 
+/* What has left the endpoint's queue, whose account it was on, and stays here is still TCP's memory. */
+static void charge_out(struct stream *st)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = st->out_at; i < st->out_count; i++)
+		sum += st->out[i].buf->size;
+	net_memory_adjust(&tcp_memory, &st->out_pages, sum);
+}
+
 static void drop_out(struct stream *st)
 {
 	for (; st->out_at < st->out_count; st->out_at++)
 		buf_put(st->out[st->out_at].buf);
+	charge_out(st);
 }
 
 static void destroy(struct flow *f)
@@ -214,7 +227,10 @@ static bool take_from_guest(struct stream *st)
 	if (st->look && !is_clear(st))
 		return false;
 	st->out_at = st->out_count = 0;
+	charge_out(st);
 	most = st->look && st->talk.clear ? MIN(st->talk.clear, SIZE_MAX / 2) : SIZE_MAX / 2;
+	if (net_memory_pressure(&tcp_memory))
+		most = MIN(most, (size_t)PIECE);
 	stack_enter(s);
 	st->out_count = OUT_SLICES;
 	n = tcp_recv(st->tp, st->out, &st->out_count, most, 0, 0);
@@ -265,6 +281,7 @@ static ssize_t send_out(struct stream *st)
 static void wait_for_host(struct stream *st)
 {
 	st->host_out = false;
+	charge_out(st);
 	if (!st->watches_out)
 		watch_again(&st->f.watched, EPOLLIN | EPOLLOUT);
 	st->watches_out = true;

@@ -17,6 +17,7 @@
 
 #include "net/nat/forbid.h"
 #include "net/stack/dgram.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp_priv.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
@@ -499,6 +500,7 @@ START_TEST(nobody_reads)
 	for (int i = 0; i < 3; i++)
 		close(c[i]);
 	EVENTUALLY(nat_flows(nat) == 0);
+	EVENTUALLY(net_memory_used(&tcp_memory) == 0);
 	stop();
 }
 END_TEST
