@@ -54,6 +54,16 @@ static enum peek peek_request(const struct nat_talk *t, const uint8_t *b, size_t
 	return r;
 }
 
+/* An empty line in front of a request but the first, which old clients send behind a body; RFC 9112, 2.2. False: there is none. */
+static bool peek_empty_line(const uint8_t *b, size_t n, struct peeked *ret, enum peek *verdict)
+{
+	if (b[0] != '\r' || (n > 1 && b[1] != '\n'))
+		return false;
+	*ret = (struct peeked){.nobody = true, .size = 2};
+	*verdict = n > 1 ? PEEK_OK : PEEK_MORE;
+	return true;
+}
+
 enum peek talk_peek(const struct nat_talk *t, const uint8_t *b, size_t n, struct peeked *ret)
 {
 	enum peek r;
@@ -63,7 +73,7 @@ enum peek talk_peek(const struct nat_talk *t, const uint8_t *b, size_t n, struct
 	case AT_FIRST:
 		return b[0] == TLS_HANDSHAKE ? tls_peek(b, n, ret) : peek_request(t, b, n, ret);
 	case AT_REQUEST:
-		return peek_request(t, b, n, ret);
+		return peek_empty_line(b, n, ret, &r) ? r : peek_request(t, b, n, ret);
 	case AT_BODY:
 	case AT_CHUNK:
 		r = http_peek_chunk(b, n, t->at == AT_BODY, ret);

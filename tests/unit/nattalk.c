@@ -105,7 +105,10 @@ static const struct {
     {GET("a.example") GET("b.example"), 'R'}, /* that has another address */
     {GET("a.example") "GET http://evil.example/" HEAD "a.example\r\n\r\n", 'R'},
     {GET("a.example") "CONNECT a.example:443 HTTP/1.1\r\n\r\n", 'R'},
-    {GET("a.example") "\r\n" GET("a.example"), 'R'},
+    {GET("a.example") "\r\n" GET("a.example"), 'A'},
+    {GET("a.example") "\r\n" GET("evil.example"), 'R'},
+    {GET("a.example") "\n" GET("a.example"), 'R'},
+    {"\r\n" GET("a.example"), 'R'},
     {GET("a.example") "\x16\3\1\0\1\1", 'R'},
     {GET("a.example") "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 'R'},
     {"POST /" HEAD "a.example\r\nContent-Length: 5\r\n\r\n\n\r\1x " GET("a.example"), 'A'},
