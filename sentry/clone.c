@@ -22,6 +22,7 @@
 #include "fs/fs_struct.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/pidfd.h"
 #include "sentry/task_impl.h"
@@ -216,6 +217,9 @@ static int clone_build(struct task *t, struct task *child, const struct clone_ar
 	if (err)
 		return err;
 	clone_attributes(t, child);
+	child->ipc_ns = ipc_ns_get(t->ipc_ns);
+	if ((a->flags & CLONE_SYSVSEM) && (err = sem_undo_share(t, child)))
+		return err;
 	signal_init_task(child, t, a->flags);
 	err = clone_memory(t, child, a->flags);
 	if (err)

@@ -18,6 +18,7 @@
 #include "fs/fs_struct.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/system.h"
 #include "sentry/task_impl.h"
@@ -84,6 +85,8 @@ void task_put(struct task *t)
 	fs_struct_put(t->ctx.fs);
 	mnt_ns_put(t->ctx.mnt_ns);
 	cred_put(t->ctx.cred);
+	sem_undo_leave(t);
+	ipc_ns_put(t->ipc_ns);
 	vfork_put(t->vfork);
 	tg_put(t->tg);
 	slab_free(&task_slab, t);

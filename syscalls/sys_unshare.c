@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 
 #include "fs/fdtable.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/task_impl.h"
 #include "syscalls/syscalls.h"
@@ -40,6 +41,8 @@ sysret_t sys_unshare(struct task *t, uint64_t flags)
 
 	if (!err && (flags & CLONE_FILES))
 		err = task_unshare_files(t);
+	if (!err && (flags & CLONE_SYSVSEM))
+		sem_undo_leave(t);
 	if (!err && (flags & CLONE_FS))
 		err = task_unshare_fs(t);
 	return err;

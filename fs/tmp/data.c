@@ -606,6 +606,16 @@ int tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags,
 	return err;
 }
 
+uint64_t tmpfs_file_bytes(struct file *f)
+{
+	uint64_t blocks;
+
+	inode_lock(f->inode);
+	blocks = tmp_data_blocks(f->inode);
+	inode_unlock(f->inode);
+	return blocks * 512;
+}
+
 int tmpfs_get_seals(struct file *f)
 {
 	return f->ops == &tmp_file_ops ? (int)data_of(f->inode)->seals : -EINVAL;
