@@ -140,7 +140,7 @@ struct kern_ipc_perm *ipc_find(struct ipc_ids *ids, int id, int *ret_err)
 {
 	struct kern_ipc_perm *p = ipc_at(ids, (int)index_of(id));
 
-	*ret_err = !p ? -EINVAL : p->seq != (uint16_t)(id >> IPC_INDEX_BITS) ? -EIDRM : 0;
+	*ret_err = !p || p->seq != (uint16_t)(id >> IPC_INDEX_BITS) ? -EINVAL : 0;
 	return *ret_err ? NULL : p;
 }
 

@@ -107,7 +107,7 @@ void ipc_uncharge(size_t bytes);
 void *ipc_alloc(size_t size);
 void ipc_free(void *p, size_t size);
 
-/* The object of an id: -EINVAL: there is none, -EIDRM: it was another one's. */
+/* The object of an id. -EINVAL: there is none. */
 struct kern_ipc_perm *ipc_find(struct ipc_ids *ids, int id, int *ret_err) REQUIRES(L_IPC);
 /* That of an index; NULL: none. */
 struct kern_ipc_perm *ipc_at(struct ipc_ids *ids, int index) REQUIRES(L_IPC);
@@ -147,7 +147,7 @@ int ipc_perm_set(struct kern_ipc_perm *p, const struct ipc_perm *to) REQUIRES(L_
  */
 struct kern_ipc_perm *ipc_stat_find(struct ipc_namespace *ns, enum ipc_kind kind, int id, bool by_index, bool any,
 				    const struct cred *cred, int *ret_err) REQUIRES(L_IPC);
-/* The object that the caller may change: -EINVAL, -EIDRM, -EPERM. */
+/* The object that the caller may change: -EINVAL, -EPERM. */
 struct kern_ipc_perm *ipc_control_find(struct ipc_ids *ids, int id, const struct cred *cred, int *ret_err)
     REQUIRES(L_IPC);
 

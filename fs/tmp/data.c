@@ -602,6 +602,7 @@ int tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags,
 	p.dentry = dentry_create_unnamed(shm_ns->root->root, name, i);
 	if (!p.dentry)
 		return -ENOMEM;
+	p.dentry->alone = true;
 	err = file_open_path(c, &p, flags, ret);
 	return err;
 }
