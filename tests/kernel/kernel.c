@@ -26,6 +26,7 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/system.h"
 #include "sentry/task.h"
 
