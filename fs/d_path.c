@@ -50,7 +50,7 @@ char *path_to_string(const struct path *p, const struct path *root, char *buf, s
 
 	path_get(&cur);
 	fits = prepend(&at, buf, "", 1);
-	if (anon_dentry(p->dentry))
+	if (anon_dentry(p->dentry) && p->dentry != p->mnt->root)
 		return prepend(&at, buf, p->dentry->name, p->dentry->name_len) ? at : too_long(ret_err);
 	if (is_deleted(p))
 		fits = prepend(&at, buf, " (deleted)", 10);

@@ -337,11 +337,15 @@ void mnt_ns_put(struct mnt_ns *ns)
 /* Can root be mounted on at? */
 static int check_point(const struct mnt_ns *ns, const struct dentry *root, const struct path *at) REQUIRES(L_MOUNT)
 {
+	bool is_dir;
+
 	if (at->mnt->ns != ns)
 		return -EINVAL;
 	if (at->dentry->parent != at->dentry && !at->dentry->hashed)
 		return -ENOENT;
-	return S_ISDIR(root->inode->mode) == S_ISDIR(at->dentry->inode->mode) ? 0 : -ENOTDIR;
+	/* A name that does not exist can carry a file: only we mount there. */
+	is_dir = !dentry_negative(at->dentry) && S_ISDIR(at->dentry->inode->mode);
+	return S_ISDIR(root->inode->mode) == is_dir ? 0 : -ENOTDIR;
 }
 
 static int attach_new(struct mnt_ns *ns, struct mount *m, const struct path *at)

@@ -12,7 +12,7 @@ packages() {
 	build) echo gcc libc6-dev make libseccomp-dev libcapstone-dev libunwind-14-dev ;;
 	run) echo python3 ;;
 	test) echo git perl python3 check clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck codespell sparse \
-		procps strace tcpdump iputils-ping util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
+		procps strace tcpdump iproute2 iputils-ping util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
 	suites) echo python3 libpython3.11-testsuite ;;
 	bench) echo git bubblewrap gcc python3 procps ;;
 	*) echo "deps.sh: no such set: $1" >&2; exit 2 ;;

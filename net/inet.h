@@ -63,7 +63,11 @@ enum inet_value {
 	UDP_V_GRO,
 	UDP_V_NO_CHECK_TX,
 	UDP_V_NO_CHECK_RX,
+	UDPLITE_V_SEND_CSCOV,
+	UDPLITE_V_RECV_CSCOV,
 	TCP_V_FASTOPEN,
+	TCP_V_FASTOPEN_CONNECT,
+	TCP_V_INQ,
 	INET_VALUES,
 };
 
@@ -74,10 +78,17 @@ struct inet_name {
 	unsigned dev;
 };
 
+/* Who made a socket, for messages to people: constant. */
+struct inet_maker {
+	int32_t pid; /* in the root pid namespace */
+	char comm[16];
+};
+
 struct inet_sock {
 	struct socket s; /* first member */
 	struct stack *stack;
-	uint32_t uid;                       /* whose socket it is: constant */
+	uint32_t uid; /* whose socket it is: constant */
+	struct inet_maker maker;
 	_Atomic int32_t value[INET_VALUES]; /* written with L_NET */
 	struct in6_addr mc_addr;            /* L_NET: IP_MULTICAST_IF; IPv4 */
 	unsigned mc_dev, mc_dev6;           /* L_NET */
@@ -100,7 +111,8 @@ struct inet_dgram {
 	uint8_t _Atomic shutdown; /* TCP_SHUT_* */
 	struct buf *cork;         /* L_SOCK: what MSG_MORE holds back, and: */
 	struct dgram_to cork_to;
-	union { /* L_NET */
+	uint16_t cork_segment; /* UDP_SEGMENT of the first piece */
+	union {                /* L_NET */
 		struct dgram d;
 		struct udp_sock udp;
 		struct raw_sock raw;
@@ -111,6 +123,7 @@ struct inet_dgram {
 /* Where the kinds of datagram sockets differ. All with L_NET. */
 struct dgram_kind {
 	int type, protocol; /* protocol 0: any */
+	bool udp;           /* or UDP-Lite */
 	uint32_t size_max;
 	void (*open)(struct inet_dgram *g);
 	void (*close)(struct inet_dgram *g);
@@ -142,6 +155,8 @@ extern const struct net_family inet_family, inet6_family;
 
 void inet_init(struct inet_sock *i, struct stack *stack, const struct proto_ops *ops, int family, int type,
 	       int protocol);
+/* The caller is its maker, and it is his user's. */
+void inet_set_maker(struct inet_sock *i, const struct ctx *c);
 /* False: there are too many sockets. Each true one is given back by inet_uncount(). */
 bool __must_check inet_count(void);
 void inet_uncount(void);
@@ -182,7 +197,7 @@ int __must_check inet_tcp_create(struct ctx *c, struct stack *stack, int family,
 void inet_dgram_uncork(struct inet_sock *i);
 int __must_check inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kind *kind, int family,
 				   int protocol, struct socket **ret);
-extern const struct dgram_kind udp_kind, raw_kind, ping_kind;
+extern const struct dgram_kind udp_kind, udplite_kind, raw_kind, ping_kind;
 extern const struct proto_ops inet_tcp_ops, inet_dgram_ops;
 
 /* ---- inet_opt.c, inet_group.c ---- */

@@ -13,6 +13,9 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -21,6 +24,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 
+#include "platform/hostopts.h"
 #include "platform/platform.h"
 
 /* Younger than the headers. */
@@ -42,8 +46,11 @@
 #define HOSTCALL_TCGETS2 0x802c542aul
 #define HOSTCALL_TCSETS2 0x402c542bul
 
-enum line_platform { ALL, TRAP, PTRACE };
-#define CONDITIONS_MAX 2
+enum line_platform { ALL, TRAP, PTRACE, NAT, HOST };
+#define HOSTCALL_STREAM (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+#define HOSTCALL_DGRAM (SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+
+#define CONDITIONS_MAX 3
 
 struct line {
 	enum line_platform platform;
@@ -83,16 +90,31 @@ static const struct line lines[] = {
 };
 
 static enum seccomp_strictness strictness;
+static bool network, host_sockets;
+
+void seccomp_allow_host_sockets(void)
+{
+	host_sockets = true;
+}
 
 void seccomp_set_strictness(enum seccomp_strictness how)
 {
 	strictness = how;
 }
 
+void seccomp_allow_network(void)
+{
+	network = true;
+}
+
 static bool line_applies(const struct line *l)
 {
 	if (l->platform == ALL)
 		return true;
+	if (l->platform == NAT)
+		return network;
+	if (l->platform == HOST)
+		return host_sockets;
 	return strcmp(platform->name, l->platform == TRAP ? "trap" : "ptrace") == 0;
 }
 
@@ -144,9 +166,9 @@ int seccomp_install_sentry(void)
 
 void seccomp_print_table(void)
 {
-	static const char *const where[] = {"all", "trap", "ptrace"};
+	static const char *const where[] = {"all", "trap", "ptrace", "--net nat", "--net host"};
 
-	printf("| call | platform | arguments | why |\n| --- | --- | --- | --- |\n");
+	printf("| call | where | arguments | why |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		printf("| `%s` | %s | %s | %s |\n", lines[i].name, where[lines[i].platform],
 		       lines[i].rule[0] ? lines[i].rule : "any", lines[i].reason);

@@ -24,6 +24,7 @@
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
 #include "fs/tmp/tmpfs.h"
+#include "runsc-shim/boot_resolv.h"
 #include "sentry/base/log.h"
 #include "sentry/system.h"
 
@@ -205,6 +206,8 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	if (!c->fs)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
 	mount_standard_all(c, s);
+	if (boot_resolv(c, s, e))
+		return -1;
 	err = mount_cwd(c, s);
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "start it elsewhere, or give --workdir",

@@ -39,8 +39,19 @@ static const char help_text[] =
     "Network:\n"
     "  --net KIND            none (default: loopback only); nat: reaches what this machine\n"
     "                        reaches, by a gateway inside; host: this machine's sockets\n"
+    "                        themselves, which is weaker: whoever breaks out of the\n"
+    "                        sandbox's kernel reaches what you reach, 127.0.0.1 included;\n"
+    "                        tap:NAME[,address=ADDRESS/LENGTH][,gateway=ADDRESS]: a TAP\n"
+    "                        device; device:NAME: an Ethernet interface moves inside with\n"
+    "                        its addresses and routes, until the end\n"
     "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
     "                        with nat: a port of this machine leads to one inside\n"
+    "  --allow-net RULE[,RULE...]\n"
+    "                        with nat: nothing but this may be reached: HOST, *.DOMAIN,\n"
+    "                        ADDRESS or NETWORK/BITS, with :PORT or :FIRST-LAST if only\n"
+    "                        that; repeatable\n"
+    "  --dns ADDRESS         with nat: names are asked of this resolver (default: this\n"
+    "                        machine's); up to three\n"
     "  --pcap FILE           record its packets in FILE, for tcpdump -r and Wireshark\n"
     "Identity and environment:\n"
     "  --env NAME[=VALUE]    set a variable, or pass it on; --env -  starts empty\n"
@@ -80,6 +91,8 @@ enum {
 	OPT_WORKDIR,
 	OPT_NET,
 	OPT_PUBLISH,
+	OPT_ALLOW_NET,
+	OPT_DNS,
 	OPT_PCAP,
 	OPT_ENV,
 	OPT_USER,
@@ -104,6 +117,8 @@ static const struct option long_options[] = {
     {"workdir", required_argument, NULL, OPT_WORKDIR},
     {"net", required_argument, NULL, OPT_NET},
     {"publish", required_argument, NULL, OPT_PUBLISH},
+    {"allow-net", required_argument, NULL, OPT_ALLOW_NET},
+    {"dns", required_argument, NULL, OPT_DNS},
     {"pcap", required_argument, NULL, OPT_PCAP},
     {"env", required_argument, NULL, OPT_ENV},
     {"user", required_argument, NULL, OPT_USER},
@@ -369,6 +384,10 @@ static int parse_net(struct net_spec *n, int opt, const char *arg, struct error 
 {
 	if (opt == OPT_NET)
 		return options_net_kind(n, arg, e);
+	if (opt == OPT_ALLOW_NET)
+		return options_net_allow(n, arg, e);
+	if (opt == OPT_DNS)
+		return options_net_dns(n, arg, e);
 	if (opt == OPT_PCAP)
 		return parse_name(&n->pcap_path, "--pcap", arg, "must be a file", e);
 	return options_net_publish(n, arg, e);
@@ -379,6 +398,8 @@ static int parse_one(struct spec *s, int opt, char *arg, char **environment, str
 	switch (opt) {
 	case OPT_NET:
 	case OPT_PUBLISH:
+	case OPT_ALLOW_NET:
+	case OPT_DNS:
 	case OPT_PCAP:
 	case 'p':
 		return parse_net(&s->net, opt, arg, e);
@@ -634,8 +655,11 @@ int spec_open(struct spec *s, struct error *e)
 
 void spec_finish(struct spec *s)
 {
+	options_net_finish(&s->net);
 	free(s->envp);
 	free(s->groups);
+	free(s->net.rules);
+	s->net.rules = NULL;
 	s->envp = NULL;
 	s->groups = NULL;
 }

@@ -11,12 +11,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runsc-shim/hostlink.h"
+#include "runsc-shim/resolv.h"
+
 #define BACKLOG 4096
+#define RULES_MAX 256
 #define PUBLISH_FORM "must be [ADDRESS:]HOSTPORT:GUESTPORT[/udp], like 8080:80 or 127.0.0.1:53:53/udp"
 
 void options_net_init(struct net_spec *n)
 {
-	*n = (struct net_spec){.pcap_fd = -1};
+	*n = (struct net_spec){.pcap_fd = -1, .resolv.fd = -1, .link_fd = -1, .keeper_fd = -1};
 }
 
 static int usage(struct error *e, const char *option, const char *value, const char *why)
@@ -32,8 +36,12 @@ int options_net_kind(struct net_spec *n, const char *arg, struct error *e)
 		n->kind = NET_NAT;
 	else if (strcmp(arg, "host") == 0)
 		n->kind = NET_HOST;
+	else if (strncmp(arg, "tap:", 4) == 0)
+		return hostlink_parse_tap(n, arg + 4, e);
+	else if (strncmp(arg, "device:", 7) == 0)
+		return hostlink_parse_device(n, arg + 7, e);
 	else
-		return usage(e, "--net", arg, "must be none, nat or host");
+		return usage(e, "--net", arg, "must be none, nat, host, tap:NAME or device:NAME");
 	return 0;
 }
 
@@ -102,8 +110,60 @@ int options_net_publish(struct net_spec *n, const char *arg, struct error *e)
 	return 0;
 }
 
+int options_net_dns(struct net_spec *n, const char *arg, struct error *e)
+{
+	struct resolv_spec *r = &n->resolv;
+
+	if (r->dns.server_count == DNS_SERVERS_MAX)
+		return error_set(e, EXIT_SANDBOX, 0, "give those that answer", "--dns '%s': more than %u resolvers",
+				 arg, DNS_SERVERS_MAX);
+	if (!resolv_address(arg, &r->dns.servers[r->dns.server_count]))
+		return usage(e, "--dns", arg, "must be the address of a resolver, like 9.9.9.9 or 2620:fe::fe");
+	r->dns.server_count++;
+	r->given = true;
+	return 0;
+}
+
+static int add_rule(struct net_spec *n, const char *text, size_t len, struct error *e)
+{
+	struct rule rule, *more;
+	const char *why = rule_parse(text, len, &rule);
+
+	if (why)
+		return error_set(e, EXIT_SANDBOX, 0, "HOST, *.DOMAIN, ADDRESS or NETWORK/BITS, and :PORT if only that",
+				 "--allow-net '%.*s': %s", (int)len, text, why);
+	if (n->rule_count == RULES_MAX)
+		return error_set(e, EXIT_SANDBOX, 0, NULL, "--allow-net '%.*s': more than %d rules", (int)len, text,
+				 RULES_MAX);
+	more = reallocarray(n->rules, n->rule_count + 1, sizeof(*more));
+	if (!more)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
+	n->rules = more;
+	n->rules[n->rule_count++] = rule;
+	return 0;
+}
+
+int options_net_allow(struct net_spec *n, const char *arg, struct error *e)
+{
+	size_t len;
+
+	for (;; arg += len + 1) {
+		len = strcspn(arg, ",");
+		if (add_rule(n, arg, len, e))
+			return -1;
+		if (!arg[len])
+			return 0;
+	}
+}
+
 int options_net_check(const struct net_spec *n, struct error *e)
 {
+	if (n->kind != NET_NAT && (n->resolv.given || n->rules))
+		return error_set(e, EXIT_SANDBOX, 0, n->kind == NET_NONE ? "add --net nat" : "use --net nat",
+				 "%s: it is for --net nat", n->rules ? "--allow-net" : "--dns");
+	if (n->publish_count && n->kind == NET_HOST)
+		return error_set(e, EXIT_SANDBOX, 0, "with --net host, what listens inside is reached without it",
+				 "-p '%s': the sandbox has no ports of its own", n->publish[0].text);
 	if (n->pcap_path && n->kind == NET_HOST)
 		return error_set(e, EXIT_SANDBOX, 0, "with --net host take tcpdump on this machine",
 				 "--pcap '%s': the packets are not the sandbox's", n->pcap_path);
@@ -182,7 +242,14 @@ int options_net_open(struct net_spec *n, struct error *e)
 	for (size_t i = 0; i < n->publish_count; i++)
 		if (publish_open(&n->publish[i], e))
 			return -1;
-	return 0;
+	if (n->kind == NET_NAT && resolv_open(&n->resolv, e))
+		return -1;
+	return hostlink_open(n, e);
+}
+
+void options_net_finish(struct net_spec *n)
+{
+	hostlink_close(n);
 }
 
 size_t options_net_fds(const struct net_spec *n, int *fds)
@@ -192,7 +259,11 @@ size_t options_net_fds(const struct net_spec *n, int *fds)
 	for (size_t i = 0; i < n->publish_count; i++)
 		if (n->publish[i].fd >= 0)
 			fds[count++] = n->publish[i].fd;
+	if (n->link_fd >= 0)
+		fds[count++] = n->link_fd;
 	if (n->pcap_fd >= 0)
 		fds[count++] = n->pcap_fd;
+	if (n->resolv.fd >= 0)
+		fds[count++] = n->resolv.fd;
 	return count;
 }

@@ -5,10 +5,14 @@
  */
 #pragma once
 
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <termios.h>
 
+#include "net/nat/dns_exchange.h"
+#include "net/nat/rule.h"
+#include "runsc-shim/hostnet.h"
 #include "sentry/base/types.h"
 
 enum overlay_kind {
@@ -35,9 +39,11 @@ extern const char *const user_env[USER_ENV_COUNT];
 #define MOUNTS_MAX 64
 
 enum net_kind {
-	NET_NONE, /* loopback only */
-	NET_NAT,  /* a gateway of our own, whose flows go on by ordinary sockets of the host */
-	NET_HOST, /* the host's sockets */
+	NET_NONE,   /* loopback only */
+	NET_NAT,    /* a gateway of our own, whose flows go on by ordinary sockets of the host */
+	NET_HOST,   /* the host's sockets */
+	NET_TAP,    /* a TAP device of the host */
+	NET_DEVICE, /* an interface of the caller's network namespace, which moves inside */
 };
 
 /* -p: a port of the host that leads to one of the guest's. */
@@ -51,10 +57,27 @@ struct publish_spec {
 
 #define PUBLISH_MAX 64
 
+/* The resolvers of --net nat: --dns's, or those of the host's resolv.conf(5), of which the guest sees the rest. */
+struct resolv_spec {
+	struct dns_config dns;
+	bool given;        /* by --dns */
+	char search[1024]; /* "" or names with spaces between */
+	char options[256];
+	int fd; /* resolv.conf as the guest sees it: a file in memory; -1: not yet */
+};
+
 struct net_spec {
 	enum net_kind kind;
 	struct publish_spec publish[PUBLISH_MAX];
 	size_t publish_count;
+	char link_name[IFNAMSIZ]; /* NET_TAP, NET_DEVICE: on the host */
+	int link_fd;              /* see net/link/hostlink.h; -1: none */
+	int keeper_fd;            /* who puts the device's addresses back waits for its end; -1: nobody */
+	pid_t keeper;
+	struct hostnet *host; /* of the link, or of all interfaces (NET_HOST); NULL */
+	struct resolv_spec resolv;
+	struct rule *rules; /* --allow-net's; NULL: there is none, and everything is allowed */
+	size_t rule_count;
 	const char *pcap_path; /* NULL: none */
 	int pcap_fd;
 };

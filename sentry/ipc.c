@@ -7,14 +7,19 @@
  * An id is an index and a sequence number, so that the id of an object that has gone is not soon another's. Indices are given out in a circle over
  * at least 64 (or half as many again as there are objects), and the sequence number grows where the circle closes, as on Linux: guests see the
  * same ids in the same order.
+ *
+ * A namespace's last reference may be an open file's, and go with any lock held. So it is put on a list, and its objects are released by the next who
+ * gives a reference back with none.
  */
 #include "sentry/ipc.h"
 
 #include <linux/capability.h>
+#include <linux/sched.h>
 
 #include "sentry/base/clock.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/task.h"
 
 #define MIN_CYCLE 64
 #define SEQ_MAX_ID (INT32_MAX >> IPC_INDEX_BITS)
@@ -23,7 +28,10 @@ __thread int32_t ipc_current_tgid;
 
 static struct slab ns_slab = SLAB_INIT(struct ipc_namespace);
 static _Atomic uint64_t memory_used;
-static _Atomic uint32_t last_inum = 4026531835u - 1; /* what the first one had when there was but one */
+static struct ipc_namespace *dead; /* a stack, by dead_next; atomic */
+
+#define FIRST_INUM 4026531835u
+static _Atomic bool first_made;
 
 static const struct ipc_limits default_limits = {
     .shmmax = UINT64_MAX - (1ul << 24),
@@ -35,14 +43,26 @@ static const struct ipc_limits default_limits = {
     .sem = {32000, 1024000000, 500, 32000},
 };
 
+static void ns_died(struct ns *n)
+{
+	struct ipc_namespace *ns = container_of(n, struct ipc_namespace, ns);
+
+	ns->dead_next = __atomic_load_n(&dead, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&dead, &ns->dead_next, ns, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+static const struct ns_ops ipc_ns_ops = {.name = "ipc", .type = CLONE_NEWIPC, .destroy = ns_died};
+
 struct ipc_namespace *ipc_ns_create(void)
 {
-	struct ipc_namespace *ns = slab_alloc(&ns_slab);
+	struct ipc_namespace *ns = ipc_charge(sizeof(*ns)) ? slab_alloc(&ns_slab) : NULL;
 
 	if (!ns)
 		return NULL;
-	ref_init(&ns->ref);
-	ns->inum = __atomic_add_fetch((uint32_t *)&last_inum, 1, __ATOMIC_RELAXED);
+	ref_init(&ns->ns.ref);
+	ns->ns.ops = &ipc_ns_ops;
+	ns->ns.inum = __atomic_exchange_n((bool *)&first_made, true, __ATOMIC_RELAXED) ? ns_alloc_inum() : FIRST_INUM;
 	mutex_init(&ns->lock);
 	for (int kind = 0; kind < IPC_KINDS; kind++) {
 		ns->ids[kind].last_index = -1;
@@ -55,7 +75,7 @@ struct ipc_namespace *ipc_ns_create(void)
 
 struct ipc_namespace *ipc_ns_get(struct ipc_namespace *ns)
 {
-	ref_get(&ns->ref);
+	ns_get(&ns->ns);
 	return ns;
 }
 
@@ -66,14 +86,57 @@ void ipc_ns_clear(struct ipc_namespace *ns)
 	msg_clear(ns);
 }
 
-void ipc_ns_put(struct ipc_namespace *ns)
+static void ns_free(struct ipc_namespace *ns)
 {
-	if (!ns || !ref_put(&ns->ref))
-		return;
 	ipc_ns_clear(ns);
 	for (int kind = 0; kind < IPC_KINDS; kind++)
 		kfree(ns->ids[kind].table, ns->ids[kind].room * sizeof(ns->ids[kind].table[0]));
 	slab_free(&ns_slab, ns);
+	ipc_uncharge(sizeof(*ns));
+}
+
+void ipc_ns_put(struct ipc_namespace *ns)
+{
+	if (!ns)
+		return;
+	ns_put(&ns->ns);
+	if (likely(!__atomic_load_n(&dead, __ATOMIC_RELAXED)))
+		return;
+	ns = __atomic_exchange_n(&dead, NULL, __ATOMIC_ACQUIRE);
+	while (ns) {
+		struct ipc_namespace *next = ns->dead_next;
+
+		ns_free(ns);
+		ns = next;
+	}
+}
+
+struct ipc_namespace *ipc_ns_of_file(const struct file *f)
+{
+	struct ns *ns = nsfs_of(f);
+
+	return ns && ns->ops == &ipc_ns_ops ? ipc_ns_get(container_of(ns, struct ipc_namespace, ns)) : NULL;
+}
+
+struct ipc_namespace *task_get_ipc(struct task *t)
+{
+	struct ipc_namespace *ns;
+
+	mutex_lock(&t->tg->lock, L_TASK);
+	ns = t->ipc_ns ? ipc_ns_get(t->ipc_ns) : NULL;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	return ns;
+}
+
+void task_set_ipc(struct task *t, struct ipc_namespace *ns)
+{
+	struct ipc_namespace *old = t->ipc_ns;
+
+	sem_undo_leave(t);
+	mutex_lock(&t->tg->lock, L_TASK);
+	t->ipc_ns = ns;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	ipc_ns_put(old);
 }
 
 bool ipc_charge(size_t bytes)

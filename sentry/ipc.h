@@ -11,6 +11,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 
+#include "fs/nsfs.h"
 #include "sentry/base/list.h"
 #include "sentry/base/lock.h"
 #include "sentry/base/ref.h"
@@ -73,9 +74,9 @@ struct ipc_limits {
 enum { SEM_MSL, SEM_MNS, SEM_OPM, SEM_MNI };
 
 struct ipc_namespace {
-	struct ref ref;
-	uint32_t inum;     /* of /proc/PID/ns/ipc */
-	struct mutex lock; /* L_IPC: everything below, and all objects */
+	struct ns ns;                    /* first member */
+	struct ipc_namespace *dead_next; /* ipc_ns_put()'s own */
+	struct mutex lock;               /* L_IPC: everything below, and all objects */
 	struct ipc_ids ids[IPC_KINDS];
 	struct ipc_limits limits;
 	uint64_t shm_pages;              /* of all segments */
@@ -83,11 +84,17 @@ struct ipc_namespace {
 	uint64_t msg_bytes, msg_headers; /* in all queues */
 };
 
-/* Empty, count 1. NULL: no memory. */
+/* Empty, count 1. NULL: there is no room for more. */
 struct ipc_namespace *ipc_ns_create(void);
 struct ipc_namespace *ipc_ns_get(struct ipc_namespace *ns);
-/* The last one destroys all objects. */
-void ipc_ns_put(struct ipc_namespace *ns);
+/* The last one destroys all objects. No lock held; NULL-safe. */
+void ipc_ns_put(struct ipc_namespace *ns) EXCLUDES(L_IPC);
+/* The namespace behind a descriptor of /proc/PID/ns/ipc, a reference; NULL: it is another file. */
+struct ipc_namespace *ipc_ns_of_file(const struct file *f);
+/* That of t, a reference; NULL: it has exited. */
+struct ipc_namespace *task_get_ipc(struct task *t);
+/* t enters ns, whose reference it takes over, and leaves its undo list. */
+void task_set_ipc(struct task *t, struct ipc_namespace *ns) EXCLUDES(L_IPC);
 /* Removes every object, as IPC_RMID does. */
 void ipc_ns_clear(struct ipc_namespace *ns) EXCLUDES(L_IPC);
 
@@ -132,10 +139,10 @@ struct ipc_get_request {
 	int flags;
 	const struct cred *cred;
 	void *params;
-	/* Makes one: its id or -errno. */
-	int (*create)(struct ipc_namespace *ns, const struct ipc_get_request *r) REQUIRES(L_IPC);
-	/* Whether what exists is large enough. 0 or -EINVAL. NULL: always. */
-	int (*check)(const struct kern_ipc_perm *p, const struct ipc_get_request *r) REQUIRES(L_IPC);
+	/* Makes one: its id or -errno. With L_IPC. */
+	int (*create)(struct ipc_namespace *ns, const struct ipc_get_request *r);
+	/* Whether what exists is large enough. 0 or -EINVAL. NULL: always. With L_IPC. */
+	int (*check)(const struct kern_ipc_perm *p, const struct ipc_get_request *r);
 };
 int ipc_get(struct ipc_namespace *ns, enum ipc_kind kind, const struct ipc_get_request *r) EXCLUDES(L_IPC);
 

@@ -16,6 +16,7 @@
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
 #include "sentry/ipc.h"
@@ -41,6 +42,7 @@ struct task *task_alloc(void)
 	parker_init(&t->ctx.parker);
 	t->ctx.uaccess = &task_uaccess;
 	t->ctx.raise = signal_raise;
+	t->ctx.comm = t->comm;
 	t->syscall_nr = UINT64_MAX;
 	t->start_time = clock_now(CLOCK_BOOTTIME);
 	t->timer_slack = 50 * NSEC_PER_USEC;
@@ -84,6 +86,7 @@ void task_put(struct task *t)
 	fdtable_put(t->ctx.fdt);
 	fs_struct_put(t->ctx.fs);
 	mnt_ns_put(t->ctx.mnt_ns);
+	netns_put(t->ctx.net);
 	cred_put(t->ctx.cred);
 	sem_undo_leave(t);
 	ipc_ns_put(t->ipc_ns);
@@ -224,6 +227,35 @@ int task_unshare_fs(struct task *t)
 	mutex_unlock(&t->tg->lock, L_TASK);
 	fs_struct_put(old);
 	return 0;
+}
+
+int task_new_mounts(struct task *t)
+{
+	PATH_REF root = {NULL, NULL};
+	PATH_REF cwd = {NULL, NULL};
+	struct mnt_ns *old = t->ctx.mnt_ns, *new;
+	int err;
+
+	fs_get_root(&t->ctx, &root);
+	fs_get_cwd(&t->ctx, &cwd);
+	err = mnt_ns_clone(old, &root, &cwd, &new);
+	if (err)
+		return err;
+	fs_set_root(&t->ctx, &root);
+	fs_set_cwd(&t->ctx, &cwd);
+	t->ctx.mnt_ns = new;
+	mnt_ns_put(old);
+	return 0;
+}
+
+void task_set_net(struct task *t, struct netns *net)
+{
+	struct netns *old = t->ctx.net;
+
+	mutex_lock(&t->tg->lock, L_TASK);
+	t->ctx.net = net;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	netns_put(old);
 }
 
 void task_discard(struct task *t)

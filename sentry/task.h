@@ -293,6 +293,8 @@ struct mm *task_get_mm(struct task *t);
 struct fdtable *task_get_fdtable(struct task *t);
 struct fs_struct *task_get_fs(struct task *t);
 const struct cred *task_get_cred(struct task *t);
+/* Its network namespace. NULL: it has exited. */
+struct netns *task_get_net(struct task *t);
 
 /* What the end of a task needs of futexes and timers: sentry/futex.c, sentry/timers.c. */
 /* FUTEX_WAKE (not private) of one waiter at an address of t's memory. */

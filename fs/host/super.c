@@ -574,6 +574,9 @@ int host_revalidate(struct ctx *c __unused, struct dentry *d)
 
 	if (d->parent == d || (d->inode && !host_node(d->inode)->parent))
 		return 1;
+	/* What is mounted there stays, whatever becomes of the name outside. */
+	if (d->mounts)
+		return 1;
 	err = host_dir_get(dir, &fd);
 	if (err)
 		return 0;

@@ -225,6 +225,7 @@ static const struct pseudo_node net_unix_nodes[] = {TEXT("max_dgram_qlen"), PSEU
 static const struct pseudo_node net_nodes[] = {
     {.name = "core", .mode = 0555, .children = net_core_nodes},
     {.name = "ipv4", .mode = 0555, .children = proc_sys_ipv4_nodes},
+    {.name = "ipv6", .mode = 0555, .children = proc_sys_ipv6_nodes},
     {.name = "unix", .mode = 0555, .children = net_unix_nodes},
     PSEUDO_END,
 };

@@ -11,6 +11,7 @@
 
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
+#include "net/stack/gateway.h"
 #include "net/stack/inet.h"
 #include "net/stack/port.h"
 #include "net/stack/route.h"
@@ -46,7 +47,7 @@ static bool take_token(struct icmp_bucket *b, int64_t now, int64_t interval, int
 
 bool icmp_allowed(struct stack *s, const struct in6_addr *dst)
 {
-	if (ip_is_local(s, dst, 0))
+	if (s->gateway || ip_is_local(s, dst, 0))
 		return true;
 	if (!take_token(&s->icmp_dst[port_hash(s, dst, 0, dst, 0) % ICMP_BUCKETS], s->now, SECOND, BURST)) {
 		mib_add(s, addr_is_v4(dst) ? MIB_ICMP_OUT_RATE_LIMIT_HOST : MIB_ICMP6_OUT_RATE_LIMIT_HOST, 1);
@@ -97,7 +98,7 @@ void icmp_send_error(struct stack *s, struct pkt *p, uint8_t type, uint8_t code,
 		return;
 	o.dst = addr_from_v4(h->src);
 	to_us = addr_from_v4(h->dst);
-	if (ip_is_local(s, &to_us, 0))
+	if (ip_is_local(s, &to_us, 0) && !ip_is_beyond(s, &to_us))
 		o.src = to_us;
 	if (!icmp_allowed(s, &o.dst))
 		return;
@@ -180,10 +181,10 @@ void icmp_dispatch_error(struct stack *s, const struct ip_error *error, uint8_t 
 		memcpy(&e.seq, words + 2, sizeof(e.seq));
 		e.seq = ntohl(e.seq);
 		tcp_error(s, &e);
-	} else if (protocol == IPPROTO_UDP) {
-		udp_error(s, &e, quoted);
+	} else if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE) {
+		udp_error(s, &e, protocol, quoted);
 	} else if (protocol == (addr_is_v4(&e.dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
-		ping_error(s, &e, ntohs(words[2]));
+		ping_error(s, &e, ntohs(words[2]), quoted);
 	}
 }
 
@@ -249,6 +250,8 @@ void icmp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		h = *at;
 		switch (h.type) {
 		case ICMP_ECHO:
+			if (s->gateway && s->gateway->echo && s->gateway->echo(s->gateway_arg, p, in))
+				return;
 			echo(s, p, in);
 			break;
 		case ICMP_ECHOREPLY:

@@ -9,6 +9,7 @@
 
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
+#include "net/stack/gateway.h"
 #include "net/stack/inet.h"
 #include "net/stack/route.h"
 
@@ -81,7 +82,7 @@ void icmp6_send_error(struct stack *s, struct pkt *p, uint8_t type, uint8_t code
 		return;
 	o.dst = h->src;
 	to_us = h->dst;
-	if (ip_is_local(s, &to_us, p->dev ? p->dev->index : 0))
+	if (ip_is_local(s, &to_us, p->dev ? p->dev->index : 0) && !ip_is_beyond(s, &to_us))
 		o.src = to_us;
 	if (p->dev && addr_needs_dev(&o.dst) && !(p->dev->flags & IFF_LOOPBACK))
 		o.bound_dev = p->dev->index;
@@ -201,6 +202,8 @@ static bool demultiplex(struct stack *s, struct pkt *p, const struct ip_in *in, 
 {
 	switch (h->type) {
 	case ICMP6_ECHO_REQUEST:
+		if (s->gateway && s->gateway->echo && s->gateway->echo(s->gateway_arg, p, in))
+			return true;
 		echo(s, p, in);
 		return false;
 	case ICMP6_ECHO_REPLY:

@@ -31,7 +31,7 @@ struct ip_route {
 	struct in6_addr src;
 	struct netdev *dev;
 	uint32_t mtu; /* of the path: PMTU included */
-	uint32_t generation;
+	uint64_t generation;
 	bool local;               /* does not leave this namespace: no checksums, no segmentation */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */
@@ -52,6 +52,8 @@ void ip_pmtu(struct stack *s, const struct in6_addr *dst, uint32_t mtu) REQUIRES
 uint32_t ip_mss(const struct in6_addr *dst, const struct ip_route *r) REQUIRES(L_NET);
 /* Whether addr is an address of this namespace, to which a socket may be bound; dev 0: of any interface. */
 bool ip_is_local(struct stack *s, const struct in6_addr *addr, unsigned dev) REQUIRES(L_NET);
+/* Of a gateway: whether it only stands for that address. */
+bool ip_is_beyond(struct stack *s, const struct in6_addr *addr) REQUIRES(L_NET);
 /* r: may be stale, or NULL: it is looked up again then. */
 /*
  * Takes p: the payload with the transport header pushed. 0, or why it was dropped: as ip_route(), -EMSGSIZE, -ENOBUFS,
@@ -75,4 +77,4 @@ struct ip_error {
 void tcp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 void tcp_error(struct stack *s, const struct ip_error *e) REQUIRES(L_NET);
 bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
-void udp_error(struct stack *s, const struct ip_error *e, const struct pkt *quoted) REQUIRES(L_NET);
+void udp_error(struct stack *s, const struct ip_error *e, uint8_t protocol, const struct pkt *quoted) REQUIRES(L_NET);

@@ -45,6 +45,21 @@ bad:
 	return NULL;
 }
 
+/* What the local table knows is us, or is a broadcast address; and nobody's is an address that a gateway stands for. */
+static bool source_is_ours(struct stack *s, const struct in6_addr *src) REQUIRES(L_NET)
+{
+	struct source_check *last = &s->source_check;
+
+	if (!last->known || last->generation != s->route_generation || !addr_eq(&last->src, src))
+		*last = (struct source_check){
+		    .generation = s->route_generation,
+		    .known = true,
+		    .ours = route_find_in(s, RT_TABLE_LOCAL, src, 0) || (s->gateway && ip_is_local(s, src, 0)),
+		    .src = *src,
+		};
+	return last->ours;
+}
+
 static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in) REQUIRES(L_NET)
 {
 	bool ours = in->dev->flags & IFF_LOOPBACK || p->looped;
@@ -55,9 +70,7 @@ static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in
 		return true;
 	if (ours)
 		return false;
-	/* What the local table knows is us, or is a broadcast address. */
-	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) ||
-	       route_find_in(s, RT_TABLE_LOCAL, &in->src, 0);
+	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || source_is_ours(s, &in->src);
 }
 
 /* The byte at which options are wrong, or 0; *ret_source_route: they route. */
@@ -224,7 +237,12 @@ static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct
 {
 	uint8_t type = route_input_type(s, in->dev, &in->dst);
 
-	if (type == RTN_LOCAL || type == RTN_BROADCAST || (type == RTN_MULTICAST && mcast_member(in->dev, &in->dst))) {
+	if (type == RTN_LOCAL && in->ttl <= 1 && ip_is_beyond(s, &in->dst)) {
+		pkt_unpull(p, p->net);
+		icmp_send_error(s, p, ICMP_TIME_EXCEEDED, ICMP_EXC_TTL, 0);
+		pkt_free(p);
+	} else if (type == RTN_LOCAL || type == RTN_BROADCAST ||
+		   (type == RTN_MULTICAST && mcast_member(in->dev, &in->dst))) {
 		deliver(s, p, in, h);
 	} else if (s->forward4 && p->link_type == PACKET_HOST && type != RTN_MULTICAST) {
 		forward(s, p, in);

@@ -62,6 +62,12 @@ static bool martian(const struct netdev *dev, const struct ip_in *in)
 	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst);
 }
 
+/* A gateway's: it has no hop left. */
+static bool too_far(struct stack *s, const struct ip_in *in) REQUIRES(L_NET)
+{
+	return in->ttl <= 1 && ip_is_beyond(s, &in->dst);
+}
+
 static void problem(struct stack *s, struct pkt *p, uint8_t code, unsigned at) REQUIRES(L_NET)
 {
 	mib_add(s, MIB_IP6_IN_HDR_ERRORS, 1);
@@ -261,7 +267,13 @@ void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	};
 	in.broadcast = p->link_type != PACKET_HOST || addr_is_multicast(&in.dst);
 	type = martian(dev, &in) || dev->features & NETDEV_NO_V6 ? RTN_UNREACHABLE : route_input_type(s, dev, &in.dst);
-	if (type == RTN_LOCAL || (type == RTN_MULTICAST && mcast_member(dev, &in.dst))) {
+	if (s->gateway && !addr_is_any(&in.src) && !addr_needs_dev(&in.src) && ip_is_local(s, &in.src, 0))
+		type = RTN_UNREACHABLE; /* nobody is there whom it could answer */
+	if (type == RTN_LOCAL && too_far(s, &in)) {
+		pkt_unpull(p, p->net);
+		icmp6_send_error(s, p, ICMP6_TIME_EXCEEDED, ICMP6_TIME_EXCEED_TRANSIT, 0);
+		pkt_free(p);
+	} else if (type == RTN_LOCAL || (type == RTN_MULTICAST && mcast_member(dev, &in.dst))) {
 		deliver(s, p, &in, next);
 	} else if (type == RTN_UNICAST && s->forward6 && p->link_type == PACKET_HOST && !addr_needs_dev(&in.src) &&
 		   !addr_needs_dev(&in.dst) && !addr_is_any(&in.src)) {
@@ -326,7 +338,7 @@ int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	struct ip6_head *h = NULL;
 
 	mib_add(s, MIB_IP6_OUT_REQUESTS, 1);
-	if (p->len > PKT_MAX - HEAD || (fragments && o->dont_fragment)) {
+	if (p->len > PKT_MAX || (fragments && o->dont_fragment)) {
 		pkt_free(p);
 		return -EMSGSIZE;
 	}

@@ -29,9 +29,7 @@ static struct slab pmtu_slab = SLAB_INIT(struct pmtu);
 
 static struct list *pmtu_chain(struct stack *s, const struct in6_addr *dst)
 {
-	uint32_t h = dst->s6_addr32[0] ^ dst->s6_addr32[1] ^ dst->s6_addr32[2] ^ dst->s6_addr32[3];
-
-	return &s->pmtus[(h * 0x9e3779b1u >> 20) % PMTU_CHAINS];
+	return &s->pmtus[addr_hash(s, dst, 0) % PMTU_CHAINS];
 }
 
 static struct pmtu *pmtu_find(struct stack *s, const struct in6_addr *dst)
@@ -122,7 +120,14 @@ bool ip_is_local(struct stack *s, const struct in6_addr *addr, unsigned dev)
 	const struct route *r;
 
 	r = route_find_in(s, RT_TABLE_LOCAL, addr, IN6_IS_ADDR_LINKLOCAL(addr) ? dev : 0);
+	if (!r && s->gateway)
+		r = route_find(s, addr, 0);
 	return r && r->c.type == RTN_LOCAL;
+}
+
+bool ip_is_beyond(struct stack *s, const struct in6_addr *addr)
+{
+	return s->gateway && !IN6_IS_ADDR_LINKLOCAL(addr) && !route_find_in(s, RT_TABLE_LOCAL, addr, 0);
 }
 
 static uint8_t find_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst) REQUIRES(L_NET)

@@ -131,10 +131,10 @@ void ping_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 	dgram_queue(s, &ping_of(b)->d, p);
 }
 
-void ping_error(struct stack *s, const struct ip_error *e, uint16_t ident)
+void ping_error(struct stack *s, const struct ip_error *e, uint16_t ident, const struct pkt *quoted)
 {
 	struct port_bind *b = port_lookup(s, PORT_PING, &e->src, ident, &e->dst, 0, 0, 0);
 
 	if (b)
-		dgram_error(s, &ping_of(b)->d, e, NULL);
+		dgram_error(s, &ping_of(b)->d, e, quoted);
 }

@@ -12,6 +12,7 @@
 
 #include <poll.h>
 
+#include "net/stack/gateway.h"
 #include "sentry/base/slab.h"
 
 #define SYNACK_PAUSE (500 * NSEC_PER_MSEC) /* between answers to repeated SYNs */
@@ -20,13 +21,49 @@ static struct slab request_slab = SLAB_INIT(struct tcp_request);
 
 /* ---- requests ---- */
 
-static void request_free(struct tcp_request *r) REQUIRES(L_NET)
+void tcp_request_free(struct tcp_request *r)
 {
 	net_timer_cancel(r->ep.stack, &r->timer);
 	tcp_unhash(&r->ep);
 	list_remove(&r->link);
 	r->listener->request_count--;
+	pkt_free(r->syn);
 	slab_free(&request_slab, r);
+}
+
+/* The route back; asked for again if it is stale. */
+static int request_path(struct tcp_request *r) REQUIRES(L_NET)
+{
+	struct ip_out o = {.src = r->ep.key.laddr,
+			   .dst = r->ep.key.raddr,
+			   .bound_dev = r->ep.bind.bound_dev,
+			   .protocol = IPPROTO_TCP,
+			   .tos = r->listener->tos,
+			   .mark = r->listener->mark};
+
+	return ip_route_stale(r->ep.stack, &r->route) ? ip_route(r->ep.stack, &o, &r->route) : 0;
+}
+
+/* The route, and the window that goes with it. */
+static int request_route(struct tcp_request *r) REQUIRES(L_NET)
+{
+	int err = request_path(r);
+
+	if (err)
+		return err;
+	/* The interface may be gone when it is needed again. */
+	r->advmss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp, r->advmss,
+			   r->wscale_ok, &r->window, &r->rcv_wscale);
+	return 0;
+}
+
+/* It will never be a connection. */
+static void request_drop(struct tcp_request *r) REQUIRES(L_NET)
+{
+	if (r->owner)
+		r->ep.stack->gateway->gone(r->owner);
+	tcp_request_free(r);
 }
 
 void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
@@ -37,11 +74,11 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 			   .tos = r->listener->tos,
 			   .mark = r->listener->mark,
 			   .dont_fragment = true};
-	struct pkt *p = pkt_create();
+	struct pkt *p = request_path(r) ? NULL : pkt_create();
 
 	if (!p)
 		return;
-	h.opt.mss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	h.opt.mss = r->advmss;
 	if (r->listener->user_mss)
 		h.opt.mss = MIN(h.opt.mss, r->listener->user_mss);
 	h.opt.wscale_ok = r->wscale_ok;
@@ -50,6 +87,8 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 	h.opt.ts_ok = r->ts_ok;
 	h.opt.tsval = tsval;
 	h.opt.tsecr = r->ts_recent;
+	h.opt.fastopen = r->cookie.size;
+	h.opt.cookie = r->cookie;
 	if (r->ecn_ok)
 		h.flags |= TCP_ECE;
 	r->sent_at = stack_now(r->ep.stack);
@@ -80,7 +119,7 @@ static void request_fire(struct stack *s, struct net_timer *t)
 	most = MAX(most, defer_retries(r->listener));
 	if (r->retries >= most) {
 		mib_add(s, MIB_TCP_ATTEMPT_FAILS, 1);
-		request_free(r);
+		request_drop(r);
 		return;
 	}
 	r->retries++;
@@ -118,24 +157,6 @@ void tcp_request_fill(struct tcp_request *r, struct tcp_sock *l, const struct tc
 	r->ecn_ok = c->ecn && (in->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR) && (in->ip->tos & 3) == 0;
 }
 
-/* The route back, and the window that goes with it. */
-static int request_route(struct tcp_request *r) REQUIRES(L_NET)
-{
-	struct ip_out o = {.src = r->ep.key.laddr,
-			   .dst = r->ep.key.raddr,
-			   .bound_dev = r->ep.bind.bound_dev,
-			   .protocol = IPPROTO_TCP,
-			   .tos = r->listener->tos,
-			   .mark = r->listener->mark};
-	int err = ip_route(r->ep.stack, &o, &r->route);
-
-	if (err)
-		return err;
-	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp,
-			   tcp_advertised_mss(&o.dst, &r->route), r->wscale_ok, &r->window, &r->rcv_wscale);
-	return 0;
-}
-
 static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct tcp_in *in) REQUIRES(L_NET)
 {
 	struct tcp_request r = {0};
@@ -150,10 +171,60 @@ static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct 
 	tcp_request_synack(&r, tsval);
 }
 
-static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+/* The SYN has brought data, and a cookie that says that this may be taken. */
+static void fast_open(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+{
+	struct tcp_request r = {0};
+	struct tcp_sock *tp;
+
+	tcp_request_fill(&r, l, in);
+	if (request_route(&r))
+		return;
+	r.iss = iss ? iss : tcp_initial_seq(tcp_stack(l->ep.stack), &in->key);
+	tp = tcp_request_finish(&r);
+	if (!tp)
+		return;
+	tp->snd_nxt = tp->iss;
+	tcp_fastopen_child(tp, in);
+}
+
+struct tcp_request *tcp_request_create(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss)
+{
+	struct tcp_request *r = slab_alloc(&request_slab);
+
+	if (!r)
+		return NULL;
+	tcp_request_fill(r, l, in);
+	if (request_route(r)) {
+		slab_free(&request_slab, r);
+		return NULL;
+	}
+	r->iss = iss ? iss : tcp_initial_seq(tcp_stack(r->ep.stack), &in->key);
+	net_timer_init(&r->timer, request_fire);
+	tcp_hash(&r->ep);
+	list_append(&l->requests, &r->link);
+	l->request_count++;
+	return r;
+}
+
+void tcp_request_answer(struct tcp_request *r)
+{
+	struct stack *s = r->ep.stack;
+
+	answer(r);
+	net_timer_arm(s, &r->timer, stack_now(s) + TCP_RTO_INIT);
+}
+
+static void new_request(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
 {
 	struct tcp_stack *n = tcp_stack(l->ep.stack);
+	struct tcp_cookie cookie;
 	struct tcp_request *r;
+
+	if (tcp_fastopen_accepts(l, in, &cookie)) {
+		fast_open(l, in, iss);
+		return;
+	}
 
 	if (l->accept_count > l->backlog) {
 		mib_add(n->stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
@@ -165,21 +236,11 @@ static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t is
 			cookie_answer(n, l, in);
 		return;
 	}
-	r = slab_alloc(&request_slab);
+	r = tcp_request_create(l, in, iss);
 	if (!r)
 		return;
-	tcp_request_fill(r, l, in);
-	if (request_route(r)) {
-		slab_free(&request_slab, r);
-		return;
-	}
-	r->iss = iss ? iss : tcp_initial_seq(n, &in->key);
-	net_timer_init(&r->timer, request_fire);
-	tcp_hash(&r->ep);
-	list_append(&l->requests, &r->link);
-	l->request_count++;
-	answer(r);
-	net_timer_arm(n->stack, &r->timer, stack_now(n->stack) + TCP_RTO_INIT);
+	r->cookie = cookie;
+	tcp_request_answer(r);
 }
 
 /* An acknowledgment for nobody: perhaps it brings a cookie back. */
@@ -212,6 +273,16 @@ void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss)
 		new_request(tp, in, iss);
 }
 
+void tcp_syn_input(struct stack *s, struct tcp_in *in, uint32_t iss)
+{
+	struct tcp_sock *l = tcp_find_listener(tcp_stack(s), &in->key, tcp_dev_index(in->ip->dev));
+
+	if (l)
+		tcp_listen_input(l, in, iss);
+	else if (!gateway_syn(s, in, iss))
+		tcp_reply_reset(s, in);
+}
+
 /* ---- the end of the handshake ---- */
 
 static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) REQUIRES(L_NET)
@@ -233,7 +304,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 	tp->ts_recent = r->ts_recent;
 	tp->ts_recent_at = tp->last_ack_at = tp->last_data_at = stack_now(r->ep.stack);
 	tp->total_retrans = r->retries;
-	tp->advmss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	tp->advmss = r->advmss;
 	tp->mss_clamp = tp->user_mss ? MIN(r->mss, tp->user_mss) : r->mss;
 	if (!r->retries && r->sent_at)
 		tcp_rtt_sample(tp, stack_now(r->ep.stack) - r->sent_at);
@@ -241,8 +312,9 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 
 struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
-	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
+	struct tcp_sock *l = r->listener, *tp = request_path(r) ? NULL : tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
+	void *owner = r->owner;
 
 	if (!tp)
 		return NULL;
@@ -250,15 +322,20 @@ struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 	tp->ep.bind.addr = tp->ep.key.laddr;
 	tp->ep.bind.bound_dev = r->ep.bind.bound_dev;
 	if (kept)
-		request_free(r);
-	port_inherit(l->ep.stack, &tp->ep.bind, &l->ep.bind);
+		tcp_request_free(r);
+	if (!owner)
+		port_inherit(l->ep.stack, &tp->ep.bind, &l->ep.bind);
 	tp->ep.state = TCP_SYN_RECV;
 	tcp_hash(&tp->ep);
+	tp->connected = true;
+	mib_add(tp->ep.stack, MIB_TCP_PASSIVE_OPENS, 1);
+	if (owner) {
+		tp->ep.stack->gateway->established(owner, tp);
+		return tp;
+	}
 	tp->listener = l;
 	list_append(&l->accept, &tp->accept);
 	l->accept_count++;
-	tp->connected = true;
-	mib_add(tp->ep.stack, MIB_TCP_PASSIVE_OPENS, 1);
 	tcp_wake(l, POLLIN | POLLRDNORM);
 	return tp;
 }
@@ -290,7 +367,7 @@ static void complete(struct tcp_request *r, struct tcp_in *in) REQUIRES(L_NET)
 		mib_add(l->ep.stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
 		if (tcp_conf(l->ep.stack)->abort_on_overflow) {
 			tcp_reply_reset(l->ep.stack, in);
-			request_free(r);
+			request_drop(r);
 		}
 		return;
 	}
@@ -307,7 +384,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	if (in->seq == r->irs && (in->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN) {
 		if (r->ts_ok && in->opt.ts_ok && (int32_t)(in->opt.tsval - r->ts_recent) > 0)
 			r->ts_recent = in->opt.tsval;
-		if (stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
+		if (!r->syn && stack_now(r->ep.stack) - r->sent_at >= SYNACK_PAUSE)
 			answer(r);
 		return;
 	}
@@ -323,7 +400,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 	if (in->flags & TH_RST) {
 		if (in->seq == next) {
 			mib_add(r->ep.stack, MIB_TCP_ATTEMPT_FAILS, 1);
-			request_free(r);
+			request_drop(r);
 		}
 		return;
 	}
@@ -336,7 +413,7 @@ void tcp_request_input(struct tcp_request *r, struct tcp_in *in)
 void tcp_request_error(struct tcp_request *r, const struct ip_error *e)
 {
 	if (e->seq == r->iss && e->hard)
-		request_free(r);
+		request_drop(r);
 }
 
 /* ---- the user's side ---- */
@@ -388,7 +465,7 @@ void tcp_listen_stop(struct tcp_sock *tp)
 	struct tcp_sock *c;
 
 	while ((r = list_first(&tp->requests, struct tcp_request, link)))
-		request_free(r);
+		request_drop(r);
 	while ((c = list_first(&tp->accept, struct tcp_sock, accept))) {
 		list_remove(&c->accept);
 		c->listener = NULL;

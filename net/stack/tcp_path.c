@@ -75,7 +75,7 @@ void tcp_sync_mss(struct tcp_sock *tp)
 		mss = MIN(mss, MAX(tp->max_window / 2, TCP_MSS_DEFAULT));
 	else if (tp->max_window)
 		mss = MIN(mss, MAX(tp->max_window, TCP_MSS_MIN + 20));
-	tp->mss = MAX(mss, TCP_MSS_MIN);
+	tp->mss = MAX(mss, (uint32_t)tcp_conf(tp->ep.stack)->min_snd_mss);
 }
 
 uint32_t tcp_current_mss(const struct tcp_sock *tp)
@@ -110,7 +110,7 @@ static void sock_error(struct tcp_sock *tp, const struct ip_error *e) REQUIRES(L
 		return;
 	if (e->mtu) {
 		shrink(tp, e->mtu);
-	} else if (making && e->hard) {
+	} else if (making) {
 		tcp_done(tp, e->err);
 	} else if (tp->recverr) {
 		tp->err = e->err;

@@ -145,14 +145,9 @@ static void begin_anew(struct tcp_timewait *tw, struct tcp_in *in) REQUIRES(L_NE
 {
 	struct stack *s = tw->ep.stack;
 	uint32_t iss = tw->snd_nxt + 65535 + 2;
-	struct tcp_sock *l;
 
 	tcp_timewait_free(tw);
-	l = tcp_find_listener(tcp_stack(s), &in->key, tcp_dev_index(in->ip->dev));
-	if (l)
-		tcp_listen_input(l, in, iss ? iss : 1);
-	else
-		tcp_reply_reset(s, in);
+	tcp_syn_input(s, in, iss ? iss : 1);
 }
 
 void tcp_timewait_input(struct tcp_timewait *tw, struct tcp_in *in)

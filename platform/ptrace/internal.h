@@ -140,8 +140,8 @@ void aspace_put(struct aspace *a);
 /* watch.c */
 /* Before there are threads. */
 int watch_init(void);
-void watch_add(struct aspace *a);
-void watch_remove(struct aspace *a);
+void ptrace_watch_add(struct aspace *a);
+void ptrace_watch_remove(struct aspace *a);
 int ptrace_watch_fd(void);
 enum platform_loss ptrace_watch(void);
 bool ptrace_aspace_lost(struct cpu *any, bool *ret_outside);

@@ -52,7 +52,7 @@ struct aspace *aspace_new(pid_t pid)
 	mutex_init(&a->scratch);
 	list_init(&a->cpus);
 	list_init(&a->parked);
-	watch_add(a);
+	ptrace_watch_add(a);
 	return a;
 }
 
@@ -62,7 +62,7 @@ void aspace_put(struct aspace *a)
 
 	if (!ref_put(&a->ref))
 		return;
-	watch_remove(a);
+	ptrace_watch_remove(a);
 	slab_free(&aspace_slab, a);
 	if (ended)
 		aspace_end_over();

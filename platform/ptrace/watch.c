@@ -30,14 +30,14 @@ int watch_init(void)
 	return child_fd < 0 ? -errno : 0;
 }
 
-void watch_add(struct aspace *a)
+void ptrace_watch_add(struct aspace *a)
 {
 	pthread_mutex_lock(&lock);
 	list_append(&all, &a->link);
 	pthread_mutex_unlock(&lock);
 }
 
-void watch_remove(struct aspace *a)
+void ptrace_watch_remove(struct aspace *a)
 {
 	pthread_mutex_lock(&lock);
 	list_remove(&a->link);

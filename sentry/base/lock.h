@@ -75,6 +75,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(wait, 130)    /* leaf: a wait queue */                                                                       \
 	X(ready, 135)   /* leaf: an epoll instance's ready list */                                                     \
 	X(link, 137)    /* leaf: frames between a network stack and what its link leads to */                          \
+	X(egress, 138)  /* leaf: which names have which addresses, what was refused */                                 \
 	X(slab, 140)    /* leaf: an allocator cache */                                                                 \
 	X(log, 150)     /* leaf: the log */
 
@@ -120,6 +121,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_WAIT (&lock_class_wait)
 #define L_READY (&lock_class_ready)
 #define L_LINK (&lock_class_link)
+#define L_EGRESS (&lock_class_egress)
 #define L_SLAB (&lock_class_slab)
 #define L_LOG (&lock_class_log)
 

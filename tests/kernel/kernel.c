@@ -22,6 +22,7 @@
 #include "fs/vfs.h"
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
+#include "net/tun.h"
 #include "fs/tmp/tmpfs.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
@@ -219,6 +220,8 @@ struct cpu *kernel_boot(void)
 	must(platform->init(&config) == 0, "starting the platform");
 	fake_on_start(on_start);
 	devfs_init();
+	sysfs_init();
+	tun_init();
 	tmpfs_register();
 	park_hook = on_park;
 	parker_init(&c.parker);
