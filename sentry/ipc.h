@@ -65,7 +65,7 @@ struct ipc_ids {
 	struct list keys[IPC_KEY_BUCKETS];
 };
 
-/* sysctls: /proc/sys/kernel. */
+/* sysctls: /proc/sys/kernel. Changed under L_IPC, the ints atomically: ipc_limit() reads one without. */
 struct ipc_limits {
 	uint64_t shmmax, shmall;
 	int shmmni, msgmax, msgmnb, msgmni;
@@ -97,6 +97,11 @@ struct ipc_namespace *task_get_ipc(struct task *t);
 void task_set_ipc(struct task *t, struct ipc_namespace *ns) EXCLUDES(L_IPC);
 /* Removes every object, as IPC_RMID does. */
 void ipc_ns_clear(struct ipc_namespace *ns) EXCLUDES(L_IPC);
+
+static inline int ipc_limit(const int *limit)
+{
+	return __atomic_load_n(limit, __ATOMIC_RELAXED);
+}
 
 static inline void ipc_lock(struct ipc_namespace *ns) ACQUIRE(L_IPC)
 {

@@ -318,7 +318,7 @@ sysret_t sem_get(struct task *t, int32_t key, int count, int flags)
 	    .check = array_check,
 	};
 
-	if (count < 0 || count > t->ipc_ns->limits.sem[SEM_MSL])
+	if (count < 0 || count > ipc_limit(&t->ipc_ns->limits.sem[SEM_MSL]))
 		return -EINVAL;
 	return ipc_get(t->ipc_ns, IPC_SEM, &r);
 }

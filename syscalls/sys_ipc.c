@@ -116,7 +116,7 @@ static sysret_t copy_and_do(struct task *t, int id, uaddr_t ops, unsigned count,
 /* deadline -1: an invalid time, which is looked at last. */
 static sysret_t semop_until(struct task *t, int id, uaddr_t ops, unsigned count, int64_t deadline)
 {
-	if (count > (unsigned)t->ipc_ns->limits.sem[SEM_OPM])
+	if (count > (unsigned)ipc_limit(&t->ipc_ns->limits.sem[SEM_OPM]))
 		return -E2BIG;
 	if (count < 1)
 		return -EINVAL;
@@ -231,7 +231,7 @@ sysret_t sys_msgsnd(struct task *t, int id, uaddr_t buf, size_t size, int flags)
 
 	if (copy_in(&t->ctx, &type, buf, sizeof(type)))
 		return -EFAULT;
-	if (size > (size_t)t->ipc_ns->limits.msgmax || id < 0 || type < 1)
+	if (size > (size_t)ipc_limit(&t->ipc_ns->limits.msgmax) || id < 0 || type < 1)
 		return -EINVAL;
 	m = msg_alloc(size);
 	if (!m)

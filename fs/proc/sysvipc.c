@@ -141,7 +141,7 @@ static int store_sem(struct ipc_limits *l, char *text)
 	if (v[SEM_MNI] > IPC_MAX_OBJECTS)
 		return -ERANGE;
 	for (int i = 0; i < 4; i++)
-		l->sem[i] = (int)v[i];
+		__atomic_store_n(&l->sem[i], (int)v[i], __ATOMIC_RELAXED);
 	return 0;
 }
 
@@ -150,18 +150,18 @@ static int store_limit(struct ipc_limits *l, const char *name, char *text)
 	bool number_of = strcmp(name + 3, "mni") == 0;
 	bool wide = strcmp(name, "shmmax") == 0 || strcmp(name, "shmall") == 0;
 	uint64_t v;
+	int *to;
 
 	if (strcmp(name, "sem") == 0)
 		return store_sem(l, text);
 	if (!next_number(&text, wide ? UINT64_MAX : number_of ? IPC_MAX_OBJECTS : INT32_MAX, &v))
 		return -EINVAL;
-	if (wide)
+	if (wide) {
 		*(name[3] == 'm' ? &l->shmmax : &l->shmall) = v;
-	else
-		*(name[0] == 's'   ? &l->shmmni
-		  : number_of      ? &l->msgmni
-		  : name[4] == 'a' ? &l->msgmax
-				   : &l->msgmnb) = (int)v;
+		return 0;
+	}
+	to = name[0] == 's' ? &l->shmmni : number_of ? &l->msgmni : name[4] == 'a' ? &l->msgmax : &l->msgmnb;
+	__atomic_store_n(to, (int)v, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -268,8 +268,11 @@ static void interrupted(void)
 	T(semctl(id, 0, IPC_RMID));
 }
 
+static _Atomic pid_t thread_id;
+
 static void *add_and_end(void *arg)
 {
+	thread_id = gettid();
 	T(op(*(int *)arg, 0, 1, SEM_UNDO));
 	return NULL;
 }
@@ -321,6 +324,8 @@ static void undoing(const char *self)
 		T(op(id, 0, 2, SEM_UNDO));
 		pthread_create(&thread, NULL, add_and_end, &id);
 		pthread_join(thread, NULL);
+		while (tgkill(getpid(), thread_id, 0) == 0) /* which leaves the list a little later */
+			sched_yield();
 		T(value(id, 0)); /* threads share the list */
 		T(unshare(CLONE_SYSVSEM));
 		T(value(id, 0));
