@@ -24,6 +24,8 @@
 #endif
 
 #define KEY(n) (key_base + (n))
+/* An id that nobody has, whatever others do meanwhile: of the same index, from another time. */
+#define GONE(id) ((id) ^ 0x40000000)
 #define NOTES_MAX 256
 
 static key_t key_base;

@@ -89,7 +89,7 @@ static void errors(void)
 	T(msgsnd(id, &m, 8193, 0));
 	T(msgsnd(id, &m, (size_t)-1, 0));
 	T(msgsnd(-1, &m, 1, 0));
-	T(msgsnd(id + 1, &m, 1, 0));
+	T(msgsnd(GONE(id), &m, 1, 0));
 	T(msgsnd(id, BAD, 1, 0));
 	T(msgsnd(id, BAD, 10000, 0));
 	T(msgsnd(-1, BAD, 1, 0));
@@ -98,7 +98,7 @@ static void errors(void)
 	T(msgsnd(id, edge(8), 0, 0));
 	T(msgrcv(id, &m, (size_t)-1, 0, 0));
 	T(msgrcv(-1, &m, 1, 0, 0));
-	T(msgrcv(id + 1, &m, 1, 0, 0));
+	T(msgrcv(GONE(id), &m, 1, 0, 0));
 	T(msgrcv(id, BAD, 1, 0, 0));
 	T(msgrcv(id, &m, 1, 0, IPC_NOWAIT)); /* it is gone */
 	T(msgsnd(id, &m, 8192, IPC_NOWAIT));
@@ -129,7 +129,7 @@ static void control(void)
 	HOLDS(e.msg_lspid == getpid() && e.msg_lrpid == getpid() && e.msg_stime >= now && e.msg_rtime >= now);
 	T(msgctl(id, IPC_STAT, BAD));
 	T(msgctl(id, IPC_SET, BAD));
-	T(msgctl(id + 1, IPC_STAT, &e));
+	T(msgctl(GONE(id), IPC_STAT, &e));
 	T(msgctl(-1, IPC_STAT, &e));
 	T(msgctl(id, -1, &e));
 	T(msgctl(id, 99, &e));

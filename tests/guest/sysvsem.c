@@ -88,7 +88,7 @@ static void operations(void)
 	T(semop(-1, BAD, 1));
 	T(semop(-1, two, 1));
 	T(semop(-1, two, 0));
-	T(semop(id + 1, two, 1));
+	T(semop(GONE(id), two, 1));
 	for (int i = 0; i < 501; i++)
 		many[i] = (struct sembuf){(unsigned short)(i % 4), 1, 0};
 	T(semop(id, many, 500));
@@ -140,7 +140,7 @@ static void control(void)
 	T(set(id, 0, -1));
 	T(set(id, 3, 1));
 	T(set(id, -1, 1));
-	T(set(id + 1, 0, -1));
+	T(set(GONE(id), 0, -1));
 	T(value(id, 3));
 	T(value(id, -1));
 	T(semctl(id, 3, GETPID));

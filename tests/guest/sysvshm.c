@@ -67,7 +67,7 @@ static void attaching(void)
 	T((long)shmat(id, (void *)-4096, 0));
 	T((long)shmat(id, (void *)(1ul << 60), 0));
 	T((long)shmat(-1, NULL, 0));
-	T((long)shmat(id + 1, NULL, 0));
+	T((long)shmat(GONE(id), NULL, 0));
 	T((long)shmat(id + 32768, NULL, 0));
 	HOLDS(attached(id) == 1);
 	HOLDS(shmat(id, p, SHM_REMAP) == p);
@@ -188,8 +188,8 @@ static void control(void)
 	T(shmctl(id, IPC_STAT, NULL));
 	T(shmctl(id, IPC_STAT, BAD));
 	T(shmctl(id, IPC_SET, BAD));
-	T(shmctl(id + 1, IPC_SET, BAD));
-	T(shmctl(id + 1, IPC_SET, &d));
+	T(shmctl(GONE(id), IPC_SET, BAD));
+	T(shmctl(GONE(id), IPC_SET, &d));
 	T(shmctl(id + 32768, IPC_STAT, &e));
 	T(shmctl(-1, IPC_STAT, &e));
 	T(shmctl(id, -1, &e));
