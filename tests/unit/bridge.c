@@ -79,7 +79,7 @@ START_TEST(learning)
 	{
 		struct pkt *p = frame(0, 13, 8, 60);
 
-		memcpy(p->slice[0].buf ? p->slice[0].buf->data + p->slice[0].off : p->room + p->head,
+		memcpy(p->count ? p->slice[0].buf->data + p->slice[0].off : p->room + p->head,
 		       dev_of(sw, "br0")->mac, MAC_LEN);
 		reaches(1, p, 8);
 	}
