@@ -119,6 +119,7 @@ include mk/lint.mk mk/tests.mk mk/platform.mk
 ## make run         installs what is missing, builds, and shows what a sandbox does
 ## make check       every test: unit tests (also under sanitizers), lint, guest tests on each platform, a short fuzzing run
 ## make unit        the unit tests alone;   make guest   the guest tests alone
+## make sim-linux   our TCP/IP against Linux's over a bad wire; SIM_FLAGS='--first 1000 --seeds 500 --jobs 16'
 ## make lint        format, layers, sizes, headers, thread-safety analysis, cppcheck, sparse, spelling
 ## make bench       the performance table: native, each platform, and the peers that are installed
 ## make suites      test suites that others wrote, natively and here; make suite NAME=... runs one (tests/suites/run --list)

@@ -37,6 +37,7 @@ static void anon_init(void)
 
 	if (!root)
 		return;
+	s->nameless = true;
 	s->root = dentry_create_root(s, root);
 	if (s->root)
 		anon_ns = mnt_ns_create(s, 0, "anon_inodefs");
@@ -50,7 +51,7 @@ struct mount *anon_mount_borrow(void)
 
 bool anon_dentry(const struct dentry *d)
 {
-	return d->super->ops == &anon_super_ops;
+	return d->super->nameless;
 }
 
 static struct dentry *anon_dentry_create(struct ctx *c, struct mount *m, const char *name, uint32_t mode)

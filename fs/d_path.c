@@ -50,10 +50,14 @@ char *path_to_string(const struct path *p, const struct path *root, char *buf, s
 
 	path_get(&cur);
 	fits = prepend(&at, buf, "", 1);
-	if (anon_dentry(p->dentry))
+	if (anon_dentry(p->dentry) && p->dentry != p->mnt->root)
 		return prepend(&at, buf, p->dentry->name, p->dentry->name_len) ? at : too_long(ret_err);
 	if (is_deleted(p))
 		fits = prepend(&at, buf, " (deleted)", 10);
+	if (p->dentry->alone)
+		return prepend(&at, buf, p->dentry->name, p->dentry->name_len) && prepend(&at, buf, "/", 1)
+			   ? at
+			   : too_long(ret_err);
 	char *end = at;
 	while (fits && !met_root) {
 		const struct dentry *stop = cur.mnt == root->mnt ? root->dentry : NULL;

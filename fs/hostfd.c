@@ -6,7 +6,7 @@
  * that the guest opens anew (/dev/stdin, /proc/self/fd) has a position of its own.
  *
  * All others: one try that cannot block, then a wait on our own queue. A thread sleeps in epoll_wait() over those host descriptors that somebody waits for
- * (EPOLLONESHOT: it hears of each once, then it must be armed again), and wakes the queue; it also serves the sandbox's own (hostfd_call()). An idle sandbox has no wake-ups from it. A try
+ * (EPOLLONESHOT: it hears of each once, then it must be armed again; or EPOLLET, until it hears of one that nobody waits for), and wakes the queue; it also serves the sandbox's own (hostfd_call()). An idle sandbox has no wake-ups from it. A try
  * that cannot block is, in this order: a plain call if the description has O_NONBLOCK (hostfd_reopen()
  * gives us one of our own); RWF_NOWAIT; else poll and a call of a size that cannot block unless somebody outside is quicker. O_NONBLOCK is never set on a shared
  * description; the guest's F_SETFL stays inside.
@@ -46,6 +46,7 @@ struct hostfd {
 	struct ref ref;
 	int fd;
 	bool regular;
+	bool edges;             /* hostfd_set_edges() */
 	int access;             /* O_ACCMODE of the host */
 	_Atomic bool no_nowait; /* RWF_NOWAIT is not supported */
 	struct wait_queue wq;
@@ -90,17 +91,51 @@ static struct hostfd **watch_find(uint64_t id) REQUIRES(L_HOSTFD)
 	return p;
 }
 
-static void watch_report(uint64_t id)
+/* Its every event, as long as somebody waits. */
+static void report_edge(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
 {
-	struct hostfd *h;
+	struct epoll_event none = {.events = 0, .data.u64 = h->id};
 
-	mutex_lock(&watch.lock, L_HOSTFD);
-	h = *watch_find(id);
-	if (h) {
+	events |= (events & POLLIN ? POLLRDNORM : 0u) | (events & POLLOUT ? POLLWRNORM : 0u);
+	if (wait_queue_active(&h->wq)) {
+		wake_up_all(&h->wq, events);
+		return;
+	}
+	epoll_ctl(watch.epoll_fd, EPOLL_CTL_MOD, h->fd, &none);
+	h->armed = h->want = 0;
+}
+
+static void report_locked(uint64_t id, uint32_t events) REQUIRES(L_HOSTFD)
+{
+	struct hostfd *h = *watch_find(id);
+
+	if (h && h->edges) {
+		report_edge(h, events);
+	} else if (h) {
 		h->armed = 0;
 		wake_up_all(&h->wq, 0);
 	}
+}
+
+static void watch_report(uint64_t id, uint32_t events)
+{
+	mutex_lock(&watch.lock, L_HOSTFD);
+	report_locked(id, events);
 	mutex_unlock(&watch.lock, L_HOSTFD);
+}
+
+/*
+ * When h has just been armed, the host reports what it is ready for by then, which is no edge: it is taken away before the watcher sees it, who mostly
+ * comes later. If he does not, there is one wake-up too many, which does no harm.
+ */
+static void drop_first_report(const struct hostfd *h) REQUIRES(L_HOSTFD)
+{
+	struct epoll_event events[4];
+	int n = epoll_wait(watch.epoll_fd, events, ARRAY_SIZE(events), 0);
+
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u64 != h->id && !(events[i].data.u64 & CALL_ID))
+			report_locked(events[i].data.u64, events[i].events);
 }
 
 static void watch_call(const struct call *c)
@@ -122,7 +157,7 @@ static void *watch_main(void *arg)
 			if (id & CALL_ID)
 				watch_call(&watch.calls[id - CALL_ID]);
 			else
-				watch_report(id);
+				watch_report(id, events[i].events);
 		}
 	}
 	return arg;
@@ -172,7 +207,7 @@ int hostfd_call(int fd, bool (*fn)(int fd))
 /* POLLIN and POLLOUT are EPOLLIN and EPOLLOUT. */
 static int arm_locked(struct hostfd *h, uint32_t events) REQUIRES(L_HOSTFD)
 {
-	struct epoll_event e = {.events = h->armed | events | EPOLLONESHOT};
+	struct epoll_event e = {.events = h->armed | events | (h->edges ? EPOLLET : EPOLLONESHOT)};
 	int err = watch_start();
 
 	if (err || h->always_ready || (h->armed & events) == events)
@@ -200,6 +235,19 @@ static int arm(struct hostfd *h, uint32_t events)
 	return err;
 }
 
+static uint32_t host_ready(const struct hostfd *h, uint32_t events)
+{
+	struct pollfd p = {.fd = h->fd, .events = (short)events};
+
+	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
+}
+
+/* What is armed for edges may have told others of this one before we stood on the queue: so one looks again. */
+static bool came_before(const struct hostfd *h, uint32_t events)
+{
+	return h->always_ready || (h->edges && host_ready(h, events) & events);
+}
+
 int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadline)
 {
 	struct wait_entry e;
@@ -208,7 +256,7 @@ int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadli
 	wait_entry_init_ctx(&e, c, 0);
 	wait_queue_add(&h->wq, &e);
 	err = arm(h, events);
-	if (!err && !h->always_ready)
+	if (!err && !came_before(h, events))
 		err = park(c, deadline);
 	wait_entry_remove(&e);
 	return err;
@@ -216,37 +264,59 @@ int hostfd_wait(struct ctx *c, struct hostfd *h, uint32_t events, int64_t deadli
 
 void hostfd_rearm(struct hostfd *h, uint32_t events)
 {
-	if (wait_queue_active(&h->wq) && arm(h, events))
+	if (!h->edges && wait_queue_active(&h->wq) && arm(h, events))
 		wake_up_all(&h->wq, 0);
 }
 
-static uint32_t host_ready(const struct hostfd *h, uint32_t events)
+static uint32_t readiness(const struct hostfd *h)
 {
-	struct pollfd p = {.fd = h->fd, .events = (short)events};
+	uint32_t ready = host_ready(h, POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
 
-	return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
-}
-
-uint32_t hostfd_poll(struct hostfd *h, struct poll_table *p)
-{
-	uint32_t ready, missing = 0;
-
-	poll_wait(p, &h->wq);
-	ready = host_ready(h, POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
 	if (ready & POLLIN)
 		ready |= POLLRDNORM;
 	if (ready & POLLOUT)
 		ready |= POLLWRNORM;
+	return ready;
+}
+
+/* Whoever polls is woken by what happens from here on; POLLERR if that cannot be. */
+static uint32_t arm_edges(struct hostfd *h) REQUIRES(L_HOSTFD)
+{
+	bool first = !h->armed;
+
+	if (!(h->want & ~h->armed) || !wait_queue_active(&h->wq))
+		return 0;
+	if (arm_locked(h, h->want))
+		return POLLERR;
+	if (first)
+		drop_first_report(h);
+	return 0;
+}
+
+static uint32_t arm_once(struct hostfd *h, uint32_t ready) REQUIRES(L_HOSTFD)
+{
+	uint32_t missing = h->want & ~ready;
+
+	if (missing && wait_queue_active(&h->wq) && !(ready & (POLLHUP | POLLERR)) && arm_locked(h, missing))
+		return POLLERR;
+	return 0;
+}
+
+uint32_t hostfd_poll(struct hostfd *h, struct poll_table *p)
+{
+	uint32_t ready = 0, failed;
+
+	poll_wait(p, &h->wq);
+	if (!h->edges)
+		ready = readiness(h);
 	mutex_lock(&watch.lock, L_HOSTFD);
 	if (!wait_queue_active(&h->wq))
 		h->want = 0;
 	if (p)
 		h->want |= p->events & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP);
-	missing = h->want & ~ready;
-	if (missing && wait_queue_active(&h->wq) && !(ready & (POLLHUP | POLLERR)) && arm_locked(h, missing))
-		ready |= POLLERR;
+	failed = h->edges ? arm_edges(h) : arm_once(h, ready);
 	mutex_unlock(&watch.lock, L_HOSTFD);
-	return ready;
+	return (h->edges ? readiness(h) : ready) | failed;
 }
 
 /* ---- one try ---- */
@@ -678,6 +748,11 @@ struct hostfd *hostfd_create(int fd)
 	h->access = fcntl(fd, F_GETFL) & O_ACCMODE;
 	wait_queue_init(&h->wq);
 	return h;
+}
+
+void hostfd_set_edges(struct hostfd *h)
+{
+	h->edges = true;
 }
 
 struct hostfd *hostfd_get(struct hostfd *h)

@@ -30,13 +30,18 @@ extern int (*hostfd_open_tty)(struct ctx *c, int host_fd, struct file **ret);
  */
 int __must_check hostfd_call(int fd, bool (*fn)(int fd));
 
-/* ---- for fs/dev/hosttty.c and net/hostsock.c ---- */
+/* ---- for fs/dev/hosttty.c, net/hostsock.c and net/hostinet.c ---- */
 
 /* A host descriptor and who waits for it. */
 struct hostfd;
 
 /* Takes over fd. NULL: no memory. */
 struct hostfd *hostfd_create(int fd);
+/*
+ * Before it is first waited for: while somebody polls it, the host's every event wakes them (EPOLLET), not the first one after each hostfd_rearm() only, so
+ * that those who poll it edge-triggered need not read until -EAGAIN. For sockets.
+ */
+void hostfd_set_edges(struct hostfd *h);
 struct hostfd *hostfd_get(struct hostfd *h);
 void hostfd_put(struct hostfd *h);
 /* As hostfd_put() of the last reference, but the descriptor stays open: the caller's again. */

@@ -120,6 +120,7 @@ struct super {
 	void *priv;
 	_Atomic uint64_t next_ino;
 	uint64_t max_name; /* 255 */
+	bool nameless;     /* files without a place in a tree: a path to one is its name */
 	bool layer;        /* a layer of an overlay: its inodes' locks are of class L_LAYER */
 };
 

@@ -17,7 +17,7 @@ packages() {
 	build) echo gcc libc6-dev make libseccomp-dev libcapstone-dev libunwind-14-dev ;;
 	run) echo python3 ;;
 	test) echo git perl python3 check clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck codespell sparse \
-		procps strace tcpdump iputils-ping util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
+		procps strace tcpdump iproute2 iputils-ping util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
 	suites) echo python3 libpython3.11-testsuite ;;
 	software) echo wrk redis-server redis-tools curl openssl openssh-server openssh-client iperf3 bind9-dnsutils iputils-ping traceroute tcpdump \
 		iproute2 python3 python3-pip ca-certificates $(has nginx nginx-light) $(has node nodejs) $(has npm npm) $(has go golang-go) $(has cargo cargo) ;;

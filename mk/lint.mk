@@ -2,9 +2,9 @@
 # looked at again. Messages are FILE:LINE: TEXT; every check runs even if one before it fails.
 
 LINT = layers sizes format headers tsa sparse cppcheck spelling
-LINT_FILES := $(FOUND) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/kernel/*.c)
+LINT_FILES := $(FOUND) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/kernel/*.c tests/net/*.c)
 LINT_C := $(filter %.c,$(LINT_FILES))
-LINT_H := $(sort $(foreach d,$(SRC_DIRS),$(wildcard $(d)/*.h $(d)/*/*.h $(d)/*/*/*.h)) $(wildcard tests/unit/*.h tests/kernel/*.h))
+LINT_H := $(sort $(foreach d,$(SRC_DIRS),$(wildcard $(d)/*.h $(d)/*/*.h $(d)/*/*/*.h)) $(wildcard tests/unit/*.h tests/kernel/*.h tests/net/*.h))
 LINT_FORMAT := $(LINT_C) $(LINT_H) $(wildcard tests/guest/*.[ch] tests/bench/*.[ch])
 LINT_FLAGS = -std=gnu17 -D_GNU_SOURCE $(INCLUDES) $(WARN) -fsyntax-only
 L = build/lint

@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 #include <string.h>
 
+#include "net/hostinet.h"
 #include "net/stack/addr.h"
 #include "net/stack/netdev.h"
 #include "sentry/base/cred.h"
@@ -54,7 +55,7 @@ void inet_set_maker(struct inet_sock *i, const struct ctx *c)
 		memcpy(i->maker.comm, c->comm, sizeof(i->maker.comm) - 1);
 }
 
-static const struct dgram_kind *const kinds[] = {&udp_kind, &ping_kind, &raw_kind};
+static const struct dgram_kind *const kinds[] = {&udp_kind, &udplite_kind, &ping_kind, &raw_kind};
 
 static const struct dgram_kind *find_kind(int family, int type, int *protocol)
 {
@@ -86,6 +87,8 @@ static int inet_create(struct ctx *c, int family, int type, int protocol, struct
 		return -EPROTONOSUPPORT;
 	if (type == SOCK_RAW && !cred_capable(c->cred, CAP_NET_RAW))
 		return -EPERM;
+	if (hostinet_used())
+		return hostinet_create(family, type, protocol, ret);
 	if (!stack)
 		return -ENOMEM;
 	if (type == SOCK_STREAM)

@@ -63,7 +63,11 @@ enum inet_value {
 	UDP_V_GRO,
 	UDP_V_NO_CHECK_TX,
 	UDP_V_NO_CHECK_RX,
+	UDPLITE_V_SEND_CSCOV,
+	UDPLITE_V_RECV_CSCOV,
 	TCP_V_FASTOPEN,
+	TCP_V_FASTOPEN_CONNECT,
+	TCP_V_INQ,
 	INET_VALUES,
 };
 
@@ -107,7 +111,8 @@ struct inet_dgram {
 	uint8_t _Atomic shutdown; /* TCP_SHUT_* */
 	struct buf *cork;         /* L_SOCK: what MSG_MORE holds back, and: */
 	struct dgram_to cork_to;
-	union { /* L_NET */
+	uint16_t cork_segment; /* UDP_SEGMENT of the first piece */
+	union {                /* L_NET */
 		struct dgram d;
 		struct udp_sock udp;
 		struct raw_sock raw;
@@ -118,6 +123,7 @@ struct inet_dgram {
 /* Where the kinds of datagram sockets differ. All with L_NET. */
 struct dgram_kind {
 	int type, protocol; /* protocol 0: any */
+	bool udp;           /* or UDP-Lite */
 	uint32_t size_max;
 	void (*open)(struct inet_dgram *g);
 	void (*close)(struct inet_dgram *g);
@@ -191,7 +197,7 @@ int __must_check inet_tcp_create(struct ctx *c, struct stack *stack, int family,
 void inet_dgram_uncork(struct inet_sock *i);
 int __must_check inet_dgram_create(struct ctx *c, struct stack *stack, const struct dgram_kind *kind, int family,
 				   int protocol, struct socket **ret);
-extern const struct dgram_kind udp_kind, raw_kind, ping_kind;
+extern const struct dgram_kind udp_kind, udplite_kind, raw_kind, ping_kind;
 extern const struct proto_ops inet_tcp_ops, inet_dgram_ops;
 
 /* ---- inet_opt.c, inet_group.c ---- */

@@ -258,6 +258,8 @@ void inet_cmsg_recv(struct ctx *c, struct inet_dgram *g, struct net_msg *m, cons
 		put_time(c, s, m);
 	if (socket_option(s, SOCK_OPT_RXQ_OVFL) && drops)
 		cmsg_put(c, m, SOL_SOCKET, SO_RXQ_OVFL, &drops, sizeof(drops));
+	if (g->i.value[UDP_V_GRO] && p->gso_size)
+		put_int(c, m, IPPROTO_UDP, UDP_GRO, p->gso_size);
 	if (s->family == AF_INET6)
 		put_ipv6(c, g, m, p);
 	if (addr_is_v4(&p->info.dst))

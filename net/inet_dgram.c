@@ -22,8 +22,10 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
 
-#define CORK_SIZE 65520u
-#define INLINE_HEAD 112u /* room in front of what lies in the packet itself */
+#define CORK_SIZE 65536u
+#define SEGMENTS_MAX 128u /* UDP_MAX_SEGMENTS */
+#define UDP6_MAX 65527u   /* a payload of IPv6 is 20 bytes larger: its header does not count */
+#define INLINE_HEAD 112u  /* room in front of what lies in the packet itself */
 #define INLINE_MAX (PKT_HEAD - INLINE_HEAD)
 #define LINEAR 64u /* of a larger one: what a transport reads or writes */
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM))
@@ -60,15 +62,16 @@ static uint32_t filter(struct stack *s, struct dgram *d, const struct pkt *p, ui
 	return filter_packet(sock, &v);
 }
 
-static void sync_port(struct inet_dgram *g, struct port_bind *b)
+static void sync_port(struct inet_dgram *g, struct port_bind *b) REQUIRES(L_NET)
 {
 	bool v6 = g->i.s.family == AF_INET6;
 
 	b->uid = g->i.uid;
 	b->reuse_addr = socket_option(&g->i.s, SOCK_OPT_REUSEADDR);
 	b->reuse_port = socket_option(&g->i.s, SOCK_OPT_REUSEPORT);
-	b->v6only = v6 && (g->i.value[INET6_V6ONLY] || g->kind != &udp_kind);
+	b->v6only = v6 && (g->i.value[INET6_V6ONLY] || !g->kind->udp);
 	b->bound_dev = g->i.bound_dev;
+	port_refresh(b);
 }
 
 static void sync_groups(struct inet_dgram *g, bool v6) REQUIRES(L_NET)
@@ -99,6 +102,9 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	d->tos = (uint8_t)MAX(i->value[v6 ? INET6_TCLASS : INET_TOS], 0);
 	d->pmtu = (uint8_t)i->value[v6 ? INET6_PMTU : INET_PMTU];
 	d->mark = i->s.mark;
+	d->gro = i->value[UDP_V_GRO];
+	d->freebind = i->value[v6 ? INET6_FREEBIND : INET_FREEBIND] || i->value[INET_FREEBIND] ||
+		      i->value[v6 ? INET6_TRANSPARENT : INET_TRANSPARENT];
 	d->filter = i->s.filter ? filter : NULL;
 	if (d->bound_dev != i->bound_dev)
 		d->route.dev = NULL; /* it is looked up again */
@@ -106,6 +112,10 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	sync_groups(g, v6);
 	if (port_of(g))
 		sync_port(g, port_of(g));
+	if (g->kind->udp) {
+		g->udp.send_cover = i->value[UDPLITE_V_SEND_CSCOV];
+		g->udp.recv_cover = i->value[UDPLITE_V_RECV_CSCOV];
+	}
 	if (g->kind == &raw_kind) {
 		g->raw.header_included = i->value[INET_HDRINCL];
 		g->raw.checksum_at = v6 ? i->value[INET6_CHECKSUM] : -1;
@@ -174,7 +184,7 @@ static int dgram_bind(struct ctx *c, struct socket *s, const struct sockaddr *sa
 
 	if (err)
 		return err == -ENETUNREACH ? -EINVAL : err;
-	if (g->kind != &udp_kind && s->family == AF_INET6 && addr_is_v4(&n.addr))
+	if (!g->kind->udp && s->family == AF_INET6 && addr_is_v4(&n.addr))
 		return g->kind == &raw_kind ? -EADDRNOTAVAIL : -EINVAL;
 	if (g->kind == &raw_kind)
 		n.port = 0;
@@ -208,7 +218,7 @@ static int dgram_connect(struct ctx *c __unused, struct socket *s, const struct 
 	if (sa->sa_family == AF_UNSPEC)
 		return disconnect(g);
 	err = inet_parse(&g->i, sa, len, INET_PARSE_V4 | INET_PARSE_TO, &n);
-	if (!err && g->kind != &udp_kind && s->family == AF_INET6 && addr_is_v4(&n.addr))
+	if (!err && !g->kind->udp && s->family == AF_INET6 && addr_is_v4(&n.addr))
 		err = -EINVAL;
 	if (err)
 		return err;
@@ -227,10 +237,10 @@ static int dgram_getname(struct socket *s, bool peer, struct sockaddr_storage *r
 
 	stack_enter(g->i.stack);
 	b = port_of(g);
-	if (peer && (!g->d.connected || (g->kind == &udp_kind && !g->d.peer_port)))
+	if (peer && (!g->d.connected || (g->kind->udp && !g->d.peer_port)))
 		err = -ENOTCONN;
 	else if (peer)
-		n = (struct inet_name){g->d.peer, g->kind == &udp_kind ? g->d.peer_port : 0, g->d.bound_dev};
+		n = (struct inet_name){g->d.peer, g->kind->udp ? g->d.peer_port : 0, g->d.bound_dev};
 	else
 		n = (struct inet_name){g->d.local, b ? b->port : 0, g->d.bound_dev};
 	if (!peer && g->kind == &raw_kind && s->family == AF_INET)
@@ -270,7 +280,7 @@ static int destination(struct inet_dgram *g, const struct net_msg *m, struct dgr
 		err = -EINVAL;
 	if (err)
 		return err;
-	if (!none && g->kind == &udp_kind && !n.port)
+	if (!none && g->kind->udp && !n.port)
 		return -EINVAL;
 	if (none && !g->d.connected && !g->cork)
 		return -EDESTADDRREQ;
@@ -323,36 +333,17 @@ static int send_packet(struct inet_dgram *g, struct pkt *p, const struct dgram_t
 	return err;
 }
 
-/* A packet with a copy of len bytes of p: a queue that holds it must not keep all of p. NULL: no memory. */
-static struct pkt *segment_of(const struct pkt *p, uint32_t off, uint32_t len)
+/* With UDP_SEGMENT: each `segment` bytes of p are a datagram. p is used up. */
+static int send_segments(struct inet_dgram *g, struct pkt *p, const struct dgram_to *to, uint16_t segment)
 {
-	struct pkt *part = pkt_create();
-	struct buf *b = buf_create(len);
-	bool ok = part && b && pkt_copy(p, off, b->data, len);
-
-	if (ok) {
-		b->used = len;
-		ok = pkt_append(part, b, 0, len);
+	if (!segment || segment >= p->len)
+		return send_packet(g, p, to);
+	if (p->len > SEGMENTS_MAX * segment) {
+		pkt_free(p);
+		return -EINVAL;
 	}
-	buf_put(b);
-	if (ok)
-		return part;
-	pkt_free(part);
-	return NULL;
-}
-
-/* UDP_SEGMENT: each `segment` bytes of p are a datagram. p is used up. */
-static int send_segments(struct inet_dgram *g, struct pkt *p, const struct dgram_to *to, uint32_t segment)
-{
-	int err = p->len > 64ull * segment ? -EINVAL : 0;
-
-	for (uint32_t off = 0; !err && off < p->len; off += segment) {
-		struct pkt *part = segment_of(p, off, MIN(segment, p->len - off));
-
-		err = part ? send_packet(g, part, to) : -ENOBUFS;
-	}
-	pkt_free(p);
-	return err;
+	p->gso_size = segment;
+	return send_packet(g, p, to);
 }
 
 /* Room for size bytes more behind what is held back. */
@@ -374,15 +365,23 @@ static bool cork_grow(struct inet_dgram *g, size_t size) REQUIRES(L_SOCK)
 	return true;
 }
 
+static size_t size_max(const struct inet_dgram *g)
+{
+	return g->kind->udp && g->i.s.family == AF_INET6 ? UDP6_MAX : g->kind->size_max;
+}
+
 /* Adds m's bytes to what is held back. */
-static int cork_add(struct inet_dgram *g, struct net_msg *m, size_t size, const struct dgram_to *to) REQUIRES(L_SOCK)
+static int cork_add(struct inet_dgram *g, struct net_msg *m, size_t size, const struct dgram_to *to, uint16_t segment)
+    REQUIRES(L_SOCK)
 {
 	struct buf *b = g->cork;
 
-	if (size > g->kind->size_max - (b ? b->used : 0))
+	if (size > size_max(g) - (b ? b->used : 0))
 		return -EMSGSIZE;
-	if (!b)
+	if (!b) {
 		g->cork_to = *to;
+		g->cork_segment = segment;
+	}
 	if (!cork_grow(g, size))
 		return -ENOBUFS;
 	b = g->cork;
@@ -409,39 +408,42 @@ void inet_dgram_uncork(struct inet_sock *i)
 	struct inet_dgram *g = container_of(i, struct inet_dgram, i);
 	struct dgram_to to;
 	struct pkt *p = NULL;
+	uint16_t segment = 0;
 
 	mutex_lock(&i->s.lock, L_SOCK);
 	if (g->cork) {
 		to = g->cork_to;
+		segment = g->cork_segment;
 		p = uncork(g);
 	}
 	mutex_unlock(&i->s.lock, L_SOCK);
-	if (p && send_packet(g, p, &to) < 0)
+	if (p && send_segments(g, p, &to, segment) < 0)
 		return; /* as if it had been lost */
 }
 
 static bool corks(struct inet_dgram *g, int flags)
 {
-	return g->kind == &udp_kind && (flags & MSG_MORE || g->i.value[UDP_V_CORK]);
+	return g->kind->udp && (flags & MSG_MORE || g->i.value[UDP_V_CORK]);
 }
 
-static ssize_t send_corked(struct inet_dgram *g, struct net_msg *m, size_t size, struct dgram_to *to)
+static ssize_t send_corked(struct inet_dgram *g, struct net_msg *m, size_t size, struct dgram_to *to, uint16_t segment)
 {
 	struct pkt *p = NULL;
 	int err;
 
 	mutex_lock(&g->i.s.lock, L_SOCK);
-	err = cork_add(g, m, size, to);
+	err = cork_add(g, m, size, to, segment);
 	if (err && g->cork) {
 		buf_put(take(g->cork));
 	} else if (!err && !corks(g, m->flags)) {
 		*to = g->cork_to;
+		segment = g->cork_segment;
 		p = uncork(g);
 		err = p ? 0 : -ENOBUFS;
 	}
 	mutex_unlock(&g->i.s.lock, L_SOCK);
 	if (p)
-		err = send_packet(g, p, to);
+		err = send_segments(g, p, to, segment);
 	return err ? err : (ssize_t)size;
 }
 
@@ -459,7 +461,7 @@ static int check_send(struct ctx *c, struct inet_dgram *g, const struct net_msg 
 		err = inet_cmsg_send(c, &g->i, m, to, segment);
 	if (!err && __atomic_load_n((uint8_t *)&g->shutdown, __ATOMIC_RELAXED) & TCP_SHUT_SEND)
 		err = -EPIPE;
-	if (!err && iobuf_left(m->data) > g->kind->size_max)
+	if (!err && iobuf_left(m->data) > size_max(g))
 		err = -EMSGSIZE;
 	return err;
 }
@@ -477,10 +479,10 @@ static ssize_t dgram_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	if (err)
 		return err;
 	if (corks(g, m->flags) || __atomic_load_n(&g->cork, __ATOMIC_RELAXED))
-		return send_corked(g, m, size, &to);
+		return send_corked(g, m, size, &to, segment);
 	err = fill_packet(m->data, size, &p);
 	if (!err)
-		err = segment && segment < size ? send_segments(g, p, &to, segment) : send_packet(g, p, &to);
+		err = g->kind->udp ? send_segments(g, p, &to, segment) : send_packet(g, p, &to);
 	return err ? err : (ssize_t)size;
 }
 
@@ -505,25 +507,27 @@ ssize_t inet_put_pkt(struct iobuf *b, const struct pkt *p)
 }
 
 /* 1 and a packet, 0: the receiving side is shut down, or an error. */
-static int take_packet(struct inet_dgram *g, bool peek, struct pkt **ret, uint32_t *ret_drops)
+static int take_packet(struct inet_dgram *g, const struct net_msg *m, struct pkt **ret, uint32_t *ret_drops)
 {
+	bool shut = __atomic_load_n((uint8_t *)&g->shutdown, __ATOMIC_RELAXED) & TCP_SHUT_RCV;
 	int err;
 
 	stack_enter(g->i.stack);
 	err = dgram_take_error(&g->d);
-	*ret = err ? NULL : dgram_take(&g->d, peek);
+	*ret = err ? NULL : dgram_take(&g->d, m->flags & MSG_PEEK);
 	*ret_drops = (uint32_t)g->d.drops;
 	stack_leave(g->i.stack);
 	if (err)
 		return err;
 	if (*ret)
 		return 1;
-	return __atomic_load_n((uint8_t *)&g->shutdown, __ATOMIC_RELAXED) & TCP_SHUT_RCV ? 0 : -EAGAIN;
+	/* The end is only for those who would wait. */
+	return shut && !(m->flags & MSG_DONTWAIT) ? 0 : -EAGAIN;
 }
 
 static void set_source(struct inet_dgram *g, struct net_msg *m, const struct pkt *p)
 {
-	struct inet_name n = {p->info.src, g->kind == &udp_kind ? p->info.sport : 0, p->info.dev};
+	struct inet_name n = {p->info.src, g->kind->udp ? p->info.sport : 0, p->info.dev};
 
 	m->addr_len = (uint32_t)inet_format(g->i.s.family, &n, &m->addr);
 }
@@ -538,8 +542,7 @@ static ssize_t dgram_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 
 	if (n || m->flags & MSG_ERRQUEUE)
 		return n ? n : inet_err_recv(c, g, m);
-	while ((n = take_packet(g, m->flags & MSG_PEEK, &p, &drops)) == -EAGAIN &&
-	       (n = inet_wait(&w, POLL_IN | POLLERR | POLLHUP)) == 0)
+	while ((n = take_packet(g, m, &p, &drops)) == -EAGAIN && (n = inet_wait(&w, POLL_IN | POLLERR | POLLHUP)) == 0)
 		;
 	if (n <= 0)
 		return n;
@@ -623,7 +626,7 @@ static bool dgram_info(struct socket *s, struct sock_info *i)
 		i->local = g->d.local;
 		i->local_port = b ? b->port : (uint16_t)s->protocol;
 		i->remote = g->d.peer;
-		i->remote_port = g->kind == &udp_kind ? g->d.peer_port : 0;
+		i->remote_port = g->kind->udp ? g->d.peer_port : 0;
 		if (!g->d.connected) {
 			i->remote = s->family == AF_INET ? addr_from_v4(0) : in6addr_any;
 			i->remote_port = 0;

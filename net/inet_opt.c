@@ -20,6 +20,12 @@
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
 #endif
+#ifndef TCP_FASTOPEN_CONNECT
+#define TCP_FASTOPEN_CONNECT 30
+#endif
+#ifndef TCP_INQ
+#define TCP_INQ 36
+#endif
 #ifndef IPV6_RECVERR_RFC4884
 #define IPV6_RECVERR_RFC4884 31
 #endif
@@ -37,6 +43,9 @@
 #define SOL_RAW_LEVEL 255
 #define K_ICMP_FILTER 1
 #define DEFAULT_TTL 64
+#define K_UDPLITE_SEND_CSCOV 10 /* of the kernel's <linux/udp.h>, in its own headers */
+#define K_UDPLITE_RECV_CSCOV 11
+#define UDP_HEAD 8
 
 enum option_flag {
 	BOOLEAN = 1 << 0,    /* anything but 0 is 1 */
@@ -48,6 +57,9 @@ enum option_flag {
 	ADMIN = 1 << 6,      /* CAP_NET_ADMIN or CAP_NET_RAW */
 	UNBOUND = 1 << 7,    /* EINVAL once there is a port */
 	HOPS = 1 << 8,       /* shown as the default unless it was set */
+	/* EINVAL once there is a connection or an attempt at one, EOPNOTSUPP without net.ipv4.tcp_fastopen */
+	UNCONNECTED = 1 << 9,
+	COVER = 1 << 10, /* bytes that UDP-Lite sums: 0 is all, else the header at least */
 };
 
 static const struct inet_option {
@@ -106,7 +118,11 @@ static const struct inet_option {
     {IPPROTO_UDP, UDP_GRO, UDP_V_GRO, 0, 0, 0, BOOLEAN},
     {IPPROTO_UDP, UDP_NO_CHECK6_TX, UDP_V_NO_CHECK_TX, 0, 0, 0, BOOLEAN},
     {IPPROTO_UDP, UDP_NO_CHECK6_RX, UDP_V_NO_CHECK_RX, 0, 0, 0, BOOLEAN},
+    {IPPROTO_UDPLITE, K_UDPLITE_SEND_CSCOV, UDPLITE_V_SEND_CSCOV, 0, 0, -1, COVER},
+    {IPPROTO_UDPLITE, K_UDPLITE_RECV_CSCOV, UDPLITE_V_RECV_CSCOV, 0, 0, -1, COVER},
     {IPPROTO_TCP, TCP_FASTOPEN, TCP_V_FASTOPEN, 0, INT32_MAX, 0, 0},
+    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, TCP_V_FASTOPEN_CONNECT, 0, 1, 0, UNCONNECTED},
+    {IPPROTO_TCP, TCP_INQ, TCP_V_INQ, 0, 1, 0, 0},
 };
 
 void inet_values_init(struct inet_sock *i)
@@ -135,6 +151,9 @@ static bool level_fits(const struct socket *s, int level)
 		return s->type == SOCK_RAW;
 	case IPPROTO_ICMPV6:
 		return s->type == SOCK_RAW && s->protocol == IPPROTO_ICMPV6;
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+		return s->type == SOCK_DGRAM && (s->protocol == IPPROTO_UDP || s->protocol == IPPROTO_UDPLITE);
 	default:
 		return level == s->protocol && s->type != SOCK_RAW;
 	}
@@ -313,6 +332,8 @@ static int check_kind(struct ctx *c, const struct socket *s, const struct inet_o
 {
 	if (o->flags & RAW_ONLY && s->type != SOCK_RAW)
 		return -ENOPROTOOPT;
+	if (o->flags & COVER && s->protocol != IPPROTO_UDPLITE)
+		return -ENOPROTOOPT;
 	if (o->flags & NOT_STREAM && s->type == SOCK_STREAM)
 		return -EINVAL;
 	if (o->flags & NO_STREAM && s->type == SOCK_STREAM)
@@ -327,6 +348,8 @@ static int check_value(const struct inet_sock *i, const struct inet_option *o, i
 {
 	if (o->flags & BOOLEAN)
 		*v = *v != 0;
+	else if (o->flags & COVER)
+		*v = *v == 0 ? 0 : MIN(MAX(*v, UDP_HEAD), UINT16_MAX);
 	else if (o->flags & DEFAULT && *v == -1)
 		*v = o->start;
 	else if (*v < o->low || *v > o->high)
@@ -356,6 +379,13 @@ static int copy_number(struct ctx *c, int level, uaddr_t value, size_t size, int
 	return err;
 }
 
+static int check_unconnected(const struct inet_sock *i) REQUIRES(L_NET)
+{
+	if (!(tcp_conf(i->stack)->fastopen & TCP_FASTOPEN_CLIENT))
+		return -EOPNOTSUPP;
+	return container_of(i, struct inet_tcp, i)->tp->ep.state == TCP_CLOSE ? 0 : -EINVAL;
+}
+
 static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_option *o, uaddr_t value, size_t size)
 {
 	int v, err = check_kind(c, &i->s, o);
@@ -369,6 +399,8 @@ static int set_number(struct ctx *c, struct inet_sock *i, const struct inet_opti
 	stack_enter(i->stack);
 	if (o->flags & UNBOUND && has_port(i)) {
 		err = -EINVAL;
+	} else if (o->flags & UNCONNECTED && (err = check_unconnected(i))) {
+		/* it stays */
 	} else {
 		i->value[o->value] = v;
 		i->sync(i);
@@ -431,6 +463,8 @@ static int get_number(struct inet_sock *i, int level, int name, int *ret)
 	*ret = i->value[o->value];
 	if (o->flags & HOPS && *ret < 0)
 		*ret = DEFAULT_TTL;
+	if (o->flags & COVER && *ret < 0)
+		*ret = 0;
 	return 0;
 }
 

@@ -26,7 +26,11 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
 
-#define PIECE 65440u /* of a large write: a packet of the loopback interface takes it */
+#ifndef TCP_CM_INQ
+#define TCP_CM_INQ 36
+#endif
+#define FIRST_MAX 1460u /* bytes with a SYN */
+#define PIECE 65440u    /* of a large write: a packet of the loopback interface takes it */
 #define TAIL_SIZE 2000u
 #define SLICES 16
 #define POLL_IN ((uint32_t)(POLLIN | POLLRDNORM | POLLRDHUP | POLLHUP | POLLERR))
@@ -75,6 +79,7 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->ep.bind.v6only = v6 && i->value[INET6_V6ONLY];
 	tp->ep.bind.reuse_addr = socket_option(&i->s, SOCK_OPT_REUSEADDR);
 	tp->ep.bind.reuse_port = socket_option(&i->s, SOCK_OPT_REUSEPORT);
+	port_refresh(&tp->ep.bind);
 	tp->ttl = (uint8_t)MAX(ttl, 0);
 	tp->tos = (uint8_t)MAX(v6 && i->value[INET6_TCLASS] ? i->value[INET6_TCLASS] : i->value[INET_TOS], 0);
 	tp->recverr = i->value[INET_RECVERR] || i->value[INET6_RECVERR];
@@ -82,6 +87,9 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	tp->filter = i->s.filter ? filter : NULL;
 	tp->oobinline = socket_option(&i->s, SOCK_OPT_OOBINLINE);
 	tp->rcvlowat = (uint32_t)i->s.rcvlowat;
+	tp->pacing_rate = i->s.pacing_rate;
+	tp->fastopen_queue = (uint32_t)i->value[TCP_V_FASTOPEN];
+	tp->fastopen_ask = i->value[TCP_V_FASTOPEN_CONNECT] && tcp_conf(i->stack)->fastopen & TCP_FASTOPEN_CLIENT;
 	if (tp->keepalive != socket_option(&i->s, SOCK_OPT_KEEPALIVE))
 		tcp_set_keepalive(tp, !tp->keepalive);
 }
@@ -335,6 +343,7 @@ static int tcp_accept_socket(struct ctx *c, struct socket *s, int flags, struct 
 		socket_put(&n->i.s);
 		return err;
 	}
+	n->i.s.net = netns_get(s->net);
 	socket_publish(&n->i.s);
 	*ret = &n->i.s;
 	return 0;
@@ -437,6 +446,64 @@ static ssize_t send_nothing(struct inet_tcp *t)
 	return n > 0 || n == -EAGAIN ? 0 : n;
 }
 
+/* With a cookie: connects with the first bytes in the SYN, for which nobody waits: how many. -EAGAIN: there is none. */
+static ssize_t connect_fast(struct inet_tcp *t, struct net_msg *m, const struct inet_name *n)
+{
+	struct iobuf again = *m->data;
+	size_t size = MIN(iobuf_left(m->data), (size_t)FIRST_MAX);
+	struct buf *b = size ? buf_create((uint32_t)size) : NULL;
+	struct slice s = {b, 0, (uint32_t)size};
+	uint8_t first[FIRST_MAX];
+	uint32_t sent = 0;
+	int err;
+
+	if (!b)
+		return size ? -ENOBUFS : -EAGAIN;
+	if (iobuf_get(m->data, b->data, size) != (ssize_t)size) {
+		buf_put(b);
+		return -EFAULT;
+	}
+	b->used = (uint32_t)size;
+	stack_enter(t->i.stack);
+	err = tcp_connect_data(t->tp, &n->addr, n->port, &s, &sent);
+	stack_leave(t->i.stack);
+	/* What was not sent is taken once more. */
+	*m->data = again;
+	if (sent && iobuf_get(m->data, first, sent) != (ssize_t)sent)
+		*m->data = (struct iobuf){0};
+	if (err == -EINPROGRESS)
+		return sent ? (ssize_t)sent : -EAGAIN;
+	return err;
+}
+
+/*
+ * MSG_FASTOPEN (RFC 7413): connects, and asks the peer for a cookie; with one from earlier, data goes with the SYN. Bytes that did; 0: connected;
+ * -EINPROGRESS and other errors of connect().
+ */
+static ssize_t open_fast(struct ctx *c, struct inet_tcp *t, struct net_msg *m)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)&m->addr;
+	bool off, known = false;
+	struct inet_name n;
+	ssize_t sent;
+
+	if (!m->addr_len)
+		return -EINVAL;
+	stack_enter(t->i.stack);
+	off = !(tcp_conf(t->i.stack)->fastopen & TCP_FASTOPEN_CLIENT);
+	t->tp->fastopen_ask = !off;
+	if (!off && t->tp->ep.state == TCP_CLOSE && !inet_parse(&t->i, sa, m->addr_len, INET_PARSE_TO, &n))
+		known = tcp_fastopen_known(t->i.stack, &n.addr) && !n.dev;
+	stack_leave(t->i.stack);
+	if (off)
+		return -EOPNOTSUPP;
+	sent = known ? connect_fast(t, m, &n) : -EAGAIN;
+	if (sent != -EAGAIN)
+		return sent;
+	return tcp_connect_socket(c, &t->i.s, (const struct sockaddr *)&m->addr, m->addr_len,
+				  m->flags & MSG_DONTWAIT ? O_NONBLOCK : 0);
+}
+
 static ssize_t tcp_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 {
 	struct inet_tcp *t = inet_tcp_of(s);
@@ -444,9 +511,9 @@ static ssize_t tcp_sendmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	size_t most = MIN(PIECE, (uint32_t)s->sndbuf), size;
 	ssize_t done = 0, n = 0;
 
-	if (m->flags & MSG_FASTOPEN)
-		return -EOPNOTSUPP;
-	if (!iobuf_left(m->data))
+	if (m->flags & MSG_FASTOPEN && (done = open_fast(c, t, m)) < 0)
+		return done == -EPIPE ? socket_pipe_error(c, m->flags) : done;
+	if (!iobuf_left(m->data) && !done)
 		n = send_nothing(t);
 	while ((size = MIN(iobuf_left(m->data), most))) {
 		n = send_piece(t, m, size, &w);
@@ -568,6 +635,20 @@ static ssize_t recv_urgent(struct inet_tcp *t, struct net_msg *m)
 	return 0;
 }
 
+/* TCP_INQ: what is left to be read. The end counts as a byte, as long as it has not been read. */
+static void tell_left(struct ctx *c, struct inet_tcp *t, struct net_msg *m)
+{
+	const struct tcp_sock *tp = t->tp;
+	int left;
+
+	stack_enter(t->i.stack);
+	left = (int)(tp->rcv_nxt - tp->copied_seq);
+	if (left == 0)
+		left = tp->done;
+	stack_leave(t->i.stack);
+	cmsg_put(c, m, IPPROTO_TCP, TCP_CM_INQ, &left, sizeof(left));
+}
+
 static ssize_t tcp_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 {
 	struct inet_tcp *t = inet_tcp_of(s);
@@ -584,9 +665,11 @@ static ssize_t tcp_recvmsg(struct ctx *c, struct socket *s, struct net_msg *m)
 	do
 		n = read_queue(&r);
 	while (n == -EAGAIN && (err = inet_wait(&w, POLL_IN)) == 0);
-	if (r.done)
-		return (ssize_t)r.done;
-	return n == -EAGAIN ? err : n;
+	if (!r.done && n)
+		return n == -EAGAIN ? err : n;
+	if (t->i.value[TCP_V_INQ] && m->control_room)
+		tell_left(c, t, m);
+	return (ssize_t)r.done;
 }
 
 /* ---- the rest ---- */

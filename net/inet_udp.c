@@ -1,9 +1,14 @@
-/* UDP sockets: udp(7). What they have of their own among datagram sockets (inet_dgram.c). */
+/* UDP and UDP-Lite sockets: udp(7), udplite(7). What they have of their own among datagram sockets (inet_dgram.c). */
 #include "net/inet.h"
 
 static void udp_open(struct inet_dgram *g) REQUIRES(L_NET)
 {
 	udp_init(&g->udp, g->i.s.family == AF_INET6);
+}
+
+static void udplite_open(struct inet_dgram *g) REQUIRES(L_NET)
+{
+	udplite_init(&g->udp, g->i.s.family == AF_INET6);
 }
 
 static void udp_end(struct inet_dgram *g) REQUIRES(L_NET)
@@ -39,8 +44,23 @@ static struct port_bind *udp_port(struct inet_dgram *g)
 const struct dgram_kind udp_kind = {
     .type = SOCK_DGRAM,
     .protocol = IPPROTO_UDP,
+    .udp = true,
     .size_max = 65507,
     .open = udp_open,
+    .close = udp_end,
+    .bind = udp_bind_to,
+    .connect = udp_connect_to,
+    .disconnect = udp_end_connection,
+    .send = udp_send_to,
+    .port = udp_port,
+};
+
+const struct dgram_kind udplite_kind = {
+    .type = SOCK_DGRAM,
+    .protocol = IPPROTO_UDPLITE,
+    .udp = true,
+    .size_max = 65507,
+    .open = udplite_open,
     .close = udp_end,
     .bind = udp_bind_to,
     .connect = udp_connect_to,

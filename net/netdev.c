@@ -1,10 +1,11 @@
 /*
- * Interface ioctls: netdevice(7). They work on sockets of any family, and are about the interfaces of the caller's stack; addresses are those of IPv4. Those that
+ * Interface ioctls: netdevice(7). They work on sockets of any family, and are about the interfaces of the socket's namespace; addresses are those of IPv4. Those that
  * change something need CAP_NET_ADMIN.
  *
  * A request is copied in, answered or carried out under the stack's lock, and copied out. SIOCSIFADDR and SIOCSIFNETMASK replace the first address, with
  * the mask of its class, as Linux does.
  */
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
@@ -15,6 +16,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "fs/fdtable.h"
+#include "net/hostinet.h"
 #include "net/netstack.h"
 #include "net/socket.h"
 #include "net/stack/addr.h"
@@ -299,18 +302,35 @@ static long on_interface(struct stack *s, uint32_t cmd, struct ifreq *r)
 	return err;
 }
 
-long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg)
+/* SIOCGSKNS: a descriptor for the namespace of the socket. */
+static long get_namespace(struct ctx *c, struct socket *s)
+{
+	PATH_REF p = {NULL, NULL};
+	FILE_REF f = NULL;
+	int err;
+
+	if (!cred_capable(c->cred, CAP_NET_ADMIN))
+		return -EPERM;
+	err = nsfs_path(s->net ? &s->net->ns : &netns_of(NULL)->ns, &p);
+	if (!err)
+		err = file_open_path(c, &p, O_RDONLY, &f);
+	return err ? err : fd_install(c, take(f), O_CLOEXEC);
+}
+
+long netdev_ioctl(struct ctx *c, struct socket *sock, uint32_t cmd, uint64_t arg)
 {
 	bool set = sets(cmd);
 	struct stack *s;
 	struct ifreq r;
 	long err;
 
+	if (cmd == SIOCGSKNS)
+		return get_namespace(c, sock);
 	if (cmd != SIOCGIFCONF && !set && !gets(cmd))
 		return -ENOTTY;
-	if (set && !cred_capable(c->cred, CAP_NET_ADMIN))
+	if (set && (hostinet_used() || !cred_capable(c->cred, CAP_NET_ADMIN)))
 		return -EPERM;
-	s = netstack_of(c);
+	s = netns_stack(sock->net ? sock->net : netns_of(NULL));
 	if (!s)
 		return -ENOMEM;
 	if (cmd == SIOCGIFCONF)

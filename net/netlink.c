@@ -1,12 +1,13 @@
 /*
- * AF_NETLINK: netlink(7). The sockets: ports, groups, queues; what NETLINK_ROUTE says is in rtnetlink*.c, NETLINK_SOCK_DIAG in sockdiag.c. NETLINK_KOBJECT_UEVENT can be listened to and
- * stays silent.
+ * AF_NETLINK: netlink(7). The sockets: ports, groups, queues; what NETLINK_ROUTE says is in rtnetlink*.c, NETLINK_SOCK_DIAG in sockdiag.c,
+ * NETLINK_KOBJECT_UEVENT in uevent.c.
  *
  * Requests are answered within the send: what answers one request goes into the sender's own queue (net/unix_msg.c), cut at messages' beginnings into datagrams
  * of at most PIECE_MAX bytes, so that readers with usual buffers get them whole. A queue that is full drops them and reports ENOBUFS, as netlink does.
  *
- * Changes of the stack are told to the members of groups. The stack tells us under its lock; the messages are made at once, and queued at the sockets, whose
- * locks come before the stack's, when it wakes who waits for something.
+ * Changes of a namespace's stack are told to the members of groups in it. The stack tells us under its lock; the messages are made at once, and queued at the sockets, whose
+ * locks come before the stack's, when it wakes who waits for something. One thread at a time does that for a namespace, so that events stay in order and
+ * nobody gets one twice.
  */
 #include "net/netlink.h"
 
@@ -14,8 +15,10 @@
 
 #include "net/filter.h"
 #include "net/inet.h"
+#include "net/netstack.h"
 #include "net/rtnetlink.h"
 #include "net/sockdiag.h"
+#include "net/uevent.h"
 #include "net/unix.h"
 #include "sentry/base/slab.h"
 
@@ -75,6 +78,8 @@ static size_t piece_size(const struct nlbuf *b, size_t at)
 {
 	size_t size = 0;
 
+	if (b->raw)
+		return b->size;
 	while (at + size < b->size) {
 		const struct nlmsghdr *h = (const struct nlmsghdr *)(b->data + at + size);
 		size_t next = NLMSG_ALIGN(h->nlmsg_len);
@@ -107,7 +112,7 @@ static void queue_all(struct nl_sock *n, const struct nlbuf *b, unsigned group)
 
 static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, const char *data)
 {
-	struct nlreq r = {h, data, h->nlmsg_len - sizeof(*h)};
+	struct nlreq r = {h, data, h->nlmsg_len - sizeof(*h), n->u.s.net};
 	struct nlbuf b = {.seq = h->nlmsg_seq, .port = n->port};
 
 	if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
@@ -140,30 +145,57 @@ static void requests(struct ctx *c, struct nl_sock *n, const char *data, size_t 
 
 struct event {
 	struct list link;
+	int protocol;
 	unsigned group;
 	struct nlbuf b;
 };
 
-/* What the stack has told and nobody has been told yet; all of it L_NET. */
-static struct {
+/* What a namespace has told and its listeners have not been told yet. */
+struct nl_watch {
+	struct ref ref;      /* of the namespace, and of who delivers */
+	uint64_t cookie;     /* the namespace's */
+	struct stack *stack; /* whoever delivers is inside of it */
 	struct wakeup wakeup;
-	struct stack *stack; /* NULL: nobody has ever listened */
-	struct list events;
+	struct list events; /* L_NET, as what follows */
 	unsigned count;
-	bool lost;
-} watch;
+	bool lost, busy; /* busy: somebody delivers, in order, and looks again before he stops */
+};
 
 static struct slab event_slab = SLAB_INIT(struct event);
+static struct slab watch_slab = SLAB_INIT(struct nl_watch);
 
-/* The next member of a group that has not got the event yet: a reference, or NULL. */
-static struct nl_sock *next_member(unsigned group, uint64_t serial)
+static void watch_put(struct nl_watch *w)
+{
+	if (ref_put(&w->ref))
+		slab_free(&watch_slab, w);
+}
+
+static void free_events(struct list *all)
+{
+	struct event *e;
+
+	while ((e = list_first(all, struct event, link))) {
+		list_remove(&e->link);
+		nlbuf_finish(&e->b);
+		slab_free(&event_slab, e);
+	}
+}
+
+static bool wants(const struct nl_sock *n, const struct event *e, uint64_t cookie)
+{
+	if (n->u.s.net->cookie != cookie)
+		return false;
+	return e ? n->u.s.protocol == e->protocol && n->groups & 1u << (e->group - 1) : n->groups;
+}
+
+/* The next one who wants the event and has not got it yet: a reference, or NULL. */
+static struct nl_sock *next_member(const struct event *e, uint64_t cookie, uint64_t serial)
 {
 	struct nl_sock *n;
 
 	mutex_lock(&table_lock, L_SOCKNAME);
 	for (n = ports; n; n = n->next)
-		if (n->seen != serial && n->u.s.protocol == NETLINK_ROUTE &&
-		    (!group || n->groups & 1u << (group - 1)) && ref_get_unless_zero(&n->u.s.ref))
+		if (n->seen != serial && wants(n, e, cookie) && ref_get_unless_zero(&n->u.s.ref))
 			break;
 	if (n)
 		n->seen = serial;
@@ -171,8 +203,8 @@ static struct nl_sock *next_member(unsigned group, uint64_t serial)
 	return n;
 }
 
-/* To all members of its group; e NULL: those of any group have missed something. */
-static void broadcast(const struct event *e)
+/* To all members of its group; e NULL: those of any group have missed something. One at a time in a namespace. */
+static void broadcast(const struct event *e, uint64_t cookie)
 {
 	struct nl_sock *n;
 	uint64_t serial;
@@ -180,82 +212,150 @@ static void broadcast(const struct event *e)
 	mutex_lock(&table_lock, L_SOCKNAME);
 	serial = ++last_event;
 	mutex_unlock(&table_lock, L_SOCKNAME);
-	while ((n = next_member(e ? e->group : 0, serial))) {
-		if (e)
-			queue_all(n, &e->b, e->group);
-		else if (n->groups)
-			queue_all(n, &(struct nlbuf){.failed = true}, 0);
+	while ((n = next_member(e, cookie, serial))) {
+		queue_all(n, e ? &e->b : &(struct nlbuf){.failed = true}, e ? e->group : 0);
 		socket_put(&n->u.s);
 	}
 }
 
-static void deliver_events(struct wakeup *w __unused, uint32_t events __unused)
+/* Moves what there is to *all; false: nothing, and the caller delivers no longer. */
+static bool take_events(struct nl_watch *w, struct list *all, bool *lost)
 {
+	bool some;
+
+	stack_enter(w->stack);
+	some = w->count || w->lost;
+	list_splice(all, &w->events);
+	w->count = 0;
+	*lost = w->lost;
+	w->lost = false;
+	w->busy = some;
+	stack_leave(w->stack);
+	return some;
+}
+
+static bool begin_delivery(struct nl_watch *w)
+{
+	bool mine;
+
+	stack_enter(w->stack);
+	mine = !w->busy;
+	w->busy = true;
+	stack_leave(w->stack);
+	return mine;
+}
+
+static void deliver_events(struct wakeup *wake, uint32_t events __unused)
+{
+	struct nl_watch *w = container_of(wake, struct nl_watch, wakeup);
 	struct list all = LIST_INIT(all);
 	struct event *e;
 	bool lost;
 
-	stack_enter(watch.stack);
-	list_splice(&all, &watch.events);
-	watch.count = 0;
-	lost = watch.lost;
-	watch.lost = false;
-	stack_leave(watch.stack);
-	while ((e = list_first(&all, struct event, link))) {
-		list_remove(&e->link);
-		broadcast(e);
-		nlbuf_finish(&e->b);
-		slab_free(&event_slab, e);
+	if (begin_delivery(w)) {
+		while (take_events(w, &all, &lost)) {
+			list_for_each(e, &all, link)
+				broadcast(e, w->cookie);
+			free_events(&all);
+			if (lost)
+				broadcast(NULL, w->cookie);
+		}
 	}
-	if (lost)
-		broadcast(NULL);
+	watch_put(w);
 }
 
-static void hold_events(struct wakeup *w __unused)
+static void hold_events(struct wakeup *wake)
 {
+	ref_get(&container_of(wake, struct nl_watch, wakeup)->ref);
 }
 
-static void stack_changed(void *arg __unused, enum stack_event kind, bool gone, const void *what) REQUIRES(L_NET)
+/* An event in the making; NULL: it is lost. */
+static struct event *add_event(struct nl_watch *w, int protocol) REQUIRES(L_NET)
 {
-	struct event *e = watch.count < EVENTS_MAX ? slab_alloc(&event_slab) : NULL;
+	struct event *e = w->count < EVENTS_MAX ? slab_alloc(&event_slab) : NULL;
 
 	if (e) {
-		rtnetlink_event(watch.stack, &e->b, kind, gone, what, &e->group);
-		list_append(&watch.events, &e->link);
-		watch.count++;
+		e->protocol = protocol;
+		e->group = 1;
+		list_append(&w->events, &e->link);
+		w->count++;
 	} else {
-		watch.lost = true;
+		w->lost = true;
 	}
-	stack_wake(watch.stack, &watch.wakeup, POLLIN);
+	stack_wake(w->stack, &w->wakeup, POLLIN);
+	return e;
 }
 
-/* Somebody listens from now on. -ENOMEM. */
-static int start_watching(struct ctx *c)
+static void stack_changed(void *arg, enum stack_event kind, bool gone, const void *what) REQUIRES(L_NET)
 {
-	struct stack *s = netstack_of(c);
+	struct nl_watch *w = arg;
+	struct event *e;
 
-	if (!s)
+	if (kind == STACK_UEVENT) {
+		e = add_event(w, NETLINK_KOBJECT_UEVENT);
+		if (e)
+			uevent_netdev(&e->b, gone, what);
+		return;
+	}
+	e = add_event(w, NETLINK_ROUTE);
+	if (e)
+		rtnetlink_event(w->stack, &e->b, kind, gone, what, &e->group);
+}
+
+/* Somebody listens in this namespace from now on. -ENOMEM. */
+static int start_watching(struct netns *net)
+{
+	struct nl_watch *w = __atomic_load_n(&net->watch, __ATOMIC_ACQUIRE);
+	struct stack *s = netns_stack(net);
+
+	if (w)
+		return 0;
+	w = s ? slab_alloc(&watch_slab) : NULL;
+	if (!w)
 		return -ENOMEM;
+	ref_init(&w->ref);
+	list_init(&w->events);
+	list_init(&w->wakeup.link);
+	w->wakeup.hold = hold_events;
+	w->wakeup.deliver = deliver_events;
+	w->stack = s;
+	w->cookie = net->cookie;
 	stack_enter(s);
-	if (!watch.stack) {
-		list_init(&watch.events);
-		list_init(&watch.wakeup.link);
-		watch.wakeup.hold = hold_events;
-		watch.wakeup.deliver = deliver_events;
-		watch.stack = s;
-		stack_watch(s, stack_changed, NULL);
+	if (!net->watch) {
+		__atomic_store_n(&net->watch, w, __ATOMIC_RELEASE);
+		stack_watch(s, stack_changed, w);
+		w = NULL;
 	}
 	stack_leave(s);
+	if (w)
+		watch_put(w); /* another was faster */
 	return 0;
+}
+
+void netlink_forget(struct netns *net)
+{
+	struct nl_watch *w = take(net->watch);
+	struct list all = LIST_INIT(all);
+	bool lost;
+
+	if (!w)
+		return;
+	stack_enter(w->stack);
+	stack_watch(w->stack, NULL, NULL);
+	stack_leave(w->stack);
+	(void)take_events(w, &all, &lost);
+	free_events(&all);
+	watch_put(w);
 }
 
 /* ---- ports ---- */
 
-static bool port_taken(uint32_t port)
+/* Each protocol has ports of its own in each namespace. */
+static bool port_taken(const struct nl_sock *of, uint32_t port)
 {
 	struct nl_sock *n = ports;
 
-	while (n && n->port != port)
+	while (n && (n->port != port || n->u.s.protocol != of->u.s.protocol || n->u.s.net != of->u.s.net))
 		n = n->next;
 	return n;
 }
@@ -268,12 +368,12 @@ static int set_port(struct ctx *c, struct nl_sock *n, uint32_t want)
 	mutex_lock(&table_lock, L_SOCKNAME);
 	if (n->port) {
 		err = want && want != n->port ? -EINVAL : 0;
-	} else if (want && port_taken(want)) {
+	} else if (want && port_taken(n, want)) {
 		err = -EADDRINUSE;
 	} else {
 		uint32_t port = want ? want : (uint32_t)c->tgid;
 
-		while (port_taken(port))
+		while (port_taken(n, port))
 			port = last_port = last_port ? last_port - 1 : (uint32_t)-4097;
 		n->port = port;
 		n->next = ports;
@@ -284,9 +384,9 @@ static int set_port(struct ctx *c, struct nl_sock *n, uint32_t want)
 }
 
 /* Members of groups are told of changes. */
-static int set_groups(struct ctx *c, struct nl_sock *n, uint32_t add, uint32_t drop)
+static int set_groups(struct nl_sock *n, uint32_t add, uint32_t drop)
 {
-	int err = add && n->u.s.protocol == NETLINK_ROUTE ? start_watching(c) : 0;
+	int err = add && n->u.s.protocol != NETLINK_SOCK_DIAG ? start_watching(n->u.s.net) : 0;
 
 	if (err)
 		return err;
@@ -304,7 +404,7 @@ static int netlink_bind(struct ctx *c, struct socket *s, const struct sockaddr *
 	if (len < sizeof(*nl) || nl->nl_family != AF_NETLINK)
 		return -EINVAL;
 	err = set_port(c, nl_of(s), nl->nl_pid);
-	return err ? err : set_groups(c, nl_of(s), nl->nl_groups, UINT32_MAX);
+	return err ? err : set_groups(nl_of(s), nl->nl_groups, UINT32_MAX);
 }
 
 static int netlink_connect(struct ctx *c, struct socket *s, const struct sockaddr *sa, size_t len, int flags __unused)
@@ -382,8 +482,8 @@ static int netlink_setsockopt(struct ctx *c, struct socket *s, int level, int na
 		return 0; /* nothing is ever told to those */
 	err = set_port(c, n, 0);
 	if (!err && name == NETLINK_ADD_MEMBERSHIP)
-		return set_groups(c, n, 1u << (v - 1), 0);
-	return err ? err : set_groups(c, n, 0, 1u << (v - 1));
+		return set_groups(n, 1u << (v - 1), 0);
+	return err ? err : set_groups(n, 0, 1u << (v - 1));
 }
 
 static void netlink_release(struct socket *s)

@@ -3,4 +3,8 @@
 
 #include "net/socket.h"
 
+struct netns;
+
 extern const struct net_family netlink_family;
+/* The namespace goes: nobody listens to it any more. Before its stack is destroyed. No lock held. */
+void netlink_forget(struct netns *net);

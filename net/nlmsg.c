@@ -72,6 +72,20 @@ void nl_attr(struct nlbuf *b, size_t msg, uint16_t type, const void *data, size_
 	((struct nlmsghdr *)(b->data + msg))->nlmsg_len = (uint32_t)(b->size - msg);
 }
 
+size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type)
+{
+	size_t at = b->size;
+
+	nl_attr(b, msg, type, "", 0);
+	return at;
+}
+
+void nl_nest_end(struct nlbuf *b, size_t nest)
+{
+	if (!b->failed)
+		((struct rtattr *)(b->data + nest))->rta_len = (uint16_t)(b->size - nest);
+}
+
 void nl_u32(struct nlbuf *b, size_t msg, uint16_t type, uint32_t v)
 {
 	nl_attr(b, msg, type, &v, sizeof(v));
@@ -107,6 +121,15 @@ void nl_done(struct nlbuf *b)
 	int zero = 0;
 
 	nl_begin(b, NLMSG_DONE, NLM_F_MULTI, &zero, sizeof(zero));
+}
+
+void nl_raw(struct nlbuf *b, const void *data, size_t size)
+{
+	char *to = add(b, size);
+
+	b->raw = true;
+	if (to)
+		memcpy(to, data, size);
 }
 
 /* ---- requests ---- */

@@ -7,11 +7,13 @@
 #include "sentry/base/types.h"
 
 struct in6_addr;
+struct netns;
 
 /* Messages in the making, one behind the other; grows. Zeroed at first. */
 struct nlbuf {
 	char *data;
 	size_t size, room;
+	bool raw;    /* one datagram, as it is */
 	bool failed; /* no memory, or more than there may be: what is there is whole messages */
 	uint32_t seq, port;
 };
@@ -20,6 +22,9 @@ void nlbuf_finish(struct nlbuf *b);
 /* Begins a message with its fixed part. Returns where it begins, for nl_attr(). */
 size_t nl_begin(struct nlbuf *b, uint16_t type, uint16_t flags, const void *fixed, size_t size);
 void nl_attr(struct nlbuf *b, size_t msg, uint16_t type, const void *data, size_t size);
+/* An attribute that holds others: what comes until nl_nest_end(), which is told what nl_nest() gave. */
+size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type);
+void nl_nest_end(struct nlbuf *b, size_t nest);
 void nl_u32(struct nlbuf *b, size_t msg, uint16_t type, uint32_t v);
 void nl_u8(struct nlbuf *b, size_t msg, uint16_t type, uint8_t v);
 void nl_string(struct nlbuf *b, size_t msg, uint16_t type, const char *text);
@@ -28,12 +33,15 @@ void nl_addr(struct nlbuf *b, size_t msg, uint16_t type, const struct in6_addr *
 /* NLMSG_ERROR: err is 0 or -errno. */
 void nl_error(struct nlbuf *b, const struct nlmsghdr *request, int err);
 void nl_done(struct nlbuf *b);
+/* Bytes that are no message: a datagram of their own. */
+void nl_raw(struct nlbuf *b, const void *data, size_t size);
 
 /* A request: what stands behind its header. */
 struct nlreq {
 	const struct nlmsghdr *h; /* a copy */
 	const char *data;
 	size_t size;
+	struct netns *net; /* where the socket is */
 };
 
 /* Copies the fixed part; false: it is not there. */

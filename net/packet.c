@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/time.h>
 
+#include "net/hostinet.h"
 #include "net/inet.h"
 #include "net/netstack.h"
 #include "net/sockinfo.h"
@@ -85,7 +86,7 @@ static int packet_create(struct ctx *c, int type, int protocol, struct socket **
 	struct stack *stack = netstack_of(c);
 	struct packet_sock *k;
 
-	if (!cred_capable(c->cred, CAP_NET_RAW))
+	if (hostinet_used() || !cred_capable(c->cred, CAP_NET_RAW))
 		return -EPERM;
 	if (type != SOCK_RAW && type != SOCK_DGRAM)
 		return -ESOCKTNOSUPPORT;

@@ -2,13 +2,15 @@
  * NETLINK_ROUTE: rtnetlink(7). Which request is what; the messages themselves are in rtnetlink_link.c and rtnetlink_route.c.
  *
  * A type's last two bits say what it does: 0 new, 1 delete, 2 get, 3 set. Getting is anybody's; the rest needs CAP_NET_ADMIN. A request is answered
- * as a whole under the stack's lock, which its reply's memory bears. What Linux lists and this stack does not have (queueing disciplines, classes) is an
+ * as a whole under the stack's lock, which its reply's memory bears; but for those about links (rtnetlink_newlink.c). What Linux lists and this stack does not have (queueing disciplines, classes) is an
  * empty list.
  */
 #include "net/rtnetlink.h"
 
 #include <linux/capability.h>
+#include <linux/net_namespace.h>
 
+#include "net/hostinet.h"
 #include "net/stack/addr.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
@@ -37,6 +39,22 @@ static void dump(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIR
 	nl_done(b);
 }
 
+/* What takes the lock itself. -ENOSYS: the others. */
+static int unlocked(struct ctx *c, struct stack *s, struct nlbuf *b, const struct nlreq *r)
+{
+	switch (r->h->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_SETLINK:
+		return rtnetlink_new_link(c, s, r);
+	case RTM_DELLINK:
+		return rtnetlink_del_link(c, s, r);
+	case RTM_GETNSID:
+		return rtnetlink_get_nsid(c, s, b, r);
+	default:
+		return -ENOSYS;
+	}
+}
+
 static int get_one(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET)
 {
 	switch (r->h->nlmsg_type) {
@@ -52,9 +70,6 @@ static int get_one(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQU
 static int change(struct stack *s, const struct nlreq *r) REQUIRES(L_NET)
 {
 	switch (r->h->nlmsg_type) {
-	case RTM_NEWLINK:
-	case RTM_SETLINK:
-		return rtnetlink_set_link(s, r);
 	case RTM_NEWADDR:
 	case RTM_DELADDR:
 		return rtnetlink_change_addr(s, r);
@@ -72,16 +87,19 @@ static int change(struct stack *s, const struct nlreq *r) REQUIRES(L_NET)
 void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 {
 	bool get = (r->h->nlmsg_type & 3) == 2, all = get && (r->h->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	struct stack *s = netstack_of(c);
+	struct stack *s = netns_stack(r->net);
 	int err = 0;
 
 	if (r->h->nlmsg_type < RTM_BASE || r->h->nlmsg_type > RTM_MAX)
 		err = -EOPNOTSUPP;
-	else if (!get && !cred_capable(c->cred, CAP_NET_ADMIN))
+	else if (!get && (hostinet_used() || !cred_capable(c->cred, CAP_NET_ADMIN)))
 		err = -EPERM;
 	else if (!s)
 		err = -ENOMEM;
-	if (!err) {
+	if (!err && !all)
+		err = unlocked(c, s, b, r);
+	if (err == -ENOSYS || (!err && all)) {
+		err = 0;
 		stack_enter(s);
 		if (all)
 			dump(s, b, r);
@@ -101,7 +119,7 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 	switch (e) {
 	case STACK_LINK:
 		*ret_group = RTNLGRP_LINK;
-		rtnetlink_put_link(b, what, gone ? RTM_DELLINK : RTM_NEWLINK, 0);
+		rtnetlink_put_link(s, b, (struct netdev *)what, gone ? RTM_DELLINK : RTM_NEWLINK, 0);
 		break;
 	case STACK_ADDR:
 		v4 = addr_is_v4(&((const struct netdev_addr *)what)->addr);
@@ -116,5 +134,7 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 		*ret_group = RTNLGRP_NEIGH;
 		rtnetlink_put_neigh(b, what, gone ? RTM_DELNEIGH : RTM_NEWNEIGH, 0);
 		break;
+	case STACK_UEVENT:
+		break; /* another protocol's */
 	}
 }

@@ -4,15 +4,21 @@
 
 #include "net/rtnetlink.h"
 #include "net/stack/addr.h"
+#include "net/stack/bridge.h"
 #include "sentry/base/clock.h"
 
 /* Of <linux/if.h>, which does not go with <net/if.h>. */
 #define IFF_LOWER_UP (1u << 16)
 #define OPER_UNKNOWN 0
 #define OPER_DOWN 2
+#define OPER_LOWERLAYERDOWN 3
 #define OPER_UP 6
 
 #define TX_QUEUE 1000
+#define MTU_UNLIMITED 65536
+/* BR_STATE_* of <linux/if_bridge.h> */
+#define PORT_DISABLED 0
+#define PORT_FORWARDING 3
 
 /* ---- interfaces ---- */
 
@@ -33,40 +39,138 @@ static void put_stats(struct nlbuf *b, size_t msg, const struct netdev_stats *n)
 	nl_attr(b, msg, IFLA_STATS64, &s, sizeof(s));
 }
 
-static uint8_t operstate(const struct netdev *d)
+uint8_t rtnetlink_operstate(struct netdev *d)
 {
+	uint64_t id;
+
 	if (!(d->flags & IFF_UP))
 		return OPER_DOWN;
-	return d->flags & IFF_LOOPBACK ? OPER_UNKNOWN : OPER_UP;
+	/* As Linux, which takes any other index for a lower interface's. */
+	if (!d->carrier)
+		return d->ops->other && d->ops->other(d, &id) != d->index ? OPER_LOWERLAYERDOWN : OPER_DOWN;
+	return d->quiet_carrier ? OPER_UNKNOWN : OPER_UP;
 }
 
-void rtnetlink_put_link(struct nlbuf *b, const struct netdev *d, uint16_t type, uint16_t flags)
+unsigned rtnetlink_other(struct netdev *d, uint64_t *ret_id)
+{
+	unsigned index = d->ops->other ? d->ops->other(d, ret_id) : 0;
+
+	return index && *ret_id ? index : 0;
+}
+
+/* The interface at the other end, and where that is. */
+static void put_other(struct stack *s, struct nlbuf *b, size_t msg, struct netdev *d) REQUIRES(L_NET)
+{
+	uint64_t id;
+	unsigned index = rtnetlink_other(d, &id);
+	int number;
+
+	if (!index)
+		return;
+	nl_u32(b, msg, IFLA_LINK, index);
+	if (id == stack_id(s))
+		return;
+	number = stack_peer_number(s, id, true);
+	if (number >= 0)
+		nl_u32(b, msg, IFLA_LINK_NETNSID, (uint32_t)number);
+}
+
+static void put_bridge(struct nlbuf *b, size_t msg, const struct netdev *d) REQUIRES(L_NET)
+{
+	size_t nest = nl_nest(b, msg, IFLA_INFO_DATA);
+	struct ifla_bridge_id id = {.prio = {0x80, 0}};
+	struct bridge_info i;
+
+	bridge_info(d, &i);
+	memcpy(id.addr, i.mac, MAC_LEN);
+	nl_u32(b, msg, IFLA_BR_FORWARD_DELAY, 1500);
+	nl_u32(b, msg, IFLA_BR_HELLO_TIME, 200);
+	nl_u32(b, msg, IFLA_BR_MAX_AGE, 2000);
+	nl_u32(b, msg, IFLA_BR_AGEING_TIME, i.ageing);
+	nl_u32(b, msg, IFLA_BR_STP_STATE, 0);
+	nl_attr(b, msg, IFLA_BR_PRIORITY, &(uint16_t){0x8000}, sizeof(uint16_t));
+	nl_u8(b, msg, IFLA_BR_VLAN_FILTERING, 0);
+	nl_attr(b, msg, IFLA_BR_BRIDGE_ID, &id, sizeof(id));
+	nl_attr(b, msg, IFLA_BR_ROOT_ID, &id, sizeof(id));
+	nl_nest_end(b, nest);
+}
+
+static void put_info(struct nlbuf *b, size_t msg, const struct netdev *d) REQUIRES(L_NET)
+{
+	size_t nest, data;
+
+	if (!d->ops->kind && !d->port)
+		return;
+	nest = nl_nest(b, msg, IFLA_LINKINFO);
+	if (d->ops->kind)
+		nl_string(b, msg, IFLA_INFO_KIND, d->ops->kind);
+	if (netdev_is_bridge(d))
+		put_bridge(b, msg, d);
+	if (d->port) {
+		nl_string(b, msg, IFLA_INFO_SLAVE_KIND, "bridge");
+		data = nl_nest(b, msg, IFLA_INFO_SLAVE_DATA);
+		nl_u8(b, msg, IFLA_BRPORT_STATE, d->flags & IFF_RUNNING ? PORT_FORWARDING : PORT_DISABLED);
+		nl_attr(b, msg, IFLA_BRPORT_PRIORITY, &(uint16_t){32}, sizeof(uint16_t));
+		nl_u32(b, msg, IFLA_BRPORT_COST, 2);
+		nl_attr(b, msg, IFLA_BRPORT_NO, &(uint16_t){(uint16_t)bridge_port_number(d)}, sizeof(uint16_t));
+		nl_nest_end(b, data);
+	}
+	nl_nest_end(b, nest);
+}
+
+/* What is the same for all, or nearly. */
+static void put_limits(struct nlbuf *b, size_t msg, const struct netdev *d)
+{
+	nl_u32(b, msg, IFLA_MIN_MTU, d->flags & IFF_LOOPBACK ? 0 : 68);
+	nl_u32(b, msg, IFLA_MAX_MTU, d->mtu_max == MTU_UNLIMITED ? 0 : d->mtu_max);
+	nl_u32(b, msg, IFLA_GROUP, 0);
+	nl_u32(b, msg, IFLA_PROMISCUITY, d->promisc);
+	nl_u32(b, msg, IFLA_NUM_TX_QUEUES, 1);
+	nl_u32(b, msg, IFLA_NUM_RX_QUEUES, 1);
+	nl_u32(b, msg, IFLA_GSO_MAX_SEGS, 65535);
+	nl_u32(b, msg, IFLA_GSO_MAX_SIZE, 65536);
+	nl_u32(b, msg, IFLA_CARRIER_CHANGES, d->carrier_changes);
+	nl_u8(b, msg, IFLA_PROTO_DOWN, 0);
+}
+
+void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint16_t type, uint16_t flags)
 {
 	static const uint8_t all_ones[MAC_LEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, zero[MAC_LEN];
-	struct ifinfomsg m = {.ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
+	struct ifinfomsg m = {
+	    .ifi_family = AF_UNSPEC, .ifi_type = d->type, .ifi_index = (int)d->index, .ifi_flags = d->flags};
+	bool has_mac = d->type != ARPHRD_NONE;
 	size_t msg;
 
-	if (d->flags & IFF_UP)
+	if (d->flags & IFF_RUNNING)
 		m.ifi_flags |= IFF_LOWER_UP;
 	msg = nl_begin(b, type, flags, &m, sizeof(m));
 	nl_string(b, msg, IFLA_IFNAME, d->name);
 	nl_u32(b, msg, IFLA_TXQLEN, TX_QUEUE);
-	nl_u8(b, msg, IFLA_OPERSTATE, operstate(d));
+	nl_u8(b, msg, IFLA_OPERSTATE, rtnetlink_operstate(d));
 	nl_u8(b, msg, IFLA_LINKMODE, 0);
 	nl_u32(b, msg, IFLA_MTU, d->mtu);
-	nl_u32(b, msg, IFLA_GROUP, 0);
-	nl_string(b, msg, IFLA_QDISC, "noqueue");
-	nl_attr(b, msg, IFLA_ADDRESS, d->mac, MAC_LEN);
-	nl_attr(b, msg, IFLA_BROADCAST, d->flags & IFF_LOOPBACK ? zero : all_ones, MAC_LEN);
+	put_limits(b, msg, d);
+	put_other(s, b, msg, d);
+	if (d->port)
+		nl_u32(b, msg, IFLA_MASTER, bridge_of(d)->index);
+	nl_u8(b, msg, IFLA_CARRIER, d->carrier);
+	nl_string(b, msg, IFLA_QDISC, d->flags & IFF_UP || d->flags & IFF_LOOPBACK ? "noqueue" : "noop");
+	if (has_mac) {
+		nl_attr(b, msg, IFLA_ADDRESS, d->mac, MAC_LEN);
+		nl_attr(b, msg, IFLA_BROADCAST, d->flags & IFF_LOOPBACK ? zero : all_ones, MAC_LEN);
+	}
 	put_stats(b, msg, &d->stats);
+	put_info(b, msg, d);
 }
 
-void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r __unused)
+void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
-	const struct netdev *d = NULL;
+	bool ports = r->size && r->data[0] == AF_BRIDGE; /* bridge(8) link */
+	struct netdev *d = NULL;
 
 	while ((d = netdev_next(s, d ? d->index : 0)))
-		rtnetlink_put_link(b, d, RTM_NEWLINK, NLM_F_MULTI);
+		if (!ports || d->port)
+			rtnetlink_put_link(s, b, d, RTM_NEWLINK, NLM_F_MULTI);
 }
 
 /* The interface that a request means, by index or name. */
@@ -87,7 +191,7 @@ static struct netdev *find(struct stack *s, const struct nlreq *r, const struct 
 
 int rtnetlink_get_link(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
-	const struct netdev *d;
+	struct netdev *d;
 	struct ifinfomsg m;
 
 	if (!nl_fixed(r, &m, sizeof(m)))
@@ -95,49 +199,8 @@ int rtnetlink_get_link(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 	d = find(s, r, &m);
 	if (!d)
 		return -ENODEV;
-	rtnetlink_put_link(b, d, RTM_NEWLINK, 0);
+	rtnetlink_put_link(s, b, d, RTM_NEWLINK, 0);
 	return 0;
-}
-
-static int set_name(struct stack *s, struct netdev *d, const char *data, size_t size) REQUIRES(L_NET)
-{
-	char name[IFNAMSIZ] = "";
-
-	memcpy(name, data, MIN(size, sizeof(name) - 1));
-	if (strcmp(name, d->name) == 0)
-		return 0;
-	return d->flags & IFF_UP ? -EBUSY : netdev_set_name(s, d, name);
-}
-
-int rtnetlink_set_link(struct stack *s, const struct nlreq *r)
-{
-	struct ifinfomsg m;
-	struct netdev *d;
-	const char *data;
-	uint32_t mtu;
-	size_t size;
-	int err = 0;
-
-	if (!nl_fixed(r, &m, sizeof(m)))
-		return -EINVAL;
-	d = find(s, r, &m);
-	if (!d)
-		return r->h->nlmsg_flags & NLM_F_CREATE ? -EOPNOTSUPP : -ENODEV;
-	if (r->h->nlmsg_flags & NLM_F_EXCL)
-		return -EEXIST;
-	data = nl_find(r, sizeof(m), IFLA_ADDRESS, MAC_LEN, &size);
-	if (data && d->flags & IFF_LOOPBACK)
-		return -EOPNOTSUPP;
-	if (data)
-		netdev_set_mac(s, d, (const uint8_t *)data);
-	if (nl_find_u32(r, sizeof(m), IFLA_MTU, &mtu))
-		err = netdev_set_mtu(s, d, mtu);
-	data = nl_find(r, sizeof(m), IFLA_IFNAME, 1, &size);
-	if (!err && data)
-		err = set_name(s, d, data, size);
-	if (!err && (m.ifi_change || m.ifi_flags))
-		err = netdev_set_flags(s, d, m.ifi_flags, m.ifi_change ? m.ifi_change : UINT32_MAX);
-	return err;
 }
 
 /* ---- addresses ---- */

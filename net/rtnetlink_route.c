@@ -7,6 +7,7 @@
 
 #include "net/rtnetlink.h"
 #include "net/stack/addr.h"
+#include "net/stack/bridge.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
 #include "sentry/base/clock.h"
@@ -227,10 +228,35 @@ static bool put_one_neigh(void *arg, const struct neigh *n)
 	return !d->b->failed;
 }
 
+/* What a bridge has learnt: bridge(8) fdb. */
+static bool put_fdb(void *arg, const struct bridge_entry *e) REQUIRES(L_NET)
+{
+	struct nlbuf *b = arg;
+	struct ndmsg m = {.ndm_family = AF_BRIDGE, .ndm_ifindex = (int)e->port->index, .ndm_state = NUD_REACHABLE};
+	size_t msg = nl_begin(b, RTM_NEWNEIGH, NLM_F_MULTI, &m, sizeof(m));
+
+	nl_attr(b, msg, NDA_LLADDR, e->mac, MAC_LEN);
+	nl_u32(b, msg, NDA_MASTER, bridge_of(e->port)->index);
+	return !b->failed;
+}
+
+static void dump_fdb(struct stack *s, struct nlbuf *b) REQUIRES(L_NET)
+{
+	struct netdev *d = NULL;
+
+	while ((d = netdev_next(s, d ? d->index : 0)))
+		if (netdev_is_bridge(d))
+			bridge_each(s, d, put_fdb, b);
+}
+
 void rtnetlink_dump_neighs(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
 	struct dump d = {b, r->size ? (uint8_t)r->data[0] : AF_UNSPEC, false};
 
+	if (d.family == AF_BRIDGE) {
+		dump_fdb(s, b);
+		return;
+	}
 	neigh_each(s, put_one_neigh, &d);
 }
 

@@ -89,10 +89,10 @@ static void put_rest(const struct tcp_ep *ep, void *arg) REQUIRES(L_NET)
 	put(d, &i);
 }
 
-void sockdiag_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
+void sockdiag_request(struct ctx *c __unused, struct nlbuf *b, const struct nlreq *r)
 {
 	bool all = (r->h->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
-	struct stack *s = netstack_of(c);
+	struct stack *s = netns_stack(r->net);
 	uint8_t family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC;
 	struct diag d = {.b = b};
 	int err = s ? 0 : -ENOMEM;
@@ -105,7 +105,7 @@ void sockdiag_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 		nl_error(b, r->h, err);
 		return;
 	}
-	socket_for_each(d.req.sdiag_family, put_socket, &d);
+	socket_for_each(r->net, d.req.sdiag_family, put_socket, &d);
 	if (d.req.sdiag_protocol == IPPROTO_TCP) {
 		stack_enter(s);
 		tcp_for_each(s, put_rest, &d);

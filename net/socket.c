@@ -17,6 +17,7 @@
 #include "net/filter.h"
 #include "net/inet.h"
 #include "net/netlink.h"
+#include "net/netstack.h"
 #include "net/packet.h"
 #include "net/unix.h"
 #include "sentry/base/cred.h"
@@ -41,12 +42,14 @@ void socket_init(struct socket *s, const struct proto_ops *ops, int family, int 
 	wait_queue_init(&s->wq);
 	s->sndbuf = s->rcvbuf = BUF_DEFAULT;
 	s->rcvlowat = 1;
+	s->pacing_rate = UINT64_MAX;
 	s->rcvtimeo = s->sndtimeo = TIME_NEVER;
 }
 
 void socket_fini(struct socket *s)
 {
 	socket_unpublish(s);
+	netns_put(s->net);
 	filter_fini(s);
 	if (s->peer_cred)
 		cred_put(s->peer_cred);
@@ -82,9 +85,11 @@ int socket_create(struct ctx *c, int family, int type, int protocol, struct sock
 	for (size_t i = 0; i < ARRAY_SIZE(families) && err == -EAFNOSUPPORT; i++)
 		if (families[i]->family == family)
 			err = families[i]->create(c, type, protocol, ret);
-	if (!err)
-		socket_publish(*ret);
-	return err;
+	if (err)
+		return err;
+	(*ret)->net = netns_get(netns_of(c));
+	socket_publish(*ret);
+	return 0;
 }
 
 int socket_file(struct ctx *c, struct socket *s, int flags, struct file **ret)
@@ -206,7 +211,7 @@ static long socket_ioctl(struct ctx *c, struct file *f, uint32_t cmd, uint64_t a
 	struct socket *s = f->priv;
 	long r = s->ops->ioctl ? s->ops->ioctl(c, s, cmd, arg) : -ENOTTY;
 
-	return r == -ENOTTY ? netdev_ioctl(c, cmd, arg) : r;
+	return r == -ENOTTY ? netdev_ioctl(c, s, cmd, arg) : r;
 }
 
 static int socket_mmap(struct ctx *c __unused, struct file *f, uint64_t off, size_t size, int prot __unused,

@@ -17,6 +17,7 @@
 struct socket;
 struct net_msg;
 struct cred;
+struct netns;
 struct sock_info;
 struct bpf_prog;
 
@@ -97,18 +98,20 @@ enum sock_option {
 struct socket {
 	struct ref ref;
 	const struct proto_ops *ops;
-	uint16_t family, type;    /* constant */
-	int protocol;             /* constant */
-	struct inode *inode;      /* of the file, borrowed; NULL: none yet, or closed */
-	struct file *file;        /* borrowed, as inode */
-	struct mutex lock;        /* L_SOCK: the family's state, and: */
-	struct list async;        /* O_ASYNC descriptions */
-	struct list all;          /* L_SOCKLIST */
-	struct wait_queue wq;     /* sleepers and pollers; POLL* bits */
-	_Atomic int err;          /* SO_ERROR: a positive errno, taken by who reads it */
+	uint16_t family, type; /* constant */
+	int protocol;          /* constant */
+	struct inode *inode;   /* of the file, borrowed; NULL: none yet, or closed */
+	struct file *file;     /* borrowed, as inode */
+	struct mutex lock;     /* L_SOCK: the family's state, and: */
+	struct list async;     /* O_ASYNC descriptions */
+	struct list all;       /* L_SOCKLIST */
+	struct netns *net;     /* where it was made: a reference, constant once others can find it; NULL: the host's */
+	struct wait_queue wq;  /* sleepers and pollers; POLL* bits */
+	_Atomic int err;       /* SO_ERROR: a positive errno, taken by who reads it */
 	_Atomic uint32_t options; /* enum sock_option */
 	_Atomic int sndbuf, rcvbuf;
 	_Atomic int rcvlowat;
+	_Atomic uint64_t pacing_rate;       /* SO_MAX_PACING_RATE: bytes in a second; UINT64_MAX: any */
 	_Atomic int64_t rcvtimeo, sndtimeo; /* ns; TIME_NEVER: none */
 	int priority, linger_on, linger_seconds;
 	uint32_t mark;
@@ -162,7 +165,7 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 int __must_check sockopt_int(struct ctx *c, uaddr_t value, size_t size, int *ret);
 
 /* net/netdev.c: interface ioctls, on sockets of any family. -ENOTTY if cmd is none. */
-long netdev_ioctl(struct ctx *c, uint32_t cmd, uint64_t arg);
+long netdev_ioctl(struct ctx *c, struct socket *s, uint32_t cmd, uint64_t arg);
 /* For families. */
 static inline bool socket_option(const struct socket *s, enum sock_option o)
 {

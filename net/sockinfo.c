@@ -60,12 +60,12 @@ static void common_info(struct socket *s, struct sock_info *i)
 	mutex_unlock(&s->lock, L_SOCK);
 }
 
-void socket_for_each(int family, void (*fn)(const struct sock_info *i, void *arg), void *arg)
+void socket_for_each(const struct netns *net, int family, void (*fn)(const struct sock_info *i, void *arg), void *arg)
 {
 	struct sock_info i;
 
 	for (struct socket *s = next_socket(NULL); s; s = next_socket(s)) {
-		if (family != AF_UNSPEC && s->family != family)
+		if ((family != AF_UNSPEC && s->family != family) || (net && s->net != net))
 			continue;
 		common_info(s, &i);
 		if (!s->ops->info || s->ops->info(s, &i))

@@ -38,5 +38,5 @@ struct sock_info {
 	char name[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
-/* Calls fn for each open socket of that family (AF_UNSPEC: all), newest first. No lock is held. */
-void socket_for_each(int family, void (*fn)(const struct sock_info *i, void *arg), void *arg);
+/* Calls fn for each open socket of that namespace (NULL: any) and family (AF_UNSPEC: all), newest first. No lock is held. */
+void socket_for_each(const struct netns *net, int family, void (*fn)(const struct sock_info *i, void *arg), void *arg);

@@ -6,11 +6,13 @@
  */
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/time.h>
 
 #include "net/filter.h"
+#include "net/netstack.h"
 #include "net/socket.h"
 #include "sentry/base/cred.h"
 
@@ -21,6 +23,9 @@
 /* Numbers that the C library may not have. */
 #ifndef SO_TIMESTAMP_OLD
 #define SO_TIMESTAMP_OLD 29
+#endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
 #endif
 #ifndef SO_RCVTIMEO_NEW
 #define SO_RCVTIMEO_NEW 66
@@ -166,6 +171,17 @@ static int set_int(struct ctx *c, struct socket *s, int name, int value)
 	return -ENOPROTOOPT;
 }
 
+/* Eight bytes, or four of which the largest number means no limit either. */
+static int set_pacing_rate(struct ctx *c, struct socket *s, uaddr_t value, size_t size)
+{
+	uint64_t rate = 0;
+
+	if (copy_in(c, &rate, value, size >= sizeof(rate) ? sizeof(rate) : sizeof(uint32_t)))
+		return -EFAULT;
+	s->pacing_rate = size < sizeof(rate) && rate == UINT32_MAX ? UINT64_MAX : rate;
+	return 0;
+}
+
 static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t value, size_t size)
 {
 	uint32_t bit = bool_option(name);
@@ -190,6 +206,8 @@ static int set_socket_level(struct ctx *c, struct socket *s, int name, uaddr_t v
 		return set_timeo(c, &s->sndtimeo, value, size);
 	case SO_LINGER:
 		return set_linger(c, s, value, size);
+	case SO_MAX_PACING_RATE:
+		return set_pacing_rate(c, s, value, size);
 	default:
 		return set_int(c, s, name, v);
 	}
@@ -332,6 +350,19 @@ union option_value {
 	char other[256];
 };
 
+/* Of eight bytes, or what of it four can tell. */
+static size_t get_pacing_rate(const struct socket *s, size_t room, union option_value *v)
+{
+	uint64_t rate = s->pacing_rate;
+
+	if (room >= sizeof(v->cookie)) {
+		v->cookie = rate;
+		return sizeof(v->cookie);
+	}
+	v->i = (int)MIN(rate, (uint64_t)UINT32_MAX);
+	return sizeof(v->i);
+}
+
 /* Fills v and cuts *size to what there is. */
 static int get_socket_level(struct ctx *c, struct socket *s, int name, union option_value *v, size_t *size)
 {
@@ -362,6 +393,15 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 		if (*size < have)
 			return -EINVAL;
 		break;
+	case SO_NETNS_COOKIE:
+		v->cookie = (s->net ? s->net : netns_of(NULL))->cookie;
+		have = sizeof(v->cookie);
+		if (*size < have)
+			return -EINVAL;
+		break;
+	case SO_MAX_PACING_RATE:
+		have = get_pacing_rate(s, *size, v);
+		break;
 	case SO_PEERNAME:
 		return get_peername(s, &v->addr, size);
 	default:
@@ -373,6 +413,12 @@ static int get_socket_level(struct ctx *c, struct socket *s, int name, union opt
 	}
 	*size = MIN(*size, have);
 	return 0;
+}
+
+/* The buffer says what is asked about. */
+static bool asks(int level, int name)
+{
+	return level == IPPROTO_IP && name == IP_MSFILTER;
 }
 
 int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, uaddr_t size_ptr)
@@ -393,6 +439,8 @@ int socket_getsockopt(struct ctx *c, struct socket *s, int level, int name, uadd
 	}
 	memset(&v, 0, sizeof(v));
 	size = MIN((size_t)len, sizeof(v));
+	if (asks(level, name) && copy_in(c, &v, value, size))
+		return -EFAULT;
 	/* The one option that is asked a question. */
 	if (level == SOL_PACKET && name == PACKET_HDRLEN && size >= sizeof(v.i) && copy_in(c, &v.i, value, sizeof(v.i)))
 		return -EFAULT;

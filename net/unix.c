@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "net/netstack.h"
 #include "net/sockinfo.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
@@ -239,6 +240,7 @@ static struct unix_msg *embryo_create(struct ctx *c, struct unix_sock *u, struct
 	e->state = UNIX_CONNECTED;
 	e->peer = unix_get(u);
 	e->addr = unix_addr_get(listener->addr);
+	e->s.net = netns_get(listener->s.net);
 	e->s.options = listener->s.options & SOCK_OPT_PASSCRED;
 	e->s.peer_cred = cred_get(c->cred);
 	e->s.peer_pid = c->tgid;
@@ -316,7 +318,7 @@ static int unix_stream_connect(struct ctx *c, struct socket *s, const struct soc
 	while (!err) {
 		UNIX_REF listener = NULL;
 
-		err = unix_find(c, addr, len, s->type, &listener);
+		err = unix_find(c, s->net, addr, len, s->type, &listener);
 		if (err)
 			return err;
 		err = connect_to(c, u, listener);
@@ -394,7 +396,7 @@ static int unix_dgram_connect(struct ctx *c, struct socket *s, const struct sock
 	if (!err && socket_option(s, SOCK_OPT_PASSCRED))
 		err = unix_autobind(u);
 	if (!err)
-		err = unix_find(c, addr, len, s->type, &to);
+		err = unix_find(c, s->net, addr, len, s->type, &to);
 	return err ? err : dgram_set_peer(u, to);
 }
 

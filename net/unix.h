@@ -95,8 +95,9 @@ extern const struct net_family unix_family;
 int unix_check_addr(const struct sockaddr *addr, size_t len);
 int unix_bind(struct ctx *c, struct socket *s, const struct sockaddr *addr, size_t len);
 int unix_autobind(struct unix_sock *u);
-/* The socket of that name and type: -ECONNREFUSED, -ENOENT, -EACCES, -EPROTOTYPE. */
-int __must_check unix_find(struct ctx *c, const struct sockaddr *addr, size_t len, int type, struct unix_sock **ret);
+/* The socket of that name (in net, if it is an abstract one) and type: -ECONNREFUSED, -ENOENT, -EACCES, -EPROTOTYPE. */
+int __must_check unix_find(struct ctx *c, const struct netns *net, const struct sockaddr *addr, size_t len, int type,
+			   struct unix_sock **ret);
 /* Takes the name off the table; the socket is closing. */
 void unix_unname(struct unix_sock *u);
 /* A copy of len bytes, at most sizeof(struct sockaddr_un); NULL: no memory. */

@@ -272,7 +272,7 @@ static int dgram_target(struct ctx *c, struct unix_sock *u, const struct net_msg
 
 	if (nm->addr_len) {
 		err = unix_check_addr(addr, nm->addr_len);
-		return err ? err : unix_find(c, addr, nm->addr_len, u->s.type, ret);
+		return err ? err : unix_find(c, u->s.net, addr, nm->addr_len, u->s.type, ret);
 	}
 	mutex_lock(&u->s.lock, L_SOCK);
 	*ret = unix_get(u->peer);

@@ -1,7 +1,7 @@
 /*
  * Names of unix sockets: in the file system, abstract, and autobound.
  *
- * Abstract names (a leading NUL byte) are in a hash under L_SOCKNAME, one name space for each socket type. A name in the file system is a
+ * Abstract names (a leading NUL byte) are in a hash under L_SOCKNAME, one name space for each socket type and network namespace. A name in the file system is a
  * S_IFSOCK inode whose `bound` field points at the socket; the socket holds a reference to the path, so the inode outlives it. The table and the field hold no reference to
  * the socket: a look-up takes one only if the socket is still alive, under L_SOCKNAME, and closing takes the name away under the same lock.
  */
@@ -65,9 +65,9 @@ static void addr_path(const struct sockaddr *addr, size_t len, char ret[sizeof(s
 	memcpy(ret, ((const struct sockaddr_un *)addr)->sun_path, len - FAMILY_SIZE);
 }
 
-static struct unix_sock **bucket_of(const void *name, size_t len, int type)
+static struct unix_sock **bucket_of(const void *name, size_t len, int type, const struct netns *net)
 {
-	uint32_t h = (uint32_t)type;
+	uint32_t h = (uint32_t)type ^ (uint32_t)((uintptr_t)net >> 6);
 
 	for (size_t i = 0; i < len; i++)
 		h = h * 31 + ((const unsigned char *)name)[i];
@@ -75,18 +75,19 @@ static struct unix_sock **bucket_of(const void *name, size_t len, int type)
 }
 
 /* With L_SOCKNAME: borrowed, or NULL. */
-static struct unix_sock *table_find(const void *name, size_t len, int type)
+static struct unix_sock *table_find(const void *name, size_t len, int type, const struct netns *net)
 {
-	struct unix_sock *u = *bucket_of(name, len, type);
+	struct unix_sock *u = *bucket_of(name, len, type, net);
 
-	while (u && (u->s.type != type || u->addr->len != len || memcmp(&u->addr->sun, name, len) != 0))
+	while (u &&
+	       (u->s.type != type || u->s.net != net || u->addr->len != len || memcmp(&u->addr->sun, name, len) != 0))
 		u = u->name_next;
 	return u;
 }
 
 static void table_insert(struct unix_sock *u)
 {
-	struct unix_sock **at = bucket_of(&u->addr->sun, u->addr->len, u->s.type);
+	struct unix_sock **at = bucket_of(&u->addr->sun, u->addr->len, u->s.type, u->s.net);
 
 	u->name_next = *at;
 	*at = u;
@@ -94,7 +95,7 @@ static void table_insert(struct unix_sock *u)
 
 static void table_remove(struct unix_sock *u)
 {
-	struct unix_sock **at = bucket_of(&u->addr->sun, u->addr->len, u->s.type);
+	struct unix_sock **at = bucket_of(&u->addr->sun, u->addr->len, u->s.type, u->s.net);
 
 	while (*at && *at != u)
 		at = &(*at)->name_next;
@@ -111,7 +112,7 @@ static int name_abstract(struct unix_sock *u, struct unix_addr *a)
 	mutex_lock(&table_lock, L_SOCKNAME);
 	if (u->addr)
 		err = -EINVAL;
-	else if (table_find(&a->sun, a->len, u->s.type))
+	else if (table_find(&a->sun, a->len, u->s.type, u->s.net))
 		err = -EADDRINUSE;
 	if (!err) {
 		u->addr = a;
@@ -243,14 +244,15 @@ static int find_path(struct ctx *c, const struct sockaddr *addr, size_t len, str
 	return *ret ? 0 : -ECONNREFUSED;
 }
 
-int unix_find(struct ctx *c, const struct sockaddr *addr, size_t len, int type, struct unix_sock **ret)
+int unix_find(struct ctx *c, const struct netns *net, const struct sockaddr *addr, size_t len, int type,
+	      struct unix_sock **ret)
 {
 	struct unix_sock *u = NULL;
 	int err = 0;
 
 	if (is_abstract(addr)) {
 		mutex_lock(&table_lock, L_SOCKNAME);
-		u = table_find(addr, len, type);
+		u = table_find(addr, len, type, net);
 		if (!u || !ref_get_unless_zero(&u->s.ref)) {
 			u = NULL;
 			err = -ECONNREFUSED;

@@ -13,6 +13,7 @@
 #include <asm/ioctls.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -23,6 +24,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 
+#include "platform/hostopts.h"
 #include "platform/platform.h"
 
 /* Younger than the headers. */
@@ -44,7 +46,7 @@
 #define HOSTCALL_TCGETS2 0x802c542aul
 #define HOSTCALL_TCSETS2 0x402c542bul
 
-enum line_platform { ALL, TRAP, PTRACE, NAT };
+enum line_platform { ALL, TRAP, PTRACE, NAT, HOST };
 #define HOSTCALL_STREAM (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 #define HOSTCALL_DGRAM (SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
 
@@ -88,7 +90,12 @@ static const struct line lines[] = {
 };
 
 static enum seccomp_strictness strictness;
-static bool network;
+static bool network, host_sockets;
+
+void seccomp_allow_host_sockets(void)
+{
+	host_sockets = true;
+}
 
 void seccomp_set_strictness(enum seccomp_strictness how)
 {
@@ -106,6 +113,8 @@ static bool line_applies(const struct line *l)
 		return true;
 	if (l->platform == NAT)
 		return network;
+	if (l->platform == HOST)
+		return host_sockets;
 	return strcmp(platform->name, l->platform == TRAP ? "trap" : "ptrace") == 0;
 }
 
@@ -157,7 +166,7 @@ int seccomp_install_sentry(void)
 
 void seccomp_print_table(void)
 {
-	static const char *const where[] = {"all", "trap", "ptrace", "--net nat"};
+	static const char *const where[] = {"all", "trap", "ptrace", "--net nat", "--net host"};
 
 	printf("| call | where | arguments | why |\n| --- | --- | --- | --- |\n");
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)

@@ -14,6 +14,8 @@ enum seccomp_strictness {
 void seccomp_set_strictness(enum seccomp_strictness how);
 /* The sandbox's network goes on by sockets of the host: the lines for that count. Before seccomp_install_sentry(). */
 void seccomp_allow_network(void);
+/* Before seccomp_install_sentry(): the lines for `--net host` too. */
+void seccomp_allow_host_sockets(void);
 /*
  * Installs the filter in every thread of the process, for good. After platform->init() and before any byte from a guest or
  * an image is looked at. 0 or -errno.

@@ -16,6 +16,7 @@
 
 #include "fs/hostio.h"
 #include "fs/dev/devfs.h"
+#include "fs/sys/sysfs.h"
 #include "fs/dev/hosttty.h"
 #include "fs/dev/relay.h"
 #include "fs/fdtable.h"
@@ -25,10 +26,12 @@
 #include "net/hostsock.h"
 #include "net/netstack.h"
 #include "net/pcap.h"
+#include "net/tun.h"
 #include "platform/hostproc.h"
 #include "platform/platform.h"
 #include "platform/seccomp.h"
 #include "runsc-shim/boot_fs.h"
+#include "runsc-shim/boot_link.h"
 #include "runsc-shim/boot_net.h"
 #include "runsc-shim/boot_user.h"
 #include "runsc-shim/isolate.h"
@@ -74,6 +77,8 @@ static int boot_kernel(const struct spec *s, struct error *e)
 	if (getenv("SANDBOX_SECCOMP_LOG"))
 		seccomp_set_strictness(SECCOMP_LOG);
 	boot_net_early(s);
+	if (s->net.kind == NET_HOST)
+		seccomp_allow_host_sockets();
 	err = seccomp_install_sentry();
 	if (err)
 		return error_set(e, EXIT_SANDBOX, -err, "see sandbox doctor", "cannot confine the sentry");
@@ -384,6 +389,8 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	if (boot_net(s, e))
 		return -1;
 	devfs_init();
+	sysfs_init();
+	tun_init();
 	tmpfs_register();
 	if (boot_mounts(c, s, e) || boot_user(c, s, &cred, e))
 		return -1;
@@ -392,7 +399,7 @@ static int boot_prepare(struct ctx *c, const struct spec *s, int control_fd, str
 	/* They are the user's: he can open a pipe by /dev/stdin again. */
 	if (s->tty == TTY_YES ? boot_relay(c, s, e) : boot_streams(c, s, e))
 		return -1;
-	if (boot_workdir(c, s, e))
+	if (boot_workdir(c, s, e) || boot_net_link(&s->net, e))
 		return -1;
 	/* Signals that come before there is somebody to get them wait in the socket. */
 	return boot_program(c, s, ret, e) ? -1 : boot_control(control_fd, e);

@@ -11,6 +11,7 @@
  */
 #include "runsc-shim/boot_fs.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -27,6 +28,8 @@
 #include "runsc-shim/boot_resolv.h"
 #include "sentry/base/log.h"
 #include "sentry/system.h"
+
+#define HOSTS "/etc/hosts"
 
 /* lower, which it takes over, with memory or a host directory on top. */
 static int overlay_on(struct super *lower, struct super *upper, struct super **ret)
@@ -189,6 +192,45 @@ static int mount_cwd(struct ctx *c, const struct spec *s)
 	return err;
 }
 
+static bool is_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = text; (at = strstr(at, word)); at += len)
+		if ((at == text || isspace((unsigned char)at[-1])) && (!at[len] || isspace((unsigned char)at[len])))
+			return true;
+	return false;
+}
+
+/*
+ * The machine's own name can be looked up, as on Debian by 127.0.1.1, where nothing is changed by that but memory. A hosts file that cannot be read or is
+ * very long stays as it is.
+ */
+static void name_in_hosts(struct ctx *c, const struct spec *s)
+{
+	char text[16384] = "", line[HOST_NAME_MAX + 32];
+	FILE_REF f = NULL;
+	struct iobuf b;
+	off_t pos = 0;
+	ssize_t n;
+
+	if (s->overlay != OVERLAY_MEMORY || vfs_open(c, AT_FDCWD, HOSTS, O_RDONLY, 0, LOOKUP_FOLLOW, &f))
+		return;
+	iobuf_init_kernel(&b, text, sizeof(text) - 1);
+	n = file_read(c, f, &b, &pos);
+	if (n < 0 || n == (ssize_t)sizeof(text) - 1 || is_word(text, s->hostname))
+		return;
+	file_put(f);
+	f = NULL;
+	if (vfs_open(c, AT_FDCWD, HOSTS, O_WRONLY | O_APPEND, 0, LOOKUP_FOLLOW, &f))
+		return;
+	snprintf(line, sizeof(line), "%s127.0.1.1\t%s\n", n && text[n - 1] != '\n' ? "\n" : "", s->hostname);
+	iobuf_init_kernel(&b, line, strlen(line));
+	n = file_write(c, f, &b, &pos);
+	if (n < 0)
+		log_info(HOSTS " does not have this machine's name: %s", strerror((int)-n));
+}
+
 int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 {
 	struct super *root;
@@ -206,6 +248,7 @@ int boot_mounts(struct ctx *c, const struct spec *s, struct error *e)
 	if (!c->fs)
 		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot make the file tree");
 	mount_standard_all(c, s);
+	name_in_hosts(c, s);
 	if (boot_resolv(c, s, e))
 		return -1;
 	err = mount_cwd(c, s);

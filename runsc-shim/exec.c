@@ -102,7 +102,7 @@ static int start_sentry(struct launcher *l, struct error *e)
 	    .dirs = dirs,
 	    .hostname = l->spec.hostname,
 	    .memory_bytes = l->spec.memory_bytes,
-	    .share_net = l->spec.net.kind != NET_NONE,
+	    .share_net = l->spec.net.kind == NET_NAT || l->spec.net.kind == NET_HOST,
 	};
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, l->control))

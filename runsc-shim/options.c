@@ -39,6 +39,11 @@ static const char help_text[] =
     "Network:\n"
     "  --net KIND            none (default: loopback only); nat: reaches what this machine\n"
     "                        reaches, by a gateway inside; host: this machine's sockets\n"
+    "                        themselves, which is weaker: whoever breaks out of the\n"
+    "                        sandbox's kernel reaches what you reach, 127.0.0.1 included;\n"
+    "                        tap:NAME[,address=ADDRESS/LENGTH][,gateway=ADDRESS]: a TAP\n"
+    "                        device; device:NAME: an Ethernet interface moves inside with\n"
+    "                        its addresses and routes, until the end\n"
     "  -p, --publish [ADDRESS:]HOSTPORT:GUESTPORT[/udp]\n"
     "                        with nat: a port of this machine leads to one inside\n"
     "  --allow-net RULE[,RULE...]\n"
@@ -650,6 +655,7 @@ int spec_open(struct spec *s, struct error *e)
 
 void spec_finish(struct spec *s)
 {
+	options_net_finish(&s->net);
 	free(s->envp);
 	free(s->groups);
 	free(s->net.rules);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runsc-shim/hostlink.h"
 #include "runsc-shim/resolv.h"
 
 #define BACKLOG 4096
@@ -19,7 +20,7 @@
 
 void options_net_init(struct net_spec *n)
 {
-	*n = (struct net_spec){.pcap_fd = -1, .resolv.fd = -1};
+	*n = (struct net_spec){.pcap_fd = -1, .resolv.fd = -1, .link_fd = -1, .keeper_fd = -1};
 }
 
 static int usage(struct error *e, const char *option, const char *value, const char *why)
@@ -35,8 +36,12 @@ int options_net_kind(struct net_spec *n, const char *arg, struct error *e)
 		n->kind = NET_NAT;
 	else if (strcmp(arg, "host") == 0)
 		n->kind = NET_HOST;
+	else if (strncmp(arg, "tap:", 4) == 0)
+		return hostlink_parse_tap(n, arg + 4, e);
+	else if (strncmp(arg, "device:", 7) == 0)
+		return hostlink_parse_device(n, arg + 7, e);
 	else
-		return usage(e, "--net", arg, "must be none, nat or host");
+		return usage(e, "--net", arg, "must be none, nat, host, tap:NAME or device:NAME");
 	return 0;
 }
 
@@ -156,6 +161,9 @@ int options_net_check(const struct net_spec *n, struct error *e)
 	if (n->kind != NET_NAT && (n->resolv.given || n->rules))
 		return error_set(e, EXIT_SANDBOX, 0, n->kind == NET_NONE ? "add --net nat" : "use --net nat",
 				 "%s: it is for --net nat", n->rules ? "--allow-net" : "--dns");
+	if (n->publish_count && n->kind == NET_HOST)
+		return error_set(e, EXIT_SANDBOX, 0, "with --net host, what listens inside is reached without it",
+				 "-p '%s': the sandbox has no ports of its own", n->publish[0].text);
 	if (n->pcap_path && n->kind == NET_HOST)
 		return error_set(e, EXIT_SANDBOX, 0, "with --net host take tcpdump on this machine",
 				 "--pcap '%s': the packets are not the sandbox's", n->pcap_path);
@@ -234,7 +242,14 @@ int options_net_open(struct net_spec *n, struct error *e)
 	for (size_t i = 0; i < n->publish_count; i++)
 		if (publish_open(&n->publish[i], e))
 			return -1;
-	return n->kind == NET_NAT ? resolv_open(&n->resolv, e) : 0;
+	if (n->kind == NET_NAT && resolv_open(&n->resolv, e))
+		return -1;
+	return hostlink_open(n, e);
+}
+
+void options_net_finish(struct net_spec *n)
+{
+	hostlink_close(n);
 }
 
 size_t options_net_fds(const struct net_spec *n, int *fds)
@@ -244,6 +259,8 @@ size_t options_net_fds(const struct net_spec *n, int *fds)
 	for (size_t i = 0; i < n->publish_count; i++)
 		if (n->publish[i].fd >= 0)
 			fds[count++] = n->publish[i].fd;
+	if (n->link_fd >= 0)
+		fds[count++] = n->link_fd;
 	if (n->pcap_fd >= 0)
 		fds[count++] = n->pcap_fd;
 	if (n->resolv.fd >= 0)

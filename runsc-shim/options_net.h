@@ -14,5 +14,7 @@ int options_net_allow(struct net_spec *n, const char *arg, struct error *e);
 int options_net_check(const struct net_spec *n, struct error *e);
 /* In the launcher, with the caller's rights: binds published ports, reads resolv.conf, opens files. 0, or -1 with *e. */
 int options_net_open(struct net_spec *n, struct error *e);
+/* When the sentry has gone: an interface that was the guest's gets its addresses back. */
+void options_net_finish(struct net_spec *n);
 /* The descriptors that the sentry keeps: at most PUBLISH_MAX + 8; how many. */
 size_t options_net_fds(const struct net_spec *n, int *fds);

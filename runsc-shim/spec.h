@@ -5,12 +5,15 @@
  */
 #pragma once
 
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <termios.h>
 
 #include "net/nat/dns_exchange.h"
 #include "net/nat/rule.h"
+#include "runsc-shim/hostnet.h"
+#include "sentry/base/types.h"
 
 enum overlay_kind {
 	OVERLAY_MEMORY, /* writes go to memory and are dropped at the end */
@@ -36,9 +39,11 @@ extern const char *const user_env[USER_ENV_COUNT];
 #define MOUNTS_MAX 64
 
 enum net_kind {
-	NET_NONE, /* loopback only */
-	NET_NAT,  /* a gateway of our own, whose flows go on by ordinary sockets of the host */
-	NET_HOST, /* the host's sockets */
+	NET_NONE,   /* loopback only */
+	NET_NAT,    /* a gateway of our own, whose flows go on by ordinary sockets of the host */
+	NET_HOST,   /* the host's sockets */
+	NET_TAP,    /* a TAP device of the host */
+	NET_DEVICE, /* an interface of the caller's network namespace, which moves inside */
 };
 
 /* -p: a port of the host that leads to one of the guest's. */
@@ -65,6 +70,11 @@ struct net_spec {
 	enum net_kind kind;
 	struct publish_spec publish[PUBLISH_MAX];
 	size_t publish_count;
+	char link_name[IFNAMSIZ]; /* NET_TAP, NET_DEVICE: on the host */
+	int link_fd;              /* see net/link/hostlink.h; -1: none */
+	int keeper_fd;            /* who puts the device's addresses back waits for its end; -1: nobody */
+	pid_t keeper;
+	struct hostnet *host; /* of the link, or of all interfaces (NET_HOST); NULL */
 	struct resolv_spec resolv;
 	struct rule *rules; /* --allow-net's; NULL: there is none, and everything is allowed */
 	size_t rule_count;

@@ -11,24 +11,25 @@
  * vfork: the parent sleeps, open to fatal signals only, until the child has an address space of its own or none; the
  * two share a small counted object, so that either may die first.
  *
- * Namespaces are not given out: the flags that make them fail as for an unprivileged user (EPERM).
+ * Namespaces of mounts, of the network and of IPC are given out to who has CAP_SYS_ADMIN; the flags for others fail as for an unprivileged user (EPERM).
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <string.h>
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/pidfd.h"
 #include "sentry/task_impl.h"
 
-#define NS_FLAGS                                                                                                       \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |   \
-	 CLONE_NEWTIME)
+#define NS_FLAGS (CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWTIME)
 
 static struct slab vfork_slab = SLAB_INIT(struct vfork_done);
 
@@ -78,8 +79,10 @@ static int clone_check(struct task *t, const struct clone_args_k *a)
 {
 	uint64_t f = a->flags;
 
+	if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS))
+		return -EINVAL;
 	if (f & NS_FLAGS)
-		return (f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS) ? -EINVAL : -EPERM;
+		return -EPERM;
 	if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND))
 		return -EINVAL;
 	if ((f & CLONE_SIGHAND) && !(f & CLONE_VM))
@@ -92,7 +95,9 @@ static int clone_check(struct task *t, const struct clone_args_k *a)
 		return -EINVAL;
 	if ((f & CLONE_SETTLS) && a->tls >= GUEST_END)
 		return -EPERM;
-	return 0;
+	if (f & (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) && !task_capable(t, CAP_SYS_ADMIN))
+		return -EPERM;
+	return (f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM) ? -EINVAL : 0;
 }
 
 /* What CLONE_FS, CLONE_FILES and the like decide. */
@@ -100,6 +105,7 @@ static int clone_context(struct task *t, struct task *child, uint64_t flags)
 {
 	struct ctx *from = &t->ctx;
 	struct ctx *to = &child->ctx;
+	int err = 0;
 
 	to->cred = cred_get(from->cred);
 	to->mnt_ns = mnt_ns_get(from->mnt_ns);
@@ -107,7 +113,13 @@ static int clone_context(struct task *t, struct task *child, uint64_t flags)
 	to->fdt = flags & CLONE_FILES ? fdtable_get(from->fdt) : fdtable_clone(from->fdt, INT_MAX);
 	to->rlimit_fsize = from->rlimit_fsize;
 	to->rlimit_nofile = from->rlimit_nofile;
-	return to->fs && to->fdt ? 0 : -ENOMEM;
+	if (!to->fs || !to->fdt)
+		return -ENOMEM;
+	if (flags & CLONE_NEWNET)
+		err = netns_create(&to->net);
+	else
+		to->net = netns_get(from->net);
+	return !err && flags & CLONE_NEWNS ? task_new_mounts(child) : err;
 }
 
 static void clone_attributes(struct task *t, struct task *child)
@@ -216,6 +228,11 @@ static int clone_build(struct task *t, struct task *child, const struct clone_ar
 	if (err)
 		return err;
 	clone_attributes(t, child);
+	child->ipc_ns = a->flags & CLONE_NEWIPC ? ipc_ns_create() : ipc_ns_get(t->ipc_ns);
+	if (!child->ipc_ns)
+		return -ENOSPC;
+	if ((a->flags & CLONE_SYSVSEM) && (err = sem_undo_share(t, child)))
+		return err;
 	signal_init_task(child, t, a->flags);
 	err = clone_memory(t, child, a->flags);
 	if (err)

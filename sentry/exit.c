@@ -18,8 +18,10 @@
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/futex.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/robust.h"
 #include "sentry/task_impl.h"
@@ -46,13 +48,16 @@ static void exit_resources(struct task *t)
 {
 	struct fdtable *fdt = t->ctx.fdt;
 	struct fs_struct *fs = t->ctx.fs;
+	struct netns *net = t->ctx.net;
 
 	mutex_lock(&t->tg->lock, L_TASK);
+	t->ctx.net = NULL;
 	t->ctx.fdt = NULL;
 	t->ctx.fs = NULL;
 	mutex_unlock(&t->tg->lock, L_TASK);
 	fdtable_put(fdt);
 	fs_struct_put(fs);
+	netns_put(net);
 }
 
 /* Who takes the children of a dying group: the nearest living ancestor that asked for it, else init. */
@@ -247,6 +252,7 @@ void task_exit(struct task *t)
 	task_release_memory(t);
 	if (__atomic_sub_fetch((unsigned *)&tg->live, 1, __ATOMIC_ACQ_REL) == 0)
 		exit_last(t);
+	task_set_ipc(t, NULL);
 	exit_resources(t);
 	task_set_mm(t, NULL);
 	aspace_end_begin();

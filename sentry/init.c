@@ -6,7 +6,9 @@
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
+#include "sentry/ipc.h"
 #include "sentry/system.h"
 #include "sentry/task_impl.h"
 
@@ -72,6 +74,16 @@ static int init_session(struct thread_group *tg) REQUIRES(L_PIDTREE)
 	return pg ? 0 : -ENOMEM;
 }
 
+/* For requests that name a network namespace by one of its processes. */
+static struct netns *net_of_pid(int32_t pid)
+{
+	struct task *t = task_find(pid);
+	struct netns *net = t ? task_get_net(t) : NULL;
+
+	task_put(t);
+	return net;
+}
+
 int task_create_init(const struct init_spec *spec, struct task **ret)
 {
 	struct task *t = task_alloc();
@@ -80,10 +92,16 @@ int task_create_init(const struct init_spec *spec, struct task **ret)
 	if (!t)
 		return -ENOMEM;
 	signal_init();
+	netns_by_pid = net_of_pid;
 	err = init_group(t, spec);
 	if (err)
 		goto out;
 	init_context(t, spec);
+	t->ipc_ns = ipc_ns_create();
+	if (!t->ipc_ns) {
+		err = -ENOMEM;
+		goto out;
+	}
 	err = task_exec_kernel(t, spec);
 	if (err)
 		goto out;

@@ -4,6 +4,7 @@
  */
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/mm.h"
 #include "sentry/task.h"
@@ -36,6 +37,16 @@ struct fs_struct *task_get_fs(struct task *t)
 	fs = t->ctx.fs ? fs_struct_get(t->ctx.fs) : NULL;
 	mutex_unlock(&t->tg->lock, L_TASK);
 	return fs;
+}
+
+struct netns *task_get_net(struct task *t)
+{
+	struct netns *net;
+
+	mutex_lock(&t->tg->lock, L_TASK);
+	net = t->ctx.fs ? netns_get(netns_of(&t->ctx)) : NULL;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	return net;
 }
 
 const struct cred *task_get_cred(struct task *t)

@@ -16,8 +16,10 @@
 
 #include "fs/fdtable.h"
 #include "fs/fs_struct.h"
+#include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/system.h"
 #include "sentry/task_impl.h"
@@ -84,7 +86,10 @@ void task_put(struct task *t)
 	fdtable_put(t->ctx.fdt);
 	fs_struct_put(t->ctx.fs);
 	mnt_ns_put(t->ctx.mnt_ns);
+	netns_put(t->ctx.net);
 	cred_put(t->ctx.cred);
+	sem_undo_leave(t);
+	ipc_ns_put(t->ipc_ns);
 	vfork_put(t->vfork);
 	tg_put(t->tg);
 	slab_free(&task_slab, t);
@@ -222,6 +227,35 @@ int task_unshare_fs(struct task *t)
 	mutex_unlock(&t->tg->lock, L_TASK);
 	fs_struct_put(old);
 	return 0;
+}
+
+int task_new_mounts(struct task *t)
+{
+	PATH_REF root = {NULL, NULL};
+	PATH_REF cwd = {NULL, NULL};
+	struct mnt_ns *old = t->ctx.mnt_ns, *new;
+	int err;
+
+	fs_get_root(&t->ctx, &root);
+	fs_get_cwd(&t->ctx, &cwd);
+	err = mnt_ns_clone(old, &root, &cwd, &new);
+	if (err)
+		return err;
+	fs_set_root(&t->ctx, &root);
+	fs_set_cwd(&t->ctx, &cwd);
+	t->ctx.mnt_ns = new;
+	mnt_ns_put(old);
+	return 0;
+}
+
+void task_set_net(struct task *t, struct netns *net)
+{
+	struct netns *old = t->ctx.net;
+
+	mutex_lock(&t->tg->lock, L_TASK);
+	t->ctx.net = net;
+	mutex_unlock(&t->tg->lock, L_TASK);
+	netns_put(old);
 }
 
 void task_discard(struct task *t)

@@ -24,6 +24,8 @@
 struct mm;
 struct tty;
 struct posix_timer;
+struct ipc_namespace;
+struct sem_undo_list;
 
 struct session {
 	struct ref ref;
@@ -147,6 +149,9 @@ struct task {
 		int64_t deadline;                                         /* absolute, CLOCK_MONOTONIC ns */
 		uint64_t arg[5];
 	} restart;
+
+	struct ipc_namespace *ipc_ns;   /* a reference */
+	struct sem_undo_list *sem_undo; /* a reference; NULL: none yet; sentry/sysvsem.c */
 
 	uaddr_t clear_child_tid;
 	uaddr_t robust_list;
@@ -288,6 +293,8 @@ struct mm *task_get_mm(struct task *t);
 struct fdtable *task_get_fdtable(struct task *t);
 struct fs_struct *task_get_fs(struct task *t);
 const struct cred *task_get_cred(struct task *t);
+/* Its network namespace. NULL: it has exited. */
+struct netns *task_get_net(struct task *t);
 
 /* What the end of a task needs of futexes and timers: sentry/futex.c, sentry/timers.c. */
 /* FUTEX_WAKE (not private) of one waiter at an address of t's memory. */

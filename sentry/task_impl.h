@@ -61,6 +61,10 @@ void task_put_cpu(struct task *t, struct cpu *successor);
 int task_unshare_files(struct task *t);
 /* The same for CLONE_FS. */
 int task_unshare_fs(struct task *t);
+/* A copy of the mount namespace for t, which shares its root and cwd with nobody (CLONE_NEWNS). */
+int task_new_mounts(struct task *t);
+/* t enters net, whose reference it takes over. */
+void task_set_net(struct task *t, struct netns *net);
 
 /* Loads the first program into t, which has no cpu and no memory yet: sentry/exec.c. argv and envp are ours. */
 int task_exec_kernel(struct task *t, const struct init_spec *spec);

@@ -91,6 +91,10 @@ int devfs_populate(struct ctx *c)
 	if (!err)
 		err = make_links(c);
 	if (!err)
+		err = vfs_mkdir(c, AT_FDCWD, "/dev/net", 0755);
+	if (!err)
+		err = make_node(c, "/dev/net/tun", 0666, 10, 200);
+	if (!err)
 		err = mount_below(c, devpts_create(), "/dev/pts", MS_NOSUID | MS_NOEXEC, "devpts");
 	if (!err)
 		err = mount_below(c, tmpfs_create(&(struct tmpfs_options){.mode = 01777}), "/dev/shm",

@@ -1,5 +1,5 @@
 /*
- * /proc/PID/net, sockets: proc_pid_net(5). There is one network for all processes. Columns and widths are Linux's, byte for byte, since programs read
+ * /proc/PID/net, sockets: proc_pid_net(5). They are about the process's network namespace. Columns and widths are Linux's, byte for byte, since programs read
  * them by position. The files about interfaces and routes are in net_stack.c.
  *
  * A table is what all sockets tell of themselves, without a lock held, and for TCP what the stack has beside those. Where Linux prints the address of
@@ -14,7 +14,9 @@
 #include "net/netstack.h"
 #include "net/sockinfo.h"
 #include "net/stack/addr.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp.h"
+#include "sentry/task.h"
 
 #define SS_UNCONNECTED 1
 #define SS_CONNECTING 2
@@ -110,14 +112,24 @@ static void show_tcp_rest(const struct tcp_ep *ep, void *arg) REQUIRES(L_NET)
 	show_tcp_row(t, &i, ep->kind == TCP_IS_SOCK ? " 20 4 0 10 -1" : "");
 }
 
-static int show_tcp_table(struct ctx *c, struct seq *s, int family)
+struct netns *proc_net_of(const struct pseudo_ref *r)
+{
+	struct task *t = proc_task(r);
+	struct netns *net = t ? task_get_net(t) : NULL;
+
+	task_put(t);
+	return net;
+}
+
+static int show_tcp_table(const struct pseudo_ref *r, struct seq *s, int family)
 {
 	struct inet_table t = {.s = s, .family = family};
-	struct stack *st = netstack_of(c);
+	NETNS_REF net = proc_net_of(r);
+	struct stack *st = net ? netns_stack(net) : NULL;
 
 	if (!st)
-		return -ENOMEM;
-	socket_for_each(family, show_tcp, &t);
+		return net ? -ENOMEM : -EINVAL;
+	socket_for_each(net, family, show_tcp, &t);
 	stack_enter(st);
 	tcp_for_each(st, show_tcp_rest, &t);
 	stack_leave(st);
@@ -144,9 +156,15 @@ static void show_udp(const struct sock_info *i, void *arg)
 		show_dgram(arg, i, "%5u: ", 127);
 }
 
+static void show_udplite(const struct sock_info *i, void *arg)
+{
+	if (i->protocol == IPPROTO_UDPLITE && i->type == SOCK_DGRAM && i->local_port)
+		show_dgram(arg, i, "%5u: ", 127);
+}
+
 static void show_ping(const struct sock_info *i, void *arg)
 {
-	if (i->protocol != IPPROTO_UDP && i->type == SOCK_DGRAM && i->local_port)
+	if ((i->protocol == IPPROTO_ICMP || i->protocol == IPPROTO_ICMPV6) && i->type == SOCK_DGRAM && i->local_port)
 		show_dgram(arg, i, "%5u: ", 127);
 }
 
@@ -156,40 +174,54 @@ static void show_raw(const struct sock_info *i, void *arg)
 		show_dgram(arg, i, "%4u: ", 0);
 }
 
-static int tcp_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int tcp_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	seq_printf(s, "%-149s\n",
 		   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode");
-	return show_tcp_table(c, s, AF_INET);
+	return show_tcp_table(r, s, AF_INET);
 }
 
-static int tcp6_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int tcp6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	seq_puts(s, ADDR6_HEADER "\n");
-	return show_tcp_table(c, s, AF_INET6);
+	return show_tcp_table(r, s, AF_INET6);
 }
 
-/* udp, icmp and raw: which of them the file's name says. */
+typedef void (*show_fn)(const struct sock_info *i, void *arg);
+
+/* udp, udplite, icmp and raw: which of them the file's name says. */
+static show_fn dgram_rows(const char *name)
+{
+	if (strncmp(name, "udplite", 7) == 0)
+		return show_udplite;
+	return *name == 'r' ? show_raw : *name == 'u' ? show_udp : show_ping;
+}
+
 static int dgram_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
+	NETNS_REF net = proc_net_of(r);
 	bool raw = r->node->name[0] == 'r';
 
+	if (!net)
+		return -EINVAL;
 	if (raw)
 		seq_puts(s, DATAGRAM_HEADER "\n");
 	else
 		seq_printf(s, "%-127s\n", " " DATAGRAM_HEADER);
-	socket_for_each(AF_INET, raw ? show_raw : r->node->name[0] == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET, dgram_rows(r->node->name), &t);
 	return 0;
 }
 
 static int dgram6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	struct inet_table t = {.s = s};
-	char kind = r->node->name[0];
+	NETNS_REF net = proc_net_of(r);
 
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, ADDR6_HEADER " ref pointer drops\n");
-	socket_for_each(AF_INET6, kind == 'r' ? show_raw : kind == 'u' ? show_udp : show_ping, &t);
+	socket_for_each(net, AF_INET6, dgram_rows(r->node->name), &t);
 	return 0;
 }
 
@@ -215,10 +247,14 @@ static void show_unix(const struct sock_info *i, void *arg)
 	seq_puts(s, "\n");
 }
 
-static int unix_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int unix_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
+
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, "Num       RefCount Protocol Flags    Type St Inode Path\n");
-	socket_for_each(AF_UNIX, show_unix, s);
+	socket_for_each(net, AF_UNIX, show_unix, s);
 	return 0;
 }
 
@@ -228,24 +264,26 @@ static void show_packet(const struct sock_info *i, void *arg)
 		   i->type, i->local_port, (int)i->dev, i->running, i->charged, i->uid, i->ino);
 }
 
-static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int packet_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
+
+	if (!net)
+		return -EINVAL;
 	seq_puts(s, "sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
-	socket_for_each(AF_PACKET, show_packet, s);
+	socket_for_each(net, AF_PACKET, show_packet, s);
 	return 0;
 }
 
 struct sock_counts {
 	unsigned all, tcp_alloc, tcp_orphan, tcp_wait;
 	unsigned tcp[2], udp[2], raw[2]; /* in use; IPv4, IPv6 */
-	uint64_t tcp_memory, udp_memory;
 };
 
 static void count_socket(const struct sock_info *i, void *arg)
 {
 	struct sock_counts *n = arg;
 	int v6 = i->family == AF_INET6;
-	uint64_t pages = (i->charged + PAGE_SIZE - 1) >> PAGE_SHIFT;
 
 	n->all++;
 	if (i->family != AF_INET && i->family != AF_INET6)
@@ -253,12 +291,10 @@ static void count_socket(const struct sock_info *i, void *arg)
 	if (i->type == SOCK_STREAM) {
 		n->tcp_alloc++;
 		n->tcp[v6] += i->state != TCP_CLOSE;
-		n->tcp_memory += pages;
 	} else if (i->type == SOCK_RAW) {
 		n->raw[v6]++;
 	} else if (i->protocol == IPPROTO_UDP) {
 		n->udp[v6] += i->local_port != 0;
-		n->udp_memory += pages;
 	}
 }
 
@@ -273,29 +309,33 @@ static void count_rest(const struct tcp_ep *ep, void *arg)
 		n->tcp_orphan++;
 }
 
-static int sockstat_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+static int sockstat_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	struct stack *st = netstack_of(c);
+	NETNS_REF net = proc_net_of(r);
+	struct stack *st = net ? netns_stack(net) : NULL;
 	struct sock_counts n = {0};
 
 	if (!st)
-		return -ENOMEM;
-	socket_for_each(AF_UNSPEC, count_socket, &n);
+		return net ? -ENOMEM : -EINVAL;
+	socket_for_each(net, AF_UNSPEC, count_socket, &n);
 	stack_enter(st);
 	tcp_for_each(st, count_rest, &n);
 	stack_leave(st);
 	seq_printf(s, "sockets: used %u\nTCP: inuse %u orphan %u tw %u alloc %u mem %" PRIu64 "\n", n.all, n.tcp[0],
-		   n.tcp_orphan, n.tcp_wait, n.tcp_alloc, n.tcp_memory);
+		   n.tcp_orphan, n.tcp_wait, n.tcp_alloc, net_memory_used(&tcp_memory));
 	seq_printf(s, "UDP: inuse %u mem %" PRIu64 "\nUDPLITE: inuse 0\nRAW: inuse %u\nFRAG: inuse 0 memory 0\n",
-		   n.udp[0], n.udp_memory, n.raw[0]);
+		   n.udp[0], net_memory_used(&udp_memory), n.raw[0]);
 	return 0;
 }
 
-static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r __unused, struct seq *s)
+static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
+	NETNS_REF net = proc_net_of(r);
 	struct sock_counts n = {0};
 
-	socket_for_each(AF_INET6, count_socket, &n);
+	if (!net)
+		return -EINVAL;
+	socket_for_each(net, AF_INET6, count_socket, &n);
 	seq_printf(s, "TCP6: inuse %u\nUDP6: inuse %u\nUDPLITE6: inuse 0\nRAW6: inuse %u\nFRAG6: inuse 0 memory 0\n",
 		   n.tcp[1], n.udp[1], n.raw[1]);
 	return 0;
@@ -321,6 +361,8 @@ const struct pseudo_node proc_net_nodes[] = {
     {.name = "tcp6", .mode = 0444, .show = tcp6_show},
     {.name = "udp", .mode = 0444, .show = dgram_show},
     {.name = "udp6", .mode = 0444, .show = dgram6_show},
+    {.name = "udplite", .mode = 0444, .show = dgram_show},
+    {.name = "udplite6", .mode = 0444, .show = dgram6_show},
     {.name = "unix", .mode = 0444, .show = unix_show},
     PSEUDO_END,
 };

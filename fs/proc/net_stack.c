@@ -21,12 +21,13 @@
 #define NO_ADDR "00000000000000000000000000000000"
 
 /* Calls fill with the stack entered. */
-static int show(struct ctx *c, struct seq *s, void (*fill)(struct stack *st, struct seq *s))
+static int show(const struct pseudo_ref *r, struct seq *s, void (*fill)(struct stack *st, struct seq *s))
 {
-	struct stack *st = netstack_of(c);
+	NETNS_REF net = proc_net_of(r);
+	struct stack *st = net ? netns_stack(net) : NULL;
 
 	if (!st)
-		return -ENOMEM;
+		return net ? -ENOMEM : -EINVAL;
 	stack_enter(st);
 	fill(st, s);
 	stack_leave(st);
@@ -53,9 +54,9 @@ static void fill_dev(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	}
 }
 
-int proc_net_dev(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_dev(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_dev);
+	return show(r, s, fill_dev);
 }
 
 static void show_hex(struct seq *s, const struct in6_addr *a)
@@ -88,9 +89,9 @@ static void fill_if_inet6(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	}
 }
 
-int proc_net_if_inet6(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_if_inet6(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_if_inet6);
+	return show(r, s, fill_if_inet6);
 }
 
 /* ---- routes ---- */
@@ -132,9 +133,9 @@ static void fill_route(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	route_each(st, show_route, s);
 }
 
-int proc_net_route(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_route(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_route);
+	return show(r, s, fill_route);
 }
 
 static bool show_route6(void *arg, const struct route *r)
@@ -162,9 +163,9 @@ static void fill_ipv6_route(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	seq_puts(s, NO_ADDR " 00 " NO_ADDR " 00 " NO_ADDR " ffffffff 00000001 00000000 00200200       lo\n");
 }
 
-int proc_net_ipv6_route(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_ipv6_route(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_ipv6_route);
+	return show(r, s, fill_ipv6_route);
 }
 
 static bool show_neigh(void *arg, const struct neigh *n)
@@ -190,9 +191,9 @@ static void fill_arp(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	neigh_each(st, show_neigh, s);
 }
 
-int proc_net_arp(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_arp(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_arp);
+	return show(r, s, fill_arp);
 }
 
 /* ---- counters ---- */
@@ -218,11 +219,12 @@ static void fill_snmp(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	show_group(st, s, "Icmp", "", "");
 	show_group(st, s, "Tcp", " RtoAlgorithm RtoMin RtoMax MaxConn", " 1 200 120000 -1");
 	show_group(st, s, "Udp", "", "");
+	show_group(st, s, "UdpLite", "", "");
 }
 
-int proc_net_snmp(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_snmp(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_snmp);
+	return show(r, s, fill_snmp);
 }
 
 static void fill_snmp6(struct stack *st, struct seq *s) REQUIRES(L_NET)
@@ -230,7 +232,7 @@ static void fill_snmp6(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	for (unsigned i = 0; i < MIB_COUNT; i++) {
 		size_t start = s->len;
 
-		if (!strchr(mib_group(i), '6'))
+		if (!strchr(mib_group(i), '6') || i == MIB_UDPLITE6_IGNORED_MULTI) /* Linux has no such row */
 			continue;
 		seq_printf(s, "%s%s", mib_group(i), mib_name(i));
 		seq_pad(s, start, 32);
@@ -238,9 +240,9 @@ static void fill_snmp6(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	}
 }
 
-int proc_net_snmp6(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_snmp6(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_snmp6);
+	return show(r, s, fill_snmp6);
 }
 
 static void fill_netstat(struct stack *st, struct seq *s) REQUIRES(L_NET)
@@ -249,7 +251,7 @@ static void fill_netstat(struct stack *st, struct seq *s) REQUIRES(L_NET)
 	show_group(st, s, "IpExt", "", "");
 }
 
-int proc_net_netstat(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+int proc_net_netstat(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
-	return show(c, s, fill_netstat);
+	return show(r, s, fill_netstat);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fs/pseudo.h"
+#include "fs/sys/net.h"
 #include "sentry/system.h"
 
 #define SYSFS_MAGIC 0x62656572
@@ -191,9 +192,14 @@ static const struct pseudo_node system_nodes[] = {
     PSEUDO_END,
 };
 
+static const struct pseudo_node virtual_nodes[] = {
+    {.name = "net", .mode = 0755, .dir = &sys_virtual_net_dir},
+    PSEUDO_END,
+};
+
 static const struct pseudo_node devices_nodes[] = {
     {.name = "system", .mode = 0755, .children = system_nodes},
-    EMPTY("virtual"),
+    {.name = "virtual", .mode = 0755, .children = virtual_nodes},
     PSEUDO_END,
 };
 
@@ -213,7 +219,8 @@ static const struct pseudo_node kernel_nodes[] = {
 };
 
 static const struct pseudo_node fs_nodes[] = {EMPTY("cgroup"), PSEUDO_END};
-static const struct pseudo_node class_nodes[] = {EMPTY("block"), EMPTY("net"), EMPTY("tty"), PSEUDO_END};
+static const struct pseudo_node class_nodes[] = {
+    EMPTY("block"), {.name = "net", .mode = 0755, .dir = &sys_class_net_dir}, EMPTY("tty"), PSEUDO_END};
 static const struct pseudo_node dev_nodes[] = {EMPTY("block"), EMPTY("char"), PSEUDO_END};
 
 static const struct pseudo_node root_nodes[] = {
@@ -235,4 +242,18 @@ static const struct pseudo_node sys_root = {.name = "sys", .mode = 0555, .childr
 struct super *sysfs_create(void)
 {
 	return pseudo_super_create("sysfs", SYSFS_MAGIC, &sys_root);
+}
+
+static int mount_sysfs(struct ctx *c __unused, const char *source __unused, const char *data __unused,
+		       uint64_t flags __unused, struct super **ret)
+{
+	*ret = sysfs_create();
+	return *ret ? 0 : -ENOMEM;
+}
+
+void sysfs_init(void)
+{
+	static struct fs_type type = {.name = "sysfs", .nodev = true, .create = mount_sysfs};
+
+	fs_type_register(&type);
 }

@@ -5,3 +5,5 @@ struct super;
 
 /* The file system of /sys. NULL: no memory. */
 struct super *sysfs_create(void);
+/* mount(2) knows it. */
+void sysfs_init(void);

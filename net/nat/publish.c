@@ -57,6 +57,12 @@ static void put(struct watched *w)
 	nat_put(n);
 }
 
+struct published *published_get(struct published *p)
+{
+	ref_get(&p->ref);
+	return p;
+}
+
 void published_put(struct published *p)
 {
 	if (p)
@@ -169,10 +175,8 @@ static struct dgram_flow *flow_of(struct published *p, const struct arrival *a) 
 			return d;
 		if (d)
 			continue;
-		d = datagram_create(p->nat, &id);
+		d = datagram_create(p->nat, &id, p);
 		if (d) {
-			ref_get(&p->ref);
-			d->port = p;
 			d->client = a->client;
 			d->asked = a->asked;
 		}

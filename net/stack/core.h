@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/stack/netdev.h"
+#include "net/stack/port.h"
 #include "net/stack/stack.h"
 
 #define WHEEL_BITS 6
@@ -19,10 +20,12 @@ struct wheel {
 #define ROUTE_CHAINS 256
 #define PMTU_CHAINS 256
 #define FRAG_CHAINS 64
-#define PORT_CHAINS 1024
+#define RAW_CHAINS 64
+#define MIX_WORDS 8
 #define PORT_MOVES 64
 #define ICMP_BUCKETS 256
 #define IDENTS 1024
+#define PEERS_MAX 64
 
 struct icmp_bucket {
 	bool used;
@@ -32,7 +35,7 @@ struct icmp_bucket {
 
 /* What route_input_type() last said. */
 struct input_type {
-	uint32_t generation;
+	uint64_t generation;
 	unsigned dev;
 	struct in6_addr dst;
 	uint8_t type;
@@ -40,12 +43,13 @@ struct input_type {
 
 /* Whether the last source address that was asked about is one that no packet from outside may have. */
 struct source_check {
-	uint32_t generation;
+	uint64_t generation;
 	bool known, ours;
 	struct in6_addr src;
 };
 
 struct tcp_stack;
+struct port_page;
 struct gateway_ops;
 
 struct stack {
@@ -61,8 +65,11 @@ struct stack {
 	uint64_t mib[MIB_COUNT];
 	struct tcp_stack *tcp;             /* TCP's own */
 	uint64_t key[2];                   /* of port_hash() */
+	uint64_t mix[MIX_WORDS];           /* of addr_hash() */
 	const struct gateway_ops *gateway; /* NULL: it is a host like others */
 	void *gateway_arg;
+	uint64_t id, peers[PEERS_MAX]; /* of this stack, constant; of those that it has numbers for */
+	unsigned peer_count;
 	/* netdev.c */
 	struct list netdevs; /* in the order of their indices */
 	struct list taps;    /* struct netdev_tap: of all interfaces */
@@ -71,7 +78,7 @@ struct stack {
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
 	void *watch_arg;
 	/* route.c, ip_route.c */
-	uint32_t route_generation;
+	uint64_t route_generation;
 	struct input_type input_type;
 	struct source_check source_check;
 	struct list tables;
@@ -90,11 +97,26 @@ struct stack {
 	uint32_t frag_memory;
 	struct icmp_bucket icmp_all, icmp_dst[ICMP_BUCKETS];
 	/* port.c, raw.c */
-	struct list ports[PORT_CHAINS];
+	struct port_page *ports[PORT_SPACES * 256]; /* by enum port_space, and the port's upper half */
+	uint64_t port_used[PORT_SPACES * 65536 / 64];
 	uint16_t port_low, port_high;
 	uint32_t port_moved[PORT_MOVES];
-	struct list raws;
+	struct list raws[RAW_CHAINS]; /* by protocol */
 };
+
+/*
+ * For tables that whoever sends packets or makes routes must not aim at: a universal hash (multilinear, Lemire and Kaser
+ * 2012) of an address and what else the key has, with a secret of the stack's.
+ */
+static inline uint32_t addr_hash(const struct stack *s, const struct in6_addr *a, uint64_t more)
+{
+	uint64_t h = s->mix[0];
+
+	for (unsigned i = 0; i < 4; i++)
+		h += s->mix[i + 1] * a->s6_addr32[i];
+	h += s->mix[5] * (uint32_t)more + s->mix[6] * (uint32_t)(more >> 32);
+	return (uint32_t)(h >> 32);
+}
 
 void wheel_init(struct wheel *w, int64_t now);
 /* Nothing is due before `now`: what is armed next is reckoned from there. */

@@ -14,18 +14,13 @@
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
 #include "net/stack/inet.h"
+#include "net/stack/netmem.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
 #define RCVBUF_DEFAULT 212992
+#define RCVBUF_LEAST 4096 /* net.ipv4.udp_rmem_min: what everybody may have */
 
-struct membership {
-	struct list link;
-	struct in6_addr group;
-	unsigned dev;
-};
-
-static struct slab membership_slab = SLAB_INIT(struct membership);
 static struct slab error_slab = SLAB_INIT(struct dgram_error);
 
 void dgram_init(struct dgram *d, bool v6)
@@ -41,28 +36,21 @@ void dgram_init(struct dgram *d, bool v6)
 	list_init(&d->members);
 }
 
-static void drop_membership(struct stack *s, struct dgram *d, struct membership *m) REQUIRES(L_NET)
+static void charge(struct dgram *d, uint32_t bytes)
 {
-	struct netdev *dev = netdev_by_index(s, m->dev);
-
-	if (dev)
-		mcast_leave(s, dev, &m->group);
-	list_remove(&m->link);
-	d->member_count--;
-	slab_free(&membership_slab, m);
+	d->bytes = bytes;
+	net_memory_adjust(&udp_memory, &d->mem_pages, bytes);
 }
 
 void dgram_fini(struct stack *s, struct dgram *d)
 {
 	struct dgram_error *e;
-	struct membership *m;
 
 	pkt_free_all(&d->queue);
-	d->bytes = 0;
+	charge(d, 0);
 	while ((e = dgram_take_queued_error(d)))
 		dgram_error_free(e);
-	while ((m = list_first(&d->members, struct membership, link)))
-		drop_membership(s, d, m);
+	dgram_leave_all(s, d);
 }
 
 /* ---- receiving ---- */
@@ -70,22 +58,25 @@ void dgram_fini(struct stack *s, struct dgram *d)
 /* What it keeps in memory: all of a buffer, however little of it is meant. */
 static uint32_t weight(const struct pkt *p)
 {
-	uint32_t sum = (uint32_t)sizeof(*p);
+	return (uint32_t)sizeof(*p) + pkt_pinned(p);
+}
 
-	for (unsigned i = 0; i < p->count; i++)
-		sum += MAX(p->slice[i].buf->size, p->slice[i].len);
-	return sum;
+static bool fits(const struct dgram *d, uint32_t more)
+{
+	if (d->bytes && d->bytes + more > d->rcvbuf)
+		return false;
+	return d->bytes < RCVBUF_LEAST || !net_memory_full(&udp_memory);
 }
 
 bool dgram_queue(struct stack *s, struct dgram *d, struct pkt *p)
 {
-	if (d->bytes && d->bytes + weight(p) > d->rcvbuf) {
+	if (!fits(d, weight(p))) {
 		d->drops++;
 		pkt_free(p);
 		return false;
 	}
 	p->info.stamp = s->now;
-	d->bytes += weight(p);
+	charge(d, d->bytes + weight(p));
 	list_append(&d->queue, &p->link);
 	stack_wake(s, &d->wakeup, POLLIN | POLLRDNORM);
 	return true;
@@ -114,7 +105,7 @@ struct pkt *dgram_take(struct dgram *d, bool peek)
 	if (peek)
 		return pkt_clone(p);
 	list_remove(&p->link);
-	d->bytes -= weight(p);
+	charge(d, d->bytes - weight(p));
 	return p;
 }
 
@@ -275,68 +266,4 @@ int dgram_fits(struct stack *s, struct dgram *d, struct ip_out *o, struct ip_rou
 		stack_wake(s, &d->wakeup, POLLERR);
 	}
 	return -EMSGSIZE;
-}
-
-/* ---- groups ---- */
-
-static struct membership *find_membership(const struct dgram *d, const struct in6_addr *group, unsigned dev)
-{
-	struct membership *m;
-
-	list_for_each(m, &d->members, link)
-		if (addr_eq(&m->group, group) && (!dev || m->dev == dev))
-			return m;
-	return NULL;
-}
-
-bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, unsigned dev)
-{
-	return !d->no_mc_all || find_membership(d, group, dev);
-}
-
-/* The interface for a group when none is named. */
-static struct netdev *dev_for(struct stack *s, const struct in6_addr *group) REQUIRES(L_NET)
-{
-	const struct route *r = route_find(s, group, 0);
-
-	return r && !route_errno(r) ? r->c.dev : NULL;
-}
-
-int dgram_join(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
-{
-	struct netdev *on = dev ? netdev_by_index(s, dev) : dev_for(s, group);
-	struct membership *m;
-	int err;
-
-	if (!addr_is_multicast(group) || addr_is_v4(group) == d->v6)
-		return -EINVAL;
-	if (!on)
-		return -ENODEV;
-	if (find_membership(d, group, on->index))
-		return -EADDRINUSE;
-	if (!d->v6 && d->member_count == DGRAM_MEMBERSHIPS_MAX)
-		return -ENOBUFS;
-	m = slab_alloc(&membership_slab);
-	if (!m)
-		return -ENOMEM;
-	err = mcast_join(s, on, group);
-	if (err) {
-		slab_free(&membership_slab, m);
-		return err;
-	}
-	m->group = *group;
-	m->dev = on->index;
-	list_append(&d->members, &m->link);
-	d->member_count++;
-	return 0;
-}
-
-int dgram_leave(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
-{
-	struct membership *m = find_membership(d, group, dev);
-
-	if (!m)
-		return -EADDRNOTAVAIL;
-	drop_membership(s, d, m);
-	return 0;
 }

@@ -25,6 +25,8 @@ struct dgram {
 	bool no_mc_loop;   /* not IP_MULTICAST_LOOP */
 	bool no_mc_all;    /* not IP_MULTICAST_ALL: only groups that this socket joined */
 	bool no_checksum;  /* SO_NO_CHECK: of IPv4 */
+	bool freebind;     /* IP_FREEBIND, IP_TRANSPARENT: to any address */
+	bool gro;          /* UDP_GRO: datagrams of one size that come together are received together */
 	uint8_t ttl, tos;  /* ttl 0: the default */
 	uint8_t mc_ttl;    /* 0: 1 */
 	bool mc_host_only; /* IP_MULTICAST_TTL was set to 0 */
@@ -41,6 +43,7 @@ struct dgram {
 	unsigned bound_dev;
 	struct list queue; /* struct pkt */
 	uint32_t bytes;
+	uint32_t mem_pages; /* of these, what udp_memory has been charged with */
 	uint64_t drops;
 	int err;            /* positive errno that the next call reports */
 	struct list errors; /* struct dgram_error, for MSG_ERRQUEUE */
@@ -104,24 +107,47 @@ int __must_check dgram_fits(struct stack *s, struct dgram *d, struct ip_out *o, 
 /* Whether an endpoint may be bound to addr. 0, -EAFNOSUPPORT, -ENODEV, -EADDRNOTAVAIL. */
 int __must_check dgram_check_bind(struct stack *s, const struct dgram *d, const struct in6_addr *addr, unsigned dev)
     REQUIRES(L_NET);
+/* ---- dgram_group.c: memberships, and which sources they want ---- */
+#define DGRAM_SOURCES_MAX 64  /* sysctl_mld_max_msf; of IPv4: */
+#define DGRAM_SOURCES4_MAX 10 /* net.ipv4.igmp_max_msf */
+enum dgram_source_op { SOURCE_JOIN, SOURCE_LEAVE, SOURCE_BLOCK, SOURCE_UNBLOCK };
+/* What a membership wants: only the sources, or all but these. */
+struct dgram_filter {
+	bool include;
+	unsigned count;
+	struct in6_addr source[DGRAM_SOURCES_MAX];
+};
+void dgram_leave_all(struct stack *s, struct dgram *d) REQUIRES(L_NET);
+/* -EINVAL (no member, or of the other kind), -EADDRNOTAVAIL (has it, or has it not), -ENOBUFS, -ENODEV, -ENOMEM. */
+int __must_check dgram_change_source(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev,
+				     const struct in6_addr *source, enum dgram_source_op op) REQUIRES(L_NET);
+/* -EINVAL (no member), -ENODEV, -ENOBUFS, -ENOMEM. Including nothing ends the membership. */
+int __must_check dgram_set_filter(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev,
+				  const struct dgram_filter *f) REQUIRES(L_NET);
+/* -EADDRNOTAVAIL, -ENODEV. */
+int __must_check dgram_get_filter(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev,
+				  struct dgram_filter *ret) REQUIRES(L_NET);
 /* dev 0: by the route to the group. -EADDRINUSE, -ENODEV, -EINVAL, -ENOBUFS, -ENOMEM. */
 int __must_check dgram_join(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
     REQUIRES(L_NET);
 /* -EADDRNOTAVAIL */
 int __must_check dgram_leave(struct stack *s, struct dgram *d, const struct in6_addr *group, unsigned dev)
     REQUIRES(L_NET);
-/* Whether d wants packets to that group which came by dev. */
-bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, unsigned dev);
+/* Whether d wants packets from src to that group which came by dev. */
+bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, const struct in6_addr *src, unsigned dev);
 
-/* ---- UDP ---- */
+/* ---- UDP, and UDP-Lite (RFC 3828), which may leave a part of the payload out of the checksum ---- */
 
 struct udp_sock {
 	struct dgram d;
 	struct port_bind bind;
 	bool addr_given, port_given; /* by udp_bind(), not by connecting or sending */
+	/* UDP-Lite, by the owner; bytes of the datagram with its header, 0: all; -1: as if not set */
+	int send_cover, recv_cover; /* what is summed; what has to be */
 };
 
 void udp_init(struct udp_sock *u, bool v6);
+void udplite_init(struct udp_sock *u, bool v6);
 void udp_close(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
 /*
  * reuse, uid, v6only: in u->bind, by the owner, before. addr: any, local, broadcast or a group. port 0: any. dev: the
@@ -136,7 +162,10 @@ int __must_check udp_connect(struct stack *s, struct udp_sock *u, const struct i
 			     unsigned dev) REQUIRES(L_NET);
 /* What was not bound to by name is free again. */
 void udp_disconnect(struct stack *s, struct udp_sock *u) REQUIRES(L_NET);
-/* Takes p, the payload. 0, or -errno: the pending error, as udp_bind(), dgram_route(), dgram_fits() or ip_output(). */
+/*
+ * Takes p, the payload; with gso_size a datagram of each so many bytes of it (-EINVAL: larger than the path takes). 0,
+ * or -errno: the pending error, as udp_bind(), dgram_route(), dgram_fits() or ip_output(). -ENOMEM.
+ */
 int __must_check udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to)
     REQUIRES(L_NET);
 

@@ -188,7 +188,8 @@ static struct pkt *assemble(struct frag_queue *q)
 static struct pkt *complete(struct stack *s, struct frag_queue *q, uint8_t *tos) REQUIRES(L_NET)
 {
 	const struct pkt *first = list_first(&q->frags, struct pkt, link);
-	bool fits = q->total + (uint32_t)(first->head - first->net) <= PKT_MAX;
+	/* IPv6 counts what is behind its header; the fragment header goes. */
+	bool fits = q->total + (uint32_t)(first->head - first->net) <= PKT_MAX + (v4_of(q) ? 0 : 48u);
 	struct pkt *p = fits && merge_ecn(q, tos) ? assemble(q) : NULL;
 
 	if (!p) {

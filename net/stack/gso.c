@@ -146,3 +146,27 @@ int gso_segment(const struct pkt *p, struct list *to)
 	}
 	return 0;
 }
+
+void pkt_find_headers(struct pkt *p)
+{
+	const unsigned most = ETHER_HEAD + 60 + 60; /* IPv4's or IPv6's header, TCP's */
+	const uint8_t *h = pkt_peek(p, MIN(p->len, most));
+	unsigned ip;
+
+	if (!h || p->len < ETHER_HEAD + sizeof(struct ip4_head))
+		return;
+	switch (h[12] << 8 | h[13]) {
+	case 0x0800:
+		ip = (h[ETHER_HEAD] & 15) * 4u;
+		break;
+	case 0x86dd:
+		ip = sizeof(struct ip6_head);
+		break;
+	default:
+		return;
+	}
+	if (ip < sizeof(struct ip4_head) || ETHER_HEAD + ip >= p->len)
+		return;
+	p->net = p->head + ETHER_HEAD;
+	p->transport = (uint16_t)(p->net + ip);
+}

@@ -181,8 +181,8 @@ void icmp_dispatch_error(struct stack *s, const struct ip_error *error, uint8_t 
 		memcpy(&e.seq, words + 2, sizeof(e.seq));
 		e.seq = ntohl(e.seq);
 		tcp_error(s, &e);
-	} else if (protocol == IPPROTO_UDP) {
-		udp_error(s, &e, quoted);
+	} else if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE) {
+		udp_error(s, &e, protocol, quoted);
 	} else if (protocol == (addr_is_v4(&e.dst) ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
 		ping_error(s, &e, ntohs(words[2]), quoted);
 	}

@@ -17,6 +17,8 @@ void ether_group(const struct in6_addr *group, uint8_t *mac);
 int __must_check gso_segment(const struct pkt *p, struct list *to);
 /* Fills in a transport checksum that is partial. False: p is not such a packet. */
 bool __must_check pkt_complete_checksum(struct pkt *p);
+/* Finds the network and transport headers of a frame with an Ethernet header, for the two above; if it has none, nothing happens. */
+void pkt_find_headers(struct pkt *p);
 
 /* netdev_addr.c: -ENOMEM */
 /* What an interface that comes up has by itself: 127.0.0.1 and ::1, or a link-local address. */

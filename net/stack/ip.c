@@ -34,6 +34,7 @@ static bool known(struct stack *s, struct pkt *p, const struct ip_in *in, bool v
 		tcp_input(s, p, in);
 		return true;
 	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
 		if (udp_input(s, p, in))
 			return true;
 		pkt_unpull(p, p->net);

@@ -31,7 +31,7 @@ struct ip_route {
 	struct in6_addr src;
 	struct netdev *dev;
 	uint32_t mtu; /* of the path: PMTU included */
-	uint32_t generation;
+	uint64_t generation;
 	bool local;               /* does not leave this namespace: no checksums, no segmentation */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */
@@ -77,4 +77,4 @@ struct ip_error {
 void tcp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 void tcp_error(struct stack *s, const struct ip_error *e) REQUIRES(L_NET);
 bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
-void udp_error(struct stack *s, const struct ip_error *e, const struct pkt *quoted) REQUIRES(L_NET);
+void udp_error(struct stack *s, const struct ip_error *e, uint8_t protocol, const struct pkt *quoted) REQUIRES(L_NET);

@@ -338,7 +338,7 @@ int ip6_output(struct stack *s, struct pkt *p, const struct ip_out *o, const str
 	struct ip6_head *h = NULL;
 
 	mib_add(s, MIB_IP6_OUT_REQUESTS, 1);
-	if (p->len > PKT_MAX - HEAD || (fragments && o->dont_fragment)) {
+	if (p->len > PKT_MAX || (fragments && o->dont_fragment)) {
 		pkt_free(p);
 		return -EMSGSIZE;
 	}

@@ -29,9 +29,7 @@ static struct slab pmtu_slab = SLAB_INIT(struct pmtu);
 
 static struct list *pmtu_chain(struct stack *s, const struct in6_addr *dst)
 {
-	uint32_t h = dst->s6_addr32[0] ^ dst->s6_addr32[1] ^ dst->s6_addr32[2] ^ dst->s6_addr32[3];
-
-	return &s->pmtus[(h * 0x9e3779b1u >> 20) % PMTU_CHAINS];
+	return &s->pmtus[addr_hash(s, dst, 0) % PMTU_CHAINS];
 }
 
 static struct pmtu *pmtu_find(struct stack *s, const struct in6_addr *dst)

@@ -3,9 +3,12 @@
  *
  * Memberships are counted. The first of a group is reported at once and, with all others of the interface, once more
  * within a second; the last one's end is reported too. Queries of any version are answered by one report of everything
- * after a random part of the time that they allow. No source filters, no versions 1 and 2: what a querier of these says
- * is understood as a query, but answered in version 3 or 2 of MLD. 224.0.0.1 and ff02::1 are everybody's and never
- * reported.
+ * after a random part of the time that they allow. No versions 1 and 2: what a querier of these says is understood as a
+ * query, but answered in version 3 or 2 of MLD. 224.0.0.1 and ff02::1 are everybody's and never reported.
+ *
+ * A group is wanted from all sources as long as one member does, and reported as such even if all of them exclude the
+ * same one: what comes too much is filtered at the endpoints (dgram_group.c). If not, the sources that somebody wants
+ * are reported.
  */
 #include <netinet/icmp6.h>
 #include <netinet/igmp.h>
@@ -23,15 +26,27 @@
 #define IGMP3_REPORT 0x22
 #define MLD2_REPORT 143
 
-enum { IS_EXCLUDE = 2, TO_INCLUDE = 3, TO_EXCLUDE = 4 };
+#define SOURCES_MAX 64
+#define REPORT_SIZE 1200u
 
-struct group {
+enum { IS_INCLUDE = 1, IS_EXCLUDE = 2, TO_INCLUDE = 3, TO_EXCLUDE = 4, ALLOW_NEW = 5, BLOCK_OLD = 6 };
+
+struct group_source {
 	struct list link;
 	struct in6_addr addr;
 	unsigned users;
 };
 
+struct group {
+	struct list link;
+	struct in6_addr addr;
+	unsigned users; /* from all sources */
+	unsigned source_count;
+	struct list sources; /* struct group_source */
+};
+
 static struct slab group_slab = SLAB_INIT(struct group);
+static struct slab source_slab = SLAB_INIT(struct group_source);
 
 static struct group *find(const struct netdev *dev, const struct in6_addr *addr)
 {
@@ -125,15 +140,38 @@ static void send_report(struct stack *s, struct netdev *dev, struct buf *b, unsi
 	send4(s, dev, p);
 }
 
-static void put_record(struct buf *b, const struct in6_addr *addr, uint8_t type)
+static void put_addr(struct buf *b, const struct in6_addr *addr)
 {
 	size_t size = addr_is_v4(addr) ? 4 : 16;
+
+	memcpy(b->data + b->used, addr->s6_addr + 16 - size, size);
+	b->used += (uint32_t)size;
+}
+
+/* With sources: room for them must be there. */
+static void put_record(struct buf *b, const struct in6_addr *addr, uint8_t type, unsigned sources)
+{
 	uint8_t *r = b->data + b->used;
 
 	memset(r, 0, 4);
 	r[0] = type;
-	memcpy(r + 4, addr->s6_addr + 16 - size, size);
-	b->used += (uint32_t)(4 + size);
+	r[3] = (uint8_t)sources;
+	b->used += 4;
+	put_addr(b, addr);
+}
+
+static void put_group(struct buf *b, const struct group *g, uint8_t type)
+{
+	const struct group_source *src;
+
+	put_record(b, &g->addr, type, g->source_count);
+	list_for_each(src, &g->sources, link)
+		put_addr(b, &src->addr);
+}
+
+static uint32_t record_size(const struct group *g)
+{
+	return 4 + (addr_is_v4(&g->addr) ? 4 : 16) * (1 + (g->users ? 0 : g->source_count));
 }
 
 static bool reports(const struct netdev *dev, const struct in6_addr *addr)
@@ -142,13 +180,17 @@ static bool reports(const struct netdev *dev, const struct in6_addr *addr)
 	       (addr_is_v4(addr) || (!(dev->features & NETDEV_NO_V6) && (addr->s6_addr[1] & 15) > 1));
 }
 
-static void report_one(struct stack *s, struct netdev *dev, const struct in6_addr *addr, uint8_t type) REQUIRES(L_NET)
+/* source: NULL, or the one that the record is about. */
+static void report_one(struct stack *s, struct netdev *dev, const struct in6_addr *addr, uint8_t type,
+		       const struct in6_addr *source) REQUIRES(L_NET)
 {
-	struct buf *b = reports(dev, addr) ? buf_create(20) : NULL;
+	struct buf *b = reports(dev, addr) ? buf_create(36) : NULL;
 
 	if (!b)
 		return;
-	put_record(b, addr, type);
+	put_record(b, addr, type, source != NULL);
+	if (source)
+		put_addr(b, source);
 	send_report(s, dev, b, 1, addr_is_v4(addr));
 }
 
@@ -161,13 +203,17 @@ static void report_all(struct stack *s, struct netdev *dev, bool v4) REQUIRES(L_
 	list_for_each(g, &dev->groups, link) {
 		if (addr_is_v4(&g->addr) != v4 || !reports(dev, &g->addr))
 			continue;
-		if (!b && !(b = buf_create(RECORDS_MAX * 20)))
+		if (b && (count == RECORDS_MAX || b->used + record_size(g) > REPORT_SIZE)) {
+			send_report(s, dev, take(b), count, v4);
+			count = 0;
+		}
+		if (!b && !(b = buf_create(REPORT_SIZE)))
 			return;
-		put_record(b, &g->addr, IS_EXCLUDE);
-		if (++count < RECORDS_MAX)
-			continue;
-		send_report(s, dev, take(b), count, v4);
-		count = 0;
+		if (g->users)
+			put_record(b, &g->addr, IS_EXCLUDE, 0);
+		else
+			put_group(b, g, IS_INCLUDE);
+		count++;
 	}
 	if (b)
 		send_report(s, dev, b, count, v4);
@@ -200,53 +246,150 @@ void mcast_join_all(struct stack *s, struct netdev *dev)
 
 /* ---- memberships ---- */
 
-int mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
+/* What there is, or a new one that nobody uses. */
+static int need(struct stack *s, struct netdev *dev, const struct in6_addr *addr, struct group **ret) REQUIRES(L_NET)
 {
 	struct group *g = find(dev, addr);
 
-	if (g) {
-		g->users++;
+	*ret = g;
+	if (g)
 		return 0;
-	}
 	if (dev->group_count == GROUPS_MAX)
 		return -ENOBUFS;
-	g = slab_alloc(&group_slab);
+	*ret = g = slab_alloc(&group_slab);
 	if (!g)
 		return -ENOMEM;
 	g->addr = *addr;
-	g->users = 1;
+	list_init(&g->sources);
 	list_append(&dev->groups, &g->link);
 	dev->group_count++;
 	if (dev->ops->changed)
 		dev->ops->changed(s, dev);
-	if (reports(dev, addr)) {
-		report_one(s, dev, addr, TO_EXCLUDE);
-		report_soon(s, dev, SECOND);
-	}
 	return 0;
+}
+
+static void report_change(struct stack *s, struct netdev *dev, const struct in6_addr *addr, uint8_t type,
+			  const struct in6_addr *source) REQUIRES(L_NET)
+{
+	if (!reports(dev, addr))
+		return;
+	report_one(s, dev, addr, type, source);
+	report_soon(s, dev, SECOND);
+}
+
+int mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
+{
+	struct group *g;
+	int err = need(s, dev, addr, &g);
+
+	if (!err && g->users++ == 0)
+		report_change(s, dev, addr, TO_EXCLUDE, NULL);
+	return err;
 }
 
 static void drop(struct netdev *dev, struct group *g)
 {
+	struct group_source *src;
+
+	while ((src = list_first(&g->sources, struct group_source, link))) {
+		list_remove(&src->link);
+		slab_free(&source_slab, src);
+	}
 	list_remove(&g->link);
 	dev->group_count--;
 	slab_free(&group_slab, g);
 }
 
+/* Nobody wants it from all sources; goes if nobody wants it at all. */
+static void drop_unused(struct stack *s, struct netdev *dev, struct group *g) REQUIRES(L_NET)
+{
+	if (g->users || g->source_count)
+		return;
+	drop(dev, g);
+	if (dev->ops->changed)
+		dev->ops->changed(s, dev);
+}
+
+static void report_sources(struct stack *s, struct netdev *dev, const struct group *g) REQUIRES(L_NET)
+{
+	struct buf *b = reports(dev, &g->addr) ? buf_create(REPORT_SIZE) : NULL;
+
+	if (!b)
+		return;
+	put_group(b, g, TO_INCLUDE);
+	send_report(s, dev, b, 1, addr_is_v4(&g->addr));
+}
+
 int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
 {
-	struct in6_addr of = *addr;
 	struct group *g = find(dev, addr);
 
-	if (!g)
+	if (!g || !g->users)
 		return -EADDRNOTAVAIL;
 	if (--g->users)
 		return 0;
-	drop(dev, g);
-	report_one(s, dev, &of, TO_INCLUDE);
-	if (dev->ops->changed)
-		dev->ops->changed(s, dev);
+	report_sources(s, dev, g);
+	drop_unused(s, dev, g);
 	return 0;
+}
+
+static struct group_source *find_source(const struct group *g, const struct in6_addr *source)
+{
+	struct group_source *src;
+
+	list_for_each(src, &g->sources, link)
+		if (addr_eq(&src->addr, source))
+			return src;
+	return NULL;
+}
+
+static int add_source(struct group *g, const struct in6_addr *source)
+{
+	struct group_source *src = g->source_count < SOURCES_MAX ? slab_alloc(&source_slab) : NULL;
+
+	if (!src)
+		return g->source_count < SOURCES_MAX ? -ENOMEM : -ENOBUFS;
+	src->addr = *source;
+	src->users = 1;
+	list_append(&g->sources, &src->link);
+	g->source_count++;
+	return 0;
+}
+
+int mcast_join_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const struct in6_addr *source)
+{
+	struct group_source *src;
+	struct group *g;
+	int err = need(s, dev, addr, &g);
+
+	if (err)
+		return err;
+	src = find_source(g, source);
+	if (src) {
+		src->users++;
+		return 0;
+	}
+	err = add_source(g, source);
+	if (err)
+		drop_unused(s, dev, g);
+	else if (!g->users)
+		report_change(s, dev, addr, ALLOW_NEW, source);
+	return err;
+}
+
+void mcast_leave_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const struct in6_addr *source)
+{
+	struct group *g = find(dev, addr);
+	struct group_source *src = g ? find_source(g, source) : NULL;
+
+	if (!src || --src->users)
+		return;
+	list_remove(&src->link);
+	slab_free(&source_slab, src);
+	g->source_count--;
+	if (!g->users)
+		report_one(s, dev, addr, BLOCK_OLD, source);
+	drop_unused(s, dev, g);
 }
 
 void mcast_drop_all(struct stack *s __unused, struct netdev *dev)

@@ -23,6 +23,8 @@
 #define SOLICITS 3
 #define SOLICIT_INTERVAL (4 * SECOND)
 #define RA_METRIC 1024
+#define RA_ROUTES_MAX 64 /* of an interface, whoever on the link told of them */
+#define RA_ADDRS_MAX 16  /* net.ipv6.conf.*.max_addresses */
 #define TWO_HOURS (7200 * SECOND)
 #define OPTIONS_MAX 64u
 #define ADDRS_BY_RA_MAX 16
@@ -248,10 +250,23 @@ static void set_route(struct stack *s, struct netdev *dev, struct in6_addr dst, 
 
 	if (gateway)
 		c.gateway = *gateway;
-	if (life)
-		(void)!route_add(s, &c, ROUTE_REPLACE);
-	else
+	if (life && dev->ra_routes >= RA_ROUTES_MAX)
+		route_drop_expired(s);
+	/* One more only instead of itself. */
+	if (!life || (dev->ra_routes >= RA_ROUTES_MAX && route_del(s, &c)))
 		(void)!route_del(s, &c);
+	else
+		(void)!route_add(s, &c, ROUTE_REPLACE);
+}
+
+static unsigned count_v6(const struct netdev *dev)
+{
+	const struct netdev_addr *a;
+	unsigned n = 0;
+
+	list_for_each(a, &dev->addrs, link)
+		n += !addr_is_v4(&a->addr);
+	return n;
 }
 
 /* RFC 4862, 5.5.3: a router may not cut short what is valid for more than two hours, which anybody on the link could be. */
@@ -267,7 +282,7 @@ static void set_addr(struct stack *s, struct netdev *dev, const struct in6_addr 
 	int64_t left;
 
 	if (!a) {
-		if (valid)
+		if (valid && count_v6(dev) < RA_ADDRS_MAX)
 			(void)!netdev_add_addr(s, dev, &c);
 		return;
 	}

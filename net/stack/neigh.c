@@ -46,9 +46,7 @@ void neigh_init(struct stack *s)
 
 static struct list *chain(struct stack *s, const struct netdev *dev, const struct in6_addr *addr)
 {
-	uint32_t h = addr->s6_addr32[3] ^ addr->s6_addr32[2] ^ dev->index * 0x9e3779b1u;
-
-	return &s->neighs[(h * 0x9e3779b1u >> 16) % NEIGH_CHAINS];
+	return &s->neighs[addr_hash(s, addr, dev->index) % NEIGH_CHAINS];
 }
 
 struct neigh *neigh_find(struct stack *s, struct netdev *dev, const struct in6_addr *addr)
@@ -194,8 +192,11 @@ static int wait_for(struct stack *s, struct neigh *n, struct pkt *p) REQUIRES(L_
 
 int neigh_output(struct stack *s, struct netdev *dev, const struct in6_addr *addr, struct pkt *p)
 {
-	struct neigh *n = neigh_find(s, dev, addr);
+	struct neigh *n;
 
+	if (dev->flags & IFF_NOARP)
+		return ether_output(s, dev, p, dev->mac, p->room[p->head] >> 4 == 4 ? 0x0800 : 0x86dd);
+	n = neigh_find(s, dev, addr);
 	if (!n && !(n = create(s, dev, addr))) {
 		pkt_free(p);
 		return -ENOBUFS;
@@ -240,18 +241,55 @@ static void settle(struct stack *s, struct neigh *n, uint8_t state) REQUIRES(L_N
 	}
 }
 
+/* An administrator says that its address is not known: the next packet asks. */
+static int unknown(struct stack *s, struct neigh *n) REQUIRES(L_NET)
+{
+	net_timer_cancel(s, &n->timer);
+	if (list_empty(&n->lru))
+		list_append(&s->neigh_lru, &n->lru);
+	fail(s, n);
+	return 0;
+}
+
+/* What an administrator may say: of those that a timer belongs to, it is made so that one comes to run. -EINVAL. */
+static int admin_state(uint8_t state, uint8_t *ret)
+{
+	switch (state) {
+	case NUD_PERMANENT:
+	case NUD_REACHABLE:
+	case NUD_STALE:
+	case NUD_NOARP:
+		*ret = state;
+		return 0;
+	case NUD_DELAY:
+	case NUD_PROBE:
+		*ret = NUD_STALE;
+		return 0;
+	case NUD_INCOMPLETE:
+	case NUD_FAILED:
+		*ret = NUD_FAILED;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
 int neigh_update(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const uint8_t *mac, uint8_t state,
 		 unsigned flags)
 {
 	struct neigh *n = neigh_find(s, dev, addr);
 	bool differs;
 
+	if (flags & NEIGH_ADMIN && admin_state(state, &state))
+		return -EINVAL;
 	if (!n && (!(flags & NEIGH_CREATE) || !mac))
 		return -ENOENT;
 	if (!n && !(n = create(s, dev, addr)))
 		return -ENOBUFS;
 	if (n->state == NUD_PERMANENT && !(flags & NEIGH_ADMIN))
 		return 0;
+	if (state == NUD_FAILED)
+		return unknown(s, n);
 	if (!mac && !(n->state & VALID))
 		return -EINVAL;
 	differs = mac && n->state & VALID && memcmp(mac, n->mac, MAC_LEN) != 0;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "net/stack/addr.h"
+#include "net/stack/bridge.h"
 #include "net/stack/core.h"
 #include "net/stack/inet.h"
 #include "net/stack/neigh.h"
@@ -58,7 +59,7 @@ struct netdev *netdev_next(struct stack *s, unsigned index)
 }
 
 /* As Linux's dev_valid_name(). */
-static bool valid_name(const char *name)
+bool netdev_valid_name(const char *name)
 {
 	size_t n = strnlen(name, IFNAMSIZ);
 
@@ -71,12 +72,12 @@ static bool valid_name(const char *name)
 }
 
 /* The name itself, or with a number in the place of %d. */
-static int pick_name(struct stack *s, const char *name, char *to) REQUIRES(L_NET)
+int netdev_pick_name(struct stack *s, const char *name, char *to)
 {
 	const char *percent = strchr(name, '%');
 
 	if (!percent) {
-		if (!valid_name(name))
+		if (!netdev_valid_name(name))
 			return -EINVAL;
 		if (netdev_by_name(s, name))
 			return -EEXIST;
@@ -89,7 +90,7 @@ static int pick_name(struct stack *s, const char *name, char *to) REQUIRES(L_NET
 		char full[2 * IFNAMSIZ];
 
 		if (snprintf(full, sizeof(full), "%.*s%u%s", (int)(percent - name), name, i, percent + 2) >= IFNAMSIZ ||
-		    !valid_name(full))
+		    !netdev_valid_name(full))
 			return -EINVAL;
 		if (netdev_by_name(s, full))
 			continue;
@@ -99,28 +100,47 @@ static int pick_name(struct stack *s, const char *name, char *to) REQUIRES(L_NET
 	return -ENFILE;
 }
 
+void netdev_insert(struct stack *s, struct netdev *dev)
+{
+	struct netdev *after;
+
+	while (!dev->index || netdev_by_index(s, dev->index))
+		dev->index = s->last_index = s->last_index % INT32_MAX + 1;
+	list_for_each(after, &s->netdevs, link)
+		if (after->index > dev->index)
+			break;
+	/* The list's head is behind the last. */
+	list_append(&after->link, &dev->link);
+	s->netdev_count++;
+}
+
 int netdev_create(struct stack *s, const struct netdev_config *c, struct netdev **ret)
 {
 	char name[IFNAMSIZ];
 	struct netdev *dev;
 	int err;
 
-	if (c->mtu < MTU_MIN || c->mtu > MTU_MAX)
+	if (c->mtu < MTU_MIN || c->mtu > (c->mtu_max ? c->mtu_max : MTU_MAX))
 		return -EINVAL;
+	if (c->index && netdev_by_index(s, c->index))
+		return -EBUSY;
 	if (s->netdev_count == NETDEVS_MAX)
 		return -ENFILE;
-	err = pick_name(s, c->name, name);
+	err = netdev_pick_name(s, c->name, name);
 	if (err)
 		return err;
 	dev = slab_alloc(&netdev_slab);
 	if (!dev)
 		return -ENOMEM;
 	memcpy(dev->name, name, sizeof(dev->name));
-	dev->index = ++s->last_index;
+	dev->index = c->index;
 	dev->type = c->type;
 	dev->flags = c->flags & ~(unsigned)(IFF_UP | IFF_RUNNING);
 	dev->features = c->features;
 	dev->mtu = c->mtu;
+	dev->mtu_max = c->mtu_max ? c->mtu_max : MTU_MAX;
+	dev->carrier = !c->no_carrier;
+	dev->quiet_carrier = c->quiet_carrier;
 	if (c->mac)
 		memcpy(dev->mac, c->mac, MAC_LEN);
 	dev->ops = c->ops;
@@ -130,16 +150,18 @@ int netdev_create(struct stack *s, const struct netdev_config *c, struct netdev 
 	list_init(&dev->taps);
 	net_timer_init(&dev->solicit_timer, ndp_solicit_timer);
 	net_timer_init(&dev->report_timer, mcast_report_timer);
-	list_append(&s->netdevs, &dev->link);
-	s->netdev_count++;
+	netdev_insert(s, dev);
 	stack_notify(s, STACK_LINK, false, dev);
+	stack_notify(s, STACK_UEVENT, false, dev);
 	*ret = dev;
 	return 0;
 }
 
-static void changed(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
+void netdev_changed(struct stack *s, struct netdev *dev)
 {
 	s->route_generation++;
+	if (dev->port)
+		bridge_port_changed(s, dev);
 	if (dev->ops->changed)
 		dev->ops->changed(s, dev);
 	stack_notify(s, STACK_LINK, false, dev);
@@ -179,10 +201,12 @@ static int go_up(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
 	return 0;
 }
 
-void netdev_destroy(struct stack *s, struct netdev *dev)
+void netdev_remove(struct stack *s, struct netdev *dev)
 {
+	if (dev->port)
+		bridge_port_remove(s, dev);
 	if (dev->flags & IFF_UP) {
-		dev->flags &= ~(unsigned)IFF_UP;
+		dev->flags &= ~(unsigned)(IFF_UP | IFF_RUNNING);
 		tell_taps(s, dev, TAP_DOWN);
 		go_down(s, dev);
 	}
@@ -199,6 +223,12 @@ void netdev_destroy(struct stack *s, struct netdev *dev)
 	s->netdev_count--;
 	s->route_generation++;
 	stack_notify(s, STACK_LINK, true, dev);
+	stack_notify(s, STACK_UEVENT, true, dev);
+}
+
+void netdev_destroy(struct stack *s, struct netdev *dev)
+{
+	netdev_remove(s, dev);
 	if (dev->ops->destroy)
 		dev->ops->destroy(s, dev);
 	slab_free(&netdev_slab, dev);
@@ -211,7 +241,7 @@ int netdev_set_flags(struct stack *s, struct netdev *dev, unsigned flags, unsign
 
 	mask &= IFF_UP | IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP;
 	new = (old & ~mask) | (flags & mask);
-	if (new &IFF_UP)
+	if (new &IFF_UP && dev->carrier)
 		new |= IFF_RUNNING;
 	else
 		new &= ~(unsigned)IFF_RUNNING;
@@ -219,13 +249,13 @@ int netdev_set_flags(struct stack *s, struct netdev *dev, unsigned flags, unsign
 	if (old & ~new &IFF_UP)
 		go_down(s, dev);
 	if (new != old)
-		changed(s, dev);
+		netdev_changed(s, dev);
 	if (new & ~old & IFF_UP)
 		err = go_up(s, dev);
 	if (err) {
 		dev->flags = old;
 		go_down(s, dev);
-		changed(s, dev);
+		netdev_changed(s, dev);
 	}
 	if (!err && (old ^ new) & IFF_UP)
 		tell_taps(s, dev, new &IFF_UP ? TAP_UP : TAP_DOWN);
@@ -234,17 +264,19 @@ int netdev_set_flags(struct stack *s, struct netdev *dev, unsigned flags, unsign
 
 int netdev_set_mtu(struct stack *s, struct netdev *dev, uint32_t mtu)
 {
-	if (mtu < MTU_MIN || mtu > MTU_MAX)
+	if (mtu < MTU_MIN || mtu > dev->mtu_max)
 		return -EINVAL;
+	if (dev->mtu == mtu)
+		return 0;
 	dev->mtu = mtu;
-	changed(s, dev);
+	netdev_changed(s, dev);
 	return 0;
 }
 
 int netdev_set_name(struct stack *s, struct netdev *dev, const char *name)
 {
 	char to[IFNAMSIZ];
-	int err = pick_name(s, name, to);
+	int err = netdev_pick_name(s, name, to);
 
 	if (err)
 		return err;
@@ -268,8 +300,15 @@ int netdev_set_v6(struct stack *s, struct netdev *dev, bool on)
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac)
 {
 	memcpy(dev->mac, mac, MAC_LEN);
+	dev->mac_set = true;
 	neigh_flush_dev(s, dev);
-	changed(s, dev);
+	netdev_changed(s, dev);
+}
+
+void netdev_random_mac(struct stack *s, uint8_t *mac)
+{
+	stack_random(s, mac, MAC_LEN);
+	mac[0] = (uint8_t)((mac[0] & 0xfe) | 2);
 }
 
 void netdev_promisc(struct stack *s, struct netdev *dev, int add)
@@ -278,7 +317,7 @@ void netdev_promisc(struct stack *s, struct netdev *dev, int add)
 
 	dev->promisc += (unsigned)add;
 	if (was == !dev->promisc)
-		changed(s, dev);
+		netdev_changed(s, dev);
 }
 
 void netdev_allmulti(struct stack *s, struct netdev *dev, int add)
@@ -287,7 +326,7 @@ void netdev_allmulti(struct stack *s, struct netdev *dev, int add)
 
 	dev->allmulti += (unsigned)add;
 	if (was == !dev->allmulti)
-		changed(s, dev);
+		netdev_changed(s, dev);
 }
 
 uint32_t netdev_mtu6(const struct netdev *dev)
@@ -339,6 +378,8 @@ void netdev_receive(struct stack *s, struct netdev *dev, struct pkt *p)
 	p->dev = dev;
 	if (is_tapped(s, dev))
 		see(s, dev, p, false);
+	if (dev->port && !(p = bridge_input(s, dev, p)))
+		return;
 	if (dev->features & NETDEV_ETHER || p->link_header) {
 		ether_input(s, dev, p);
 	} else {
@@ -417,6 +458,7 @@ int loopback_create(struct stack *s)
 	    .features = NETDEV_CHECKSUM | NETDEV_TSO,
 	    .mtu = MTU_MAX,
 	    .mac = mac,
+	    .quiet_carrier = true,
 	    .ops = &ops,
 	};
 

@@ -17,6 +17,7 @@
 
 struct netdev;
 struct netdev_addr;
+struct bridge_port;
 
 struct link_ops {
 	/*
@@ -31,6 +32,16 @@ struct link_ops {
 	void (*changed)(struct stack *s, struct netdev *dev);
 	/* dev is about to go: drop what priv is. May be absent. */
 	void (*destroy)(struct stack *s, struct netdev *dev);
+	/* Of those that rtnetlink makes and deletes: its name, as IFLA_INFO_KIND has it. */
+	const char *kind;
+	/*
+	 * dev goes to another stack: it is not in this one any more, and nobody enters it; it is in that one. Both absent: it cannot be moved. What the link
+	 * had queued by stack_wake() is delivered in between.
+	 */
+	void (*leave)(struct stack *s, struct netdev *dev);
+	void (*join)(struct stack *s, struct netdev *dev);
+	/* The index of the interface below or at the other end, and the id of its stack (stack_set_id()); 0: it has gone. May be absent. */
+	unsigned (*other)(struct netdev *dev, uint64_t *ret_id);
 };
 
 enum netdev_feature {
@@ -58,11 +69,18 @@ struct netdev {
 	struct list addrs;  /* struct netdev_addr, primaries before their secondaries */
 	struct list groups; /* struct group: what is received besides */
 	unsigned addr_count, group_count;
+	unsigned ra_routes;         /* of routers' advertisements */
 	unsigned promisc, allmulti; /* how many asked */
 	struct list taps;           /* struct netdev_tap */
 	struct netdev_stats stats;
 	const struct link_ops *ops;
 	void *priv;
+	bool carrier;       /* there is somebody at the other end: with IFF_UP it gives IFF_RUNNING */
+	bool quiet_carrier; /* nobody ever asks for it, as on loopback: its state is unknown, not up */
+	bool mac_set;       /* netdev_set_mac() */
+	unsigned carrier_changes;
+	uint32_t mtu_max;
+	struct bridge_port *port; /* bridge.c: it belongs to a bridge; NULL */
 	/* IPv6, as a router told: RFC 4861. */
 	uint8_t hop_limit; /* 0: the default */
 	uint32_t mtu6;     /* 0: as mtu */
@@ -97,16 +115,19 @@ struct netdev_tap {
 
 struct netdev_config {
 	const char *name; /* "eth%d": with the first free number */
+	unsigned index;   /* 0: the next */
 	uint16_t type;
 	unsigned flags; /* IFF_BROADCAST and the like; it begins down */
 	unsigned features;
 	uint32_t mtu;
+	uint32_t mtu_max;   /* 0: the largest that there is */
 	const uint8_t *mac; /* NULL: none */
+	bool no_carrier, quiet_carrier;
 	const struct link_ops *ops;
 	void *priv;
 };
 
-/* -EEXIST, -EINVAL (name, MTU), -ENFILE (too many), -ENOMEM. */
+/* -EEXIST, -EINVAL (name, MTU), -EBUSY (index), -ENFILE (too many), -ENOMEM. */
 int __must_check netdev_create(struct stack *s, const struct netdev_config *c, struct netdev **ret) REQUIRES(L_NET);
 /* With its addresses, routes, neighbours. */
 void netdev_destroy(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
@@ -125,6 +146,29 @@ int __must_check netdev_set_name(struct stack *s, struct netdev *dev, const char
 /* Without it, IPv6 has no addresses here, and its packets are dropped. -ENOMEM. */
 int __must_check netdev_set_v6(struct stack *s, struct netdev *dev, bool on) REQUIRES(L_NET);
 void netdev_set_mac(struct stack *s, struct netdev *dev, const uint8_t *mac) REQUIRES(L_NET);
+/* A locally administered address by chance. */
+void netdev_random_mac(struct stack *s, uint8_t *mac) REQUIRES(L_NET);
+
+/* netdev_link.c */
+void netdev_set_carrier(struct stack *s, struct netdev *dev, bool on) REQUIRES(L_NET);
+/*
+ * Moves an interface to another stack, where it is down, without addresses, and has its index if that is free; name, if not NULL, is its new one. *ret_index
+ * is its index there. -ENODEV, -EINVAL (it cannot be moved), -EEXIST (the name). No lock held.
+ */
+int __must_check netdev_move(struct stack *from, struct stack *to, unsigned index, const char *name,
+			     unsigned *ret_index) EXCLUDES(L_NET);
+/* Of netdev.c, for it. */
+bool netdev_valid_name(const char *name);
+int __must_check netdev_pick_name(struct stack *s, const char *name, char *to) REQUIRES(L_NET);
+/* Into the order of indices. */
+void netdev_insert(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+/* dev is in no stack any more: without addresses, routes, neighbours; its memory stays. */
+void netdev_remove(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+/* Flags, MTU or the like have changed: who depends on it is told. */
+void netdev_changed(struct stack *s, struct netdev *dev) REQUIRES(L_NET);
+
+/* A link that leads nowhere: dummy. As netdev_create(). */
+int __must_check dummy_create(struct stack *s, const struct netdev_config *c, struct netdev **ret) REQUIRES(L_NET);
 /* A packet socket's wish, counted. */
 void netdev_promisc(struct stack *s, struct netdev *dev, int add) REQUIRES(L_NET);
 void netdev_allmulti(struct stack *s, struct netdev *dev, int add) REQUIRES(L_NET);
@@ -166,9 +210,20 @@ void netdev_tap_remove(struct netdev_tap *t) REQUIRES(L_NET);
 int __must_check mcast_join(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* -EADDRNOTAVAIL */
 int mcast_leave(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
+/* The same from one source only. -ENOBUFS, -ENOMEM. */
+int __must_check mcast_join_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr,
+				   const struct in6_addr *source) REQUIRES(L_NET);
+void mcast_leave_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const struct in6_addr *source)
+    REQUIRES(L_NET);
 bool mcast_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 
 /* What watchers of the configuration (netlink) are told; by stack_leave() is too late, so at once, with the lock held. */
-enum stack_event { STACK_LINK, STACK_ADDR, STACK_ROUTE, STACK_NEIGH };
+enum stack_event {
+	STACK_LINK,
+	STACK_ADDR,
+	STACK_ROUTE,
+	STACK_NEIGH,
+	STACK_UEVENT, /* an interface has come or gone, as a device */
+};
 void stack_watch(struct stack *s, void (*fn)(void *arg, enum stack_event e, bool gone, const void *what), void *arg)
     REQUIRES(L_NET);

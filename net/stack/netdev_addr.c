@@ -319,6 +319,16 @@ static int add_auto(struct stack *s, struct netdev *dev, struct in6_addr addr, u
 	return err == -EEXIST || err == -EACCES ? 0 : err;
 }
 
+static bool has_link_local(const struct netdev *dev)
+{
+	const struct netdev_addr *a;
+
+	list_for_each(a, &dev->addrs, link)
+		if (IN6_IS_ADDR_LINKLOCAL(&a->addr))
+			return true;
+	return false;
+}
+
 int netdev_auto_addrs(struct stack *s, struct netdev *dev)
 {
 	static const struct in6_addr link_local = {.s6_addr = {0xfe, 0x80}};
@@ -328,7 +338,7 @@ int netdev_auto_addrs(struct stack *s, struct netdev *dev)
 		err = add_auto(s, dev, addr_from_v4(htonl(INADDR_LOOPBACK)), V4_BITS + 8, RT_SCOPE_HOST);
 		return err ? err : add_auto(s, dev, in6addr_loopback, 128, RT_SCOPE_HOST);
 	}
-	if (!(dev->features & NETDEV_ETHER))
+	if (!(dev->features & NETDEV_ETHER) || has_link_local(dev))
 		return 0;
 	return add_auto(s, dev, netdev_eui64(dev, &link_local), 64, RT_SCOPE_LINK);
 }

@@ -29,10 +29,11 @@ struct buf *buf_create(uint32_t size)
 		return NULL;
 	while (whole < sizeof(*b) + size)
 		whole *= 2;
-	b = kalloc(whole);
+	b = kalloc_dirty(whole);
 	if (!b)
 		return NULL;
 	ref_init(&b->ref);
+	b->used = 0;
 	b->size = (uint32_t)(whole - sizeof(*b));
 	return b;
 }
@@ -51,10 +52,11 @@ void buf_put(struct buf *b)
 
 struct pkt *pkt_create(void)
 {
-	struct pkt *p = slab_alloc(&pkt_slab);
+	struct pkt *p = slab_alloc_dirty(&pkt_slab);
 
 	if (!p)
 		return NULL;
+	memset(p, 0, offsetof(struct pkt, slice));
 	list_init(&p->link);
 	p->head = p->tail = p->net = p->transport = PKT_HEAD;
 	return p;
@@ -62,11 +64,13 @@ struct pkt *pkt_create(void)
 
 struct pkt *pkt_clone(const struct pkt *p)
 {
-	struct pkt *copy = slab_alloc(&pkt_slab);
+	uint16_t low = MIN(p->head, MIN(p->net, p->transport));
+	struct pkt *copy = slab_alloc_dirty(&pkt_slab);
 
 	if (!copy)
 		return NULL;
-	*copy = *p;
+	memcpy(copy, p, offsetof(struct pkt, slice) + p->count * sizeof(p->slice[0]));
+	memcpy(copy->room + low, p->room + low, p->tail - low);
 	list_init(&copy->link);
 	for (unsigned i = 0; i < copy->count; i++)
 		buf_get(copy->slice[i].buf);
@@ -299,6 +303,37 @@ bool pkt_append_from(struct pkt *p, const struct pkt *from, uint32_t off, uint32
 	if (!ok)
 		pkt_trim(p, was);
 	return ok;
+}
+
+uint32_t pkt_pinned(const struct pkt *p)
+{
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; i < p->count; i++)
+		sum += MAX(p->slice[i].buf->size, p->slice[i].len);
+	return sum;
+}
+
+bool pkt_compact(struct pkt *p)
+{
+	uint32_t linear = p->tail - p->head, n = p->len - linear;
+	struct buf *b;
+	bool ok;
+
+	if (pkt_pinned(p) <= 2 * n + PKT_HEAD)
+		return true;
+	b = buf_create(n);
+	if (!b)
+		return false;
+	ok = pkt_copy(p, linear, b->data, n);
+	BUG_ON(!ok);
+	b->used = n;
+	drop_slices(p, 0);
+	p->len = linear;
+	ok = pkt_append(p, b, 0, n);
+	BUG_ON(!ok);
+	buf_put(b);
+	return true;
 }
 
 bool pkt_copy(const struct pkt *p, uint32_t off, void *dst, size_t n)

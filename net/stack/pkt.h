@@ -27,7 +27,10 @@ struct buf {
 	uint8_t data[];
 };
 
-/* NULL: no memory. Sizes are rounded up to what the allocator gives. */
+/*
+ * NULL: no memory. Sizes are rounded up to what the allocator gives. The bytes are whatever was there before: only those
+ * below `used`, which somebody has written, may be read.
+ */
 struct buf *buf_create(uint32_t size);
 struct buf *buf_get(struct buf *b);
 void buf_put(struct buf *b);
@@ -92,6 +95,13 @@ struct pkt *pkt_from(const void *data, size_t n);
 void pkt_unpull(struct pkt *p, uint16_t at);
 /* Frees all packets of a queue. */
 void pkt_free_all(struct list *queue);
+/* Bytes of memory that its slices keep. */
+uint32_t pkt_pinned(const struct pkt *p);
+/*
+ * For a packet that is to wait: if its slices keep far more than they refer to, their bytes move to a buffer of their
+ * own. False: no memory, it is as it was.
+ */
+bool __must_check pkt_compact(struct pkt *p);
 /* Copies out of it; false if it is shorter. */
 bool __must_check pkt_copy(const struct pkt *p, uint32_t off, void *dst, size_t n);
 

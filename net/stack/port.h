@@ -11,7 +11,7 @@
 #include "net/stack/stack.h"
 
 /* PORT_PING: the identifiers of ping sockets, which are given out alike. */
-enum port_space { PORT_UDP, PORT_TCP, PORT_PING };
+enum port_space { PORT_UDP, PORT_TCP, PORT_PING, PORT_UDPLITE, PORT_SPACES };
 
 /* An endpoint's place. Set up with port_bind_init(); the caller fills in the first part before it binds. All of it L_NET. */
 struct port_bind {
@@ -22,9 +22,10 @@ struct port_bind {
 	bool listening; /* UDP: always; TCP: see port_listen() */
 	/* port.c's: */
 	uint8_t space;
-	bool automatic;     /* port_connect() chose the port */
-	uint16_t port;      /* 0: not bound */
-	uint16_t peer_port; /* UDP: 0 if not connected */
+	bool automatic;                /* port_connect() chose the port */
+	bool counts_addr, counts_port; /* in its bucket, as one who does not share */
+	uint16_t port;                 /* 0: not bound */
+	uint16_t peer_port;            /* UDP: 0 if not connected */
 	struct in6_addr peer;
 	struct port_bucket *bucket;
 	struct list link;
@@ -48,6 +49,10 @@ void port_inherit(struct stack *s, struct port_bind *b, const struct port_bind *
 /* TCP: b is bound; it now listens, and the rules are checked again: -EADDRINUSE. */
 int __must_check port_listen(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 void port_unlisten(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
+/* reuse_addr, reuse_port have been changed by the owner. */
+void port_refresh(struct port_bind *b) REQUIRES(L_NET);
+/* All are unbound. */
+void port_fini(struct stack *s) REQUIRES(L_NET);
 /* Harmless if it is not bound. */
 void port_unbind(struct stack *s, struct port_bind *b) REQUIRES(L_NET);
 /*
@@ -66,4 +71,5 @@ bool port_suits(const struct port_bind *b, const struct in6_addr *dst, const str
 uint32_t port_hash(struct stack *s, const struct in6_addr *a, uint16_t aport, const struct in6_addr *b, uint16_t bport)
     REQUIRES(L_NET);
 /* net.ipv4.ip_local_port_range */
+void port_range_get(struct stack *s, uint16_t *ret_low, uint16_t *ret_high) REQUIRES(L_NET);
 void port_range_set(struct stack *s, uint16_t low, uint16_t high) REQUIRES(L_NET);

@@ -10,6 +10,11 @@
 #include "net/stack/dgram.h"
 #include "net/stack/inet.h"
 
+static struct list *chain(struct stack *s, uint8_t protocol)
+{
+	return &s->raws[protocol % RAW_CHAINS];
+}
+
 void raw_open(struct stack *s, struct raw_sock *r, bool v6, uint8_t protocol)
 {
 	dgram_init(&r->d, v6);
@@ -17,7 +22,7 @@ void raw_open(struct stack *s, struct raw_sock *r, bool v6, uint8_t protocol)
 	r->bound = r->header_included = false;
 	r->checksum_at = v6 && protocol == IPPROTO_ICMPV6 ? 2 : -1;
 	memset(r->filter, 0, sizeof(r->filter));
-	list_append(&s->raws, &r->link);
+	list_append(chain(s, protocol), &r->link);
 }
 
 void raw_close(struct stack *s, struct raw_sock *r)
@@ -84,7 +89,7 @@ static bool wants(const struct raw_sock *r, const struct pkt *p, const struct ip
 		return false;
 	if (r->d.bound_dev && r->d.bound_dev != in->dev->index)
 		return false;
-	if (addr_is_multicast(&in->dst) && !dgram_wants_group(&r->d, &in->dst, in->dev->index))
+	if (addr_is_multicast(&in->dst) && !dgram_wants_group(&r->d, &in->dst, &in->src, in->dev->index))
 		return false;
 	return !filtered(r, p);
 }
@@ -101,7 +106,7 @@ bool raw_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 	struct raw_sock *r;
 	bool any = false;
 
-	list_for_each(r, &s->raws, link) {
+	list_for_each(r, chain(s, in->protocol), link) {
 		struct pkt *copy;
 
 		if (!wants(r, p, in))
@@ -125,7 +130,7 @@ void raw_error(struct stack *s, const struct ip_error *e, uint8_t protocol)
 {
 	struct raw_sock *r;
 
-	list_for_each(r, &s->raws, link)
+	list_for_each(r, chain(s, protocol), link)
 		if (r->protocol == protocol && r->d.v6 != addr_is_v4(&e->dst) &&
 		    (!r->bound || addr_eq(&r->d.local, &e->src)) && (!r->d.connected || addr_eq(&r->d.peer, &e->dst)))
 			dgram_error(s, &r->d, e, NULL);

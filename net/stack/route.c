@@ -84,11 +84,7 @@ static void count_out(struct stack *s, const struct route_config *c)
 
 static struct list *chain(struct stack *s, uint32_t table, bool v6, unsigned plen, const struct in6_addr *dst)
 {
-	uint64_t h = table ^ (uint64_t)plen << 32 ^ (uint64_t)v6 << 40;
-
-	for (unsigned i = 0; i < 4; i++)
-		h = (h ^ dst->s6_addr32[i]) * 0x9e3779b97f4a7c15ull;
-	return &s->routes[(h >> 40) % ROUTE_CHAINS];
+	return &s->routes[addr_hash(s, dst, table | (uint64_t)plen << 32 | (uint64_t)v6 << 40) % ROUTE_CHAINS];
 }
 
 static bool same_prefix(const struct route_config *a, const struct route_config *b)
@@ -100,6 +96,8 @@ static void drop(struct stack *s, struct route *r) REQUIRES(L_NET)
 {
 	list_remove(&r->link);
 	count_out(s, &r->c);
+	if (r->c.protocol == RTPROT_RA && r->c.dev)
+		r->c.dev->ra_routes--;
 	s->route_count--;
 	s->route_generation++;
 	stack_notify(s, STACK_ROUTE, true, r);
@@ -221,6 +219,8 @@ int route_add(struct stack *s, const struct route_config *config, unsigned flags
 	r->c = c;
 	insert(l, r);
 	count_in(t, &c);
+	if (c.protocol == RTPROT_RA && c.dev)
+		c.dev->ra_routes++;
 	s->route_count++;
 	s->route_generation++;
 	stack_notify(s, STACK_ROUTE, false, r);
@@ -281,6 +281,17 @@ void route_flush_family(struct stack *s, struct netdev *dev, bool v6)
 
 		list_for_each_safe(r, next, &s->routes[i], link)
 			if (r->c.dev == dev && r->c.v6 == v6)
+				drop(s, r);
+	}
+}
+
+void route_drop_expired(struct stack *s)
+{
+	for (unsigned i = 0; i < ROUTE_CHAINS; i++) {
+		struct route *r, *next;
+
+		list_for_each_safe(r, next, &s->routes[i], link)
+			if (r->c.expires && r->c.expires <= s->now)
 				drop(s, r);
 	}
 }

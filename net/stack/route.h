@@ -39,6 +39,8 @@ int __must_check route_add(struct stack *s, const struct route_config *c, unsign
 int __must_check route_del(struct stack *s, const struct route_config *c) REQUIRES(L_NET);
 /* kernel: only those that follow from addresses. */
 void route_flush_dev(struct stack *s, struct netdev *dev, bool kernel) REQUIRES(L_NET);
+/* What has expired goes now. */
+void route_drop_expired(struct stack *s) REQUIRES(L_NET);
 /* Others' routes that prefer a source address of dev that is gone. */
 void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* All of one family, when dev has lost its last address of that. */

@@ -11,6 +11,7 @@
 
 #include "net/stack/inet.h"
 #include "net/stack/neigh.h"
+#include "net/stack/port.h"
 #include "net/stack/route.h"
 #include "sentry/base/slab.h"
 
@@ -36,13 +37,12 @@ static void init(struct stack *s, const struct stack_env *env)
 	list_init(&s->wakes);
 	list_init(&s->loop);
 	list_init(&s->netdevs);
+	init_chains(s->raws, RAW_CHAINS);
 	list_init(&s->taps);
-	list_init(&s->raws);
 	list_init(&s->pmtu_age);
 	list_init(&s->frag_age);
 	init_chains(s->pmtus, PMTU_CHAINS);
 	init_chains(s->frags, FRAG_CHAINS);
-	init_chains(s->ports, PORT_CHAINS);
 	wheel_init(&s->wheel, s->now);
 	neigh_init(s);
 	route_init(s);
@@ -62,12 +62,14 @@ struct stack *stack_create(const struct stack_env *env)
 	init(s, env);
 	mutex_lock(&s->lock, L_NET);
 	stack_random(s, s->key, sizeof(s->key));
+	stack_random(s, s->mix, sizeof(s->mix));
 	err = loopback_create(s);
 	mutex_unlock(&s->lock, L_NET);
 	if (!err)
 		err = tcp_stack_init(s);
 	if (!err)
 		return s;
+	s->env.release = NULL; /* env stays the caller's */
 	if (s->lo)
 		stack_destroy(s);
 	else
@@ -92,7 +94,9 @@ void stack_destroy(struct stack *s)
 	route_fini(s);
 	pkt_free_all(&s->loop);
 	s->loop_count = 0;
-	BUG_ON(!list_empty(&s->raws));
+	for (unsigned i = 0; i < RAW_CHAINS; i++)
+		BUG_ON(!list_empty(&s->raws[i]));
+	port_fini(s);
 	stack_leave(s); /* links that lead elsewhere may have something to deliver */
 	stack_put(s);
 }
@@ -105,8 +109,21 @@ struct stack *stack_get(struct stack *s)
 
 void stack_put(struct stack *s)
 {
-	if (ref_put(&s->ref))
-		slab_free(&stack_slab, s);
+	if (!ref_put(&s->ref))
+		return;
+	if (s->env.release)
+		s->env.release(s->env.arg);
+	slab_free(&stack_slab, s);
+}
+
+bool stack_try_get(struct stack *s)
+{
+	return ref_get_unless_zero(&s->ref);
+}
+
+void *stack_env_arg(struct stack *s)
+{
+	return s->env.arg;
 }
 
 void stack_enter(struct stack *s) ACQUIRE(L_NET)
@@ -209,6 +226,41 @@ void stack_run(struct stack *s)
 int64_t stack_now(const struct stack *s)
 {
 	return s->now;
+}
+
+void stack_set_id(struct stack *s, uint64_t id)
+{
+	s->id = id;
+}
+
+uint64_t stack_id(const struct stack *s)
+{
+	return s->id;
+}
+
+int stack_peer_number(struct stack *s, uint64_t id, bool make)
+{
+	unsigned i = 0;
+
+	while (i < s->peer_count && s->peers[i] != id)
+		i++;
+	if (i < s->peer_count)
+		return (int)i;
+	if (!id || !make || i == PEERS_MAX)
+		return -1;
+	s->peers[s->peer_count++] = id;
+	return (int)i;
+}
+
+bool stack_forwarding(const struct stack *s, bool v6)
+{
+	return v6 ? s->forward6 : s->forward4;
+}
+
+void stack_set_forwarding(struct stack *s, bool v6, bool on)
+{
+	*(v6 ? &s->forward6 : &s->forward4) = on;
+	s->route_generation++;
 }
 
 void stack_random(struct stack *s, void *to, size_t n)

@@ -24,6 +24,7 @@ struct stack_env {
 	void (*random)(void *arg, void *to, size_t n); /* unpredictable: ports, sequence numbers, keys */
 	void (*wake_at)(void *arg, int64_t deadline);  /* stack_run() then, once; replaces an earlier wish */
 	void *arg;
+	void (*release)(void *arg); /* the last reference to the stack is gone, its memory goes next; may be absent */
 };
 
 /* env is copied. NULL: no memory. With a loopback interface, down, as Linux makes a namespace. */
@@ -35,6 +36,15 @@ struct stack *stack_create(const struct stack_env *env);
 void stack_destroy(struct stack *s);
 struct stack *stack_get(struct stack *s);
 void stack_put(struct stack *s);
+/* For env's, which holds none: false if the last reference is being given up. */
+bool __must_check stack_try_get(struct stack *s);
+/* env's. */
+void *stack_env_arg(struct stack *s);
+/* A name for the stack, for others: the namespace's cookie. Set once, before others know it; 0: none. */
+void stack_set_id(struct stack *s, uint64_t id);
+uint64_t stack_id(const struct stack *s);
+/* A small number for another stack, as this one's users see it (nsid); -1: it has none, and there is no room or no wish for one. */
+int stack_peer_number(struct stack *s, uint64_t id, bool make) REQUIRES(L_NET);
 void stack_enter(struct stack *s) ACQUIRE(L_NET);
 void stack_leave(struct stack *s) RELEASE(L_NET);
 /* The timers that are due. */
@@ -44,6 +54,9 @@ int64_t stack_now(const struct stack *s) REQUIRES(L_NET);
 /* From env. */
 void stack_random(struct stack *s, void *to, size_t n) REQUIRES(L_NET);
 uint32_t stack_random32(struct stack *s) REQUIRES(L_NET);
+/* Whether packets for others are passed on: net.ipv4.ip_forward, net.ipv6.conf.all.forwarding. */
+bool stack_forwarding(const struct stack *s, bool v6) REQUIRES(L_NET);
+void stack_set_forwarding(struct stack *s, bool v6, bool on) REQUIRES(L_NET);
 /*
  * Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(), as received
  * by p->dev, or by the loopback interface if that is NULL.

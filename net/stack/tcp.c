@@ -45,6 +45,7 @@ static void inherit(struct tcp_sock *tp, const struct tcp_sock *l)
 	tp->linger2 = l->linger2;
 	tp->user_timeout = l->user_timeout;
 	tp->window_clamp = l->window_clamp;
+	tp->pacing_rate = l->pacing_rate;
 	tp->sndbuf = l->sndbuf;
 	tp->rcvbuf = l->rcvbuf;
 	tp->cong = l->cong;
@@ -62,6 +63,7 @@ static void reset_state(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->rack = (struct tcp_rack){0};
 	tp->mss = tp->mss_clamp = TCP_MSS_DEFAULT;
 	tp->rcv_mss = TCP_MSS_DEFAULT;
+	tp->syn_data = tp->syn_data_acked = false;
 	tp->ts_ok = tp->sack_ok = tp->wscale_ok = tp->ecn_ok = tp->ecn_echo = tp->ecn_cwr = false;
 	tp->snd_wscale = tp->rcv_wscale = 0;
 	tp->snd_una = tp->snd_nxt = tp->write_seq = tp->snd_sml = tp->snd_up = 0;
@@ -72,7 +74,7 @@ static void reset_state(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->sack_count = 0;
 	tp->dsack_pending = tp->ack_due = tp->ack_now = tp->pingpong = false;
 	tp->quick = 0;
-	tp->ato = tp->last_sent_at = 0;
+	tp->ato = tp->last_sent_at = tp->pace_at = 0;
 	tp->route = (struct ip_route){0};
 	tp->total_retrans = 0;
 	tp->probes_out = tp->keep_probes = 0;
@@ -101,6 +103,7 @@ struct tcp_sock *tcp_sock_create(struct stack *s, const struct tcp_sock *like)
 	list_init(&tp->requests);
 	tcp_timers_init(tp);
 	tp->rcvlowat = 1;
+	tp->pacing_rate = UINT64_MAX;
 	tp->sndbuf = c->wmem[1];
 	tp->rcvbuf = c->rmem[1];
 	tp->cong = tcp_cong_find(c->congestion);
@@ -133,6 +136,7 @@ static void drop_flight(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->send_head = NULL;
 	tp->wmem = 0;
 	tp->sacked = 0;
+	tp->sack_hint = NULL;
 }
 
 static void drop_received(struct tcp_sock *tp) REQUIRES(L_NET)
@@ -140,6 +144,7 @@ static void drop_received(struct tcp_sock *tp) REQUIRES(L_NET)
 	tcp_early_free_all(tp);
 	tcp_chunks_free(&tp->recvq);
 	tp->rmem = 0;
+	tcp_memory_sync(tp);
 }
 
 void tcp_sock_free(struct tcp_sock *tp)
@@ -147,6 +152,7 @@ void tcp_sock_free(struct tcp_sock *tp)
 	BUG_ON(!list_empty(&tp->ep.hash) || !list_empty(&tp->requests));
 	drop_flight(tp);
 	drop_received(tp);
+	tcp_memory_sync(tp);
 	buf_put(tp->recv_buf);
 	port_unbind(tp->ep.stack, &tp->ep.bind);
 	if (tp->orphan)
@@ -185,8 +191,10 @@ void tcp_done(struct tcp_sock *tp, int err)
 	if (tp->ep.state == TCP_SYN_SENT || tp->ep.state == TCP_SYN_RECV)
 		mib_add(tp->ep.stack, MIB_TCP_ATTEMPT_FAILS, 1);
 	tcp_timers_off(tp);
+	tcp_fastopen_done(tp);
 	drop_flight(tp);
 	tcp_early_free_all(tp);
+	tcp_memory_sync(tp);
 	tcp_unhash(&tp->ep);
 	if (!tp->port_locked || tp->orphan)
 		port_unbind(tp->ep.stack, &tp->ep.bind);
@@ -310,7 +318,37 @@ static void unprepare(struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->ep.key.lport = tp->ep.bind.port;
 }
 
-int tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port)
+/* The first bytes of s go with the SYN. */
+static int queue_first(struct tcp_sock *tp, const struct slice *s, uint32_t *ret) REQUIRES(L_NET)
+{
+	struct slice part = *s;
+
+	part.len = MIN(s->len, tcp_fastopen_room(tp));
+	if (part.len == 0)
+		return 0;
+	if (!tcp_chunk_append(&tp->sendq, tp->write_seq, &part))
+		return -ENOMEM;
+	list_first(&tp->sendq, struct tcp_chunk, link)->cost = TCP_CHUNK_COST + s->buf->size;
+	tp->wmem += TCP_CHUNK_COST + s->buf->size;
+	tp->write_seq += part.len;
+	*ret = part.len;
+	tp->syn_data = true;
+	return 0;
+}
+
+static int begin(struct tcp_sock *tp, const struct slice *s, uint32_t *ret_sent) REQUIRES(L_NET)
+{
+	int err;
+
+	prepare(tp);
+	tcp_set_state(tp, TCP_SYN_SENT);
+	tcp_hash(&tp->ep);
+	err = s ? queue_first(tp, s, ret_sent) : 0;
+	return err ? err : tcp_send_syn(tp);
+}
+
+static int connect_with(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port, const struct slice *s,
+			uint32_t *ret_sent) REQUIRES(L_NET)
 {
 	int err = connect_again(tp);
 
@@ -325,10 +363,7 @@ int tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port)
 		unprepare(tp);
 		return err;
 	}
-	prepare(tp);
-	tcp_set_state(tp, TCP_SYN_SENT);
-	tcp_hash(&tp->ep);
-	err = tcp_send_syn(tp);
+	err = begin(tp, s, ret_sent);
 	if (err) {
 		unprepare(tp);
 		return err;
@@ -337,6 +372,23 @@ int tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port)
 	tcp_arm_rto(tp);
 	mib_add(tp->ep.stack, MIB_TCP_ACTIVE_OPENS, 1);
 	return -EINPROGRESS;
+}
+
+int tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port)
+{
+	return connect_with(tp, addr, port, NULL, NULL);
+}
+
+int tcp_connect_data(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port, const struct slice *s,
+		     uint32_t *ret_sent)
+{
+	int err;
+
+	*ret_sent = 0;
+	err = connect_with(tp, addr, port, s, ret_sent);
+	buf_put(s->buf);
+	tcp_memory_sync(tp);
+	return err;
 }
 
 int tcp_disconnect(struct tcp_sock *tp)
@@ -443,7 +495,7 @@ void tcp_release(struct tcp_sock *tp)
 	n->orphans++;
 	if (tp->ep.state == TCP_CLOSE)
 		tcp_done(tp, 0);
-	else if (n->orphans > n->conf.max_orphans)
+	else if (tcp_orphan_too_dear(tp))
 		tcp_abort(tp, 0);
 	else if (tp->ep.state == TCP_FIN_WAIT2)
 		release_fin_wait2(tp);

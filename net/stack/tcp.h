@@ -16,6 +16,8 @@
 #include "net/stack/port.h"
 
 #define TCP_NEW_SYN_RECV 12 /* of a connection request, as /proc/net/tcp shows it */
+#define TCP_FASTOPEN_CLIENT 1
+#define TCP_FASTOPEN_SERVER 2
 #define TCP_SHUT_RCV 1
 #define TCP_SHUT_SEND 2
 #define TCP_SHUT_BOTH 3
@@ -48,6 +50,7 @@ struct tcp_ep {
 struct tcp_chunk {
 	struct list link;
 	uint32_t seq;
+	uint32_t cost; /* in the send queue: what of wmem is for it */
 	struct slice s;
 };
 
@@ -110,6 +113,9 @@ struct tcp_sock {
 	bool orphan, done, dying;
 	bool port_locked, addr_locked; /* by bind(): they outlive a connection */
 	bool connecting, connected;    /* what connect() answers next */
+	bool fastopen_ask;             /* connect() asks for a cookie: by the owner */
+	bool fastopen_child;           /* in SYN_RECV, with data that came with the SYN */
+	bool syn_data, syn_data_acked; /* the SYN had data; it was taken */
 
 	/* ---- options; the owner may set the ones of this block at will ---- */
 	uint8_t tos, ttl;
@@ -122,6 +128,7 @@ struct tcp_sock {
 	int syn_retries, linger2, defer_accept;   /* linger2 in s, < 0: none */
 	uint32_t user_timeout;                    /* ms */
 	uint32_t window_clamp;
+	uint64_t pacing_rate; /* bytes in a second; UINT64_MAX: any */
 
 	/* ---- the path ---- */
 	struct ip_route route;
@@ -141,7 +148,10 @@ struct tcp_sock {
 	struct list flight;      /* struct tcp_tx by seq: sent and not acknowledged */
 	struct list by_time;     /* the same in the order of their transmission, but what is known as lost or arrived */
 	struct tcp_tx *rtx_hint; /* what is before it needs no retransmission now; NULL: not known */
-	uint32_t tx_count;       /* records of the flight */
+	struct tcp_tx *sack_hint;            /* where the last SACK block ended; NULL: not known */
+	struct tcp_sack_block sacks_seen[4]; /* of the last acknowledgment, in its order */
+	uint8_t sacks_seen_count;
+	uint32_t tx_count;           /* records of the flight */
 	struct tcp_chunk *send_head; /* the one that holds snd_nxt; NULL: none yet, or all is sent */
 	uint32_t iss, snd_una, snd_nxt, write_seq;
 	uint32_t snd_wnd, snd_wl1, max_window;
@@ -150,6 +160,7 @@ struct tcp_sock {
 	bool urgent_out, fin_queued, fin_sent, nospace;
 	bool more;             /* MSG_MORE with the last bytes */
 	uint32_t wmem, sndbuf; /* bytes, what describes them included */
+	int64_t pace_at;       /* not before then, with a pacing rate */
 
 	/* ---- receiving ---- */
 	struct list recvq;    /* chunks */
@@ -161,6 +172,7 @@ struct tcp_sock {
 	uint8_t urg_byte;
 	bool urg_taken;
 	uint32_t rmem, rcvbuf; /* as wmem */
+	uint32_t mem_pages;    /* of both, what tcp_memory has been charged with */
 	uint32_t early_count;
 	struct tcp_sack_block sacks[4]; /* the most recent first */
 	struct tcp_sack_block dsack;
@@ -193,7 +205,7 @@ struct tcp_sock {
 	uint32_t sacked, lost, retrans; /* bytes of the flight */
 	uint32_t total_retrans;
 	int64_t first_retrans_at, probe_since;
-	struct net_timer timer, ack_timer, keep_timer;
+	struct net_timer timer, ack_timer, keep_timer, pace_timer;
 
 	/* ---- congestion control; bytes ---- */
 	const struct tcp_cong_ops *cong;
@@ -206,7 +218,8 @@ struct tcp_sock {
 
 	/* ---- of a listener ---- */
 	uint32_t backlog, accept_count, request_count;
-	struct list requests; /* struct tcp_request */
+	uint32_t fastopen_queue; /* TCP_FASTOPEN, by the owner: how many may wait in SYN_RECV; 0: none */
+	struct list requests;    /* struct tcp_request */
 };
 
 /* A connection end in CLOSE. NULL: no memory. v6: its wildcard is ::, else ::ffff:0.0.0.0. */
@@ -220,6 +233,13 @@ int __must_check tcp_bind(struct tcp_sock *tp, const struct in6_addr *addr, uint
  * -EISCONN. At once: what ip_route() says, -EADDRNOTAVAIL (no port, or the pair is in use), -EINVAL (listening).
  */
 int __must_check tcp_connect(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port) REQUIRES(L_NET);
+/*
+ * RFC 7413: whether connect() may bring data, and, as tcp_connect(), with data in the SYN: as much of s, a reference that
+ * changes hands, as fits; *ret_sent has it if the result is -EINPROGRESS.
+ */
+bool tcp_fastopen_known(struct stack *s, const struct in6_addr *peer) REQUIRES(L_NET);
+int __must_check tcp_connect_data(struct tcp_sock *tp, const struct in6_addr *addr, uint16_t port,
+				  const struct slice *s, uint32_t *ret_sent) REQUIRES(L_NET);
 /* connect() to AF_UNSPEC: resets what there was; a new life in CLOSE. */
 int tcp_disconnect(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Also changes the backlog. -EINVAL, -EADDRINUSE. */
@@ -302,11 +322,13 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret) REQUIRES(L_NET);
 /* net.ipv4.tcp_* of this namespace. Times in seconds; memory is {smallest, at first, largest} in bytes. */
 struct tcp_conf {
 	uint32_t rmem[3], wmem[3];
+	int min_snd_mss;
 	int syn_retries, synack_retries, retries1, retries2, orphan_retries;
 	int keepalive_time, keepalive_interval, keepalive_probes;
 	int fin_timeout, max_syn_backlog, somaxconn, max_tw_buckets, max_orphans;
 	int tw_reuse; /* 2: loopback only */
 	int ecn;      /* 1: ask, 2: only answer */
+	int fastopen; /* TCP_FASTOPEN_* */
 	bool syncookies, timestamps, sack, window_scaling, rfc1337, abort_on_overflow, idle_restart, moderate_rcvbuf;
 	char congestion[16];
 };

@@ -1,10 +1,11 @@
 /*
  * Received bytes: RFC 9293 3.10.7.4, sixth to eighth step.
  *
- * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces are copied into a
- * buffer of the endpoint's, so that a stream of tiny segments does not hold a page for each byte. What is early waits
- * as a packet, in order and without overlaps: the bytes that came first stay. Both are charged to the receive buffer
- * with what they cost beside their bytes. Bytes in sequence are refused only when the buffer is exceeded, after the
+ * What is in sequence goes to the receive queue by reference to the packet's buffers; small pieces, and those that are
+ * less than half of the buffer that they would keep, are copied into a buffer of the endpoint's, so that a stream of
+ * tiny segments does not hold a page for each byte, nor a packet cut short 64 KiB. What is early waits as a packet, made
+ * compact likewise, in order and without overlaps: the bytes that came first stay. Both are charged to the receive
+ * buffer with what they cost beside their bytes: what is kept is at most twice what is charged. Bytes in sequence are refused only when the buffer is exceeded, after the
  * early ones have been given up, the last ones first; the peer will send them again (RFC 2018 8 permits it).
  *
  * The urgent mark follows Linux: the urgent byte is the one before the pointer's (tcp(7)), it is kept aside unless
@@ -19,6 +20,7 @@
 
 #define SMALL 512u /* bytes: copied */
 #define GATHER 4000u
+#define SLACK 64u /* a packet's headers were in its buffer too */
 #define EARLY_MAX 4096u
 #define EARLY_COST ((uint32_t)(sizeof(struct tcp_early) + sizeof(struct pkt)))
 #define POLL_IN (POLLIN | POLLRDNORM)
@@ -41,22 +43,27 @@ void tcp_chunks_free(struct list *q)
 		tcp_chunk_free(c);
 }
 
-bool tcp_chunk_append(struct list *q, uint32_t seq, struct buf *b, uint32_t off, uint32_t len, uint32_t *mem)
+bool tcp_chunk_continues(const struct list *q, const struct buf *b, uint32_t off)
 {
-	struct tcp_chunk *c = list_last(q, struct tcp_chunk, link);
+	const struct tcp_chunk *c = list_last(q, struct tcp_chunk, link);
 
-	if (c && c->s.buf == b && c->s.off + c->s.len == off) {
-		c->s.len += len;
-		*mem += len;
+	return c && c->s.buf == b && c->s.off + c->s.len == off;
+}
+
+bool tcp_chunk_append(struct list *q, uint32_t seq, const struct slice *s)
+{
+	struct tcp_chunk *c;
+
+	if (tcp_chunk_continues(q, s->buf, s->off)) {
+		list_last(q, struct tcp_chunk, link)->s.len += s->len;
 		return true;
 	}
 	c = slab_alloc(&chunk_slab);
 	if (!c)
 		return false;
 	c->seq = seq;
-	c->s = (struct slice){buf_get(b), off, len};
+	c->s = (struct slice){buf_get(s->buf), s->off, s->len};
 	list_append(q, &c->link);
-	*mem += len + TCP_CHUNK_COST;
 	return true;
 }
 
@@ -79,18 +86,33 @@ static bool gather_room(struct tcp_sock *tp, uint32_t n)
 	return true;
 }
 
+static bool append_slice(struct tcp_sock *tp, const struct slice *s)
+{
+	bool more = tcp_chunk_continues(&tp->recvq, s->buf, s->off);
+
+	if (!tcp_chunk_append(&tp->recvq, tp->rcv_nxt, s))
+		return false;
+	tp->rmem += s->len + (more ? 0 : TCP_CHUNK_COST);
+	return true;
+}
+
 static bool append_copy(struct tcp_sock *tp, const void *data, uint32_t n)
 {
-	struct buf *b;
-	uint32_t at;
+	struct slice s;
 
 	if (!gather_room(tp, n))
 		return false;
-	b = tp->recv_buf;
-	at = b->used;
-	memcpy(b->data + at, data, n);
-	b->used += n;
-	return tcp_chunk_append(&tp->recvq, tp->rcv_nxt, b, at, n, &tp->rmem);
+	s = (struct slice){tp->recv_buf, tp->recv_buf->used, n};
+	memcpy(s.buf->data + s.off, data, n);
+	s.buf->used += n;
+	return append_slice(tp, &s);
+}
+
+/* A reference would keep too much memory for its bytes. */
+static bool too_little(const struct tcp_sock *tp, const struct slice *s)
+{
+	return s->len < SMALL ||
+	       (2 * s->len + SLACK < s->buf->size && !tcp_chunk_continues(&tp->recvq, s->buf, s->off));
 }
 
 /* The packet's payload goes behind rcv_nxt. False: memory was short; what was taken counts. */
@@ -106,8 +128,7 @@ static bool append_payload(struct tcp_sock *tp, const struct pkt *p)
 	for (unsigned i = 0; i < p->count; i++) {
 		const struct slice *s = &p->slice[i];
 
-		if (s->len < SMALL ? !append_copy(tp, s->buf->data + s->off, s->len)
-				   : !tcp_chunk_append(&tp->recvq, tp->rcv_nxt, s->buf, s->off, s->len, &tp->rmem))
+		if (too_little(tp, s) ? !append_copy(tp, s->buf->data + s->off, s->len) : !append_slice(tp, s))
 			return false;
 		tp->rcv_nxt += s->len;
 	}
@@ -156,13 +177,18 @@ void tcp_early_free_all(struct tcp_sock *tp)
 	tp->sack_count = 0;
 }
 
+static bool no_memory(const struct tcp_sock *tp) REQUIRES(L_NET)
+{
+	return tcp_memory_full(tp->rmem, tcp_conf(tp->ep.stack)->rmem[0]);
+}
+
 /* Room for n bytes in the receive buffer, if need be at the cost of early ones that begin at or behind seq. */
 static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq) REQUIRES(L_NET)
 {
 	struct tcp_early *e;
 	bool pruned = false;
 
-	while (tp->rmem + n > tp->rcvbuf && (e = list_last(&tp->early, struct tcp_early, link)) &&
+	while ((tp->rmem + n > tp->rcvbuf || no_memory(tp)) && (e = list_last(&tp->early, struct tcp_early, link)) &&
 	       !seq_before(e->seq, seq)) {
 		early_free(tp, e);
 		pruned = true;
@@ -171,7 +197,7 @@ static bool make_room(struct tcp_sock *tp, uint32_t n, uint32_t seq) REQUIRES(L_
 		tp->sack_count = 0;
 		mib_add(tp->ep.stack, MIB_TCPX_RCV_PRUNED, 1);
 	}
-	return tp->rmem + n <= tp->rcvbuf;
+	return tp->rmem + n <= tp->rcvbuf && !no_memory(tp);
 }
 
 /* The last one that begins at or before seq; NULL: none. */
@@ -239,7 +265,7 @@ static void queue_early(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 	if (tp->early_count >= EARLY_MAX || !make_room(tp, in->len + EARLY_COST, in->seq))
 		return;
 	place = early_place(tp, in, &fin);
-	if (!place || (in->len == 0 && !fin))
+	if (!place || (in->len == 0 && !fin) || !pkt_compact(in->pkt))
 		return;
 	e = slab_alloc(&early_slab);
 	if (!e)
@@ -331,7 +357,7 @@ static void queue_next(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 	uint32_t before = tp->rcv_nxt;
 	bool had_early = !list_empty(&tp->early);
 
-	if (in->len && !make_room(tp, in->len, in->seq) && tp->rmem > tp->rcvbuf) {
+	if (in->len && !make_room(tp, in->len, in->seq) && (tp->rmem > tp->rcvbuf || no_memory(tp))) {
 		tp->ack_now = true;
 		return;
 	}

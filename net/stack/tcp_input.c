@@ -49,6 +49,7 @@ void tcp_establish(struct tcp_sock *tp, const struct tcp_in *in)
 {
 	bool troubled = tp->total_retrans > 1;
 
+	tcp_fastopen_done(tp);
 	tcp_clear_recovery(tp);
 	tp->snd_wl1 = in->seq;
 	tcp_sync_mss(tp);
@@ -81,6 +82,7 @@ static void connected(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 		tcp_rtt_sample(tp, (int32_t)(tcp_ts(tcp_now(tp), tp->ts_offset) - tp->rcv_tsecr) * NSEC_PER_MSEC);
 	tcp_establish(tp, in);
 	tcp_send_ack(tp);
+	tcp_fastopen_learn(tp, in);
 	tcp_push(tp, 0);
 }
 
@@ -291,7 +293,7 @@ static void take_timestamp(struct tcp_sock *tp, const struct tcp_in *in) REQUIRE
 	tp->ts_recent_at = tcp_now(tp);
 }
 
-void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
+static void segment(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET)
 {
 	tp->segs_in++;
 	if (!sequence_ok(tp, in))
@@ -321,6 +323,12 @@ void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
 	tcp_push(tp, 0);
 	tcp_write_space(tp);
 	tcp_ack_check(tp);
+}
+
+void tcp_segment(struct tcp_sock *tp, struct tcp_in *in)
+{
+	segment(tp, in);
+	tcp_memory_sync(tp);
 }
 
 /* ---- the way in ---- */

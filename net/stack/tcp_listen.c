@@ -31,6 +31,33 @@ void tcp_request_free(struct tcp_request *r)
 	slab_free(&request_slab, r);
 }
 
+/* The route back; asked for again if it is stale. */
+static int request_path(struct tcp_request *r) REQUIRES(L_NET)
+{
+	struct ip_out o = {.src = r->ep.key.laddr,
+			   .dst = r->ep.key.raddr,
+			   .bound_dev = r->ep.bind.bound_dev,
+			   .protocol = IPPROTO_TCP,
+			   .tos = r->listener->tos,
+			   .mark = r->listener->mark};
+
+	return ip_route_stale(r->ep.stack, &r->route) ? ip_route(r->ep.stack, &o, &r->route) : 0;
+}
+
+/* The route, and the window that goes with it. */
+static int request_route(struct tcp_request *r) REQUIRES(L_NET)
+{
+	int err = request_path(r);
+
+	if (err)
+		return err;
+	/* The interface may be gone when it is needed again. */
+	r->advmss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp, r->advmss,
+			   r->wscale_ok, &r->window, &r->rcv_wscale);
+	return 0;
+}
+
 /* It will never be a connection. */
 static void request_drop(struct tcp_request *r) REQUIRES(L_NET)
 {
@@ -47,11 +74,11 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 			   .tos = r->listener->tos,
 			   .mark = r->listener->mark,
 			   .dont_fragment = true};
-	struct pkt *p = pkt_create();
+	struct pkt *p = request_path(r) ? NULL : pkt_create();
 
 	if (!p)
 		return;
-	h.opt.mss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	h.opt.mss = r->advmss;
 	if (r->listener->user_mss)
 		h.opt.mss = MIN(h.opt.mss, r->listener->user_mss);
 	h.opt.wscale_ok = r->wscale_ok;
@@ -60,6 +87,8 @@ void tcp_request_synack(struct tcp_request *r, uint32_t tsval)
 	h.opt.ts_ok = r->ts_ok;
 	h.opt.tsval = tsval;
 	h.opt.tsecr = r->ts_recent;
+	h.opt.fastopen = r->cookie.size;
+	h.opt.cookie = r->cookie;
 	if (r->ecn_ok)
 		h.flags |= TCP_ECE;
 	r->sent_at = stack_now(r->ep.stack);
@@ -128,24 +157,6 @@ void tcp_request_fill(struct tcp_request *r, struct tcp_sock *l, const struct tc
 	r->ecn_ok = c->ecn && (in->flags & (TCP_ECE | TCP_CWR)) == (TCP_ECE | TCP_CWR) && (in->ip->tos & 3) == 0;
 }
 
-/* The route back, and the window that goes with it. */
-static int request_route(struct tcp_request *r) REQUIRES(L_NET)
-{
-	struct ip_out o = {.src = r->ep.key.laddr,
-			   .dst = r->ep.key.raddr,
-			   .bound_dev = r->ep.bind.bound_dev,
-			   .protocol = IPPROTO_TCP,
-			   .tos = r->listener->tos,
-			   .mark = r->listener->mark};
-	int err = ip_route(r->ep.stack, &o, &r->route);
-
-	if (err)
-		return err;
-	tcp_initial_window(tcp_conf(r->ep.stack), r->listener->rcvbuf, r->listener->window_clamp,
-			   tcp_advertised_mss(&o.dst, &r->route), r->wscale_ok, &r->window, &r->rcv_wscale);
-	return 0;
-}
-
 static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct tcp_in *in) REQUIRES(L_NET)
 {
 	struct tcp_request r = {0};
@@ -158,6 +169,23 @@ static void cookie_answer(struct tcp_stack *n, struct tcp_sock *l, const struct 
 		return;
 	r.iss = tcp_cookie_make(n, &r, &tsval);
 	tcp_request_synack(&r, tsval);
+}
+
+/* The SYN has brought data, and a cookie that says that this may be taken. */
+static void fast_open(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+{
+	struct tcp_request r = {0};
+	struct tcp_sock *tp;
+
+	tcp_request_fill(&r, l, in);
+	if (request_route(&r))
+		return;
+	r.iss = iss ? iss : tcp_initial_seq(tcp_stack(l->ep.stack), &in->key);
+	tp = tcp_request_finish(&r);
+	if (!tp)
+		return;
+	tp->snd_nxt = tp->iss;
+	tcp_fastopen_child(tp, in);
 }
 
 struct tcp_request *tcp_request_create(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss)
@@ -187,10 +215,16 @@ void tcp_request_answer(struct tcp_request *r)
 	net_timer_arm(s, &r->timer, stack_now(s) + TCP_RTO_INIT);
 }
 
-static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
+static void new_request(struct tcp_sock *l, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET)
 {
 	struct tcp_stack *n = tcp_stack(l->ep.stack);
+	struct tcp_cookie cookie;
 	struct tcp_request *r;
+
+	if (tcp_fastopen_accepts(l, in, &cookie)) {
+		fast_open(l, in, iss);
+		return;
+	}
 
 	if (l->accept_count > l->backlog) {
 		mib_add(n->stack, MIB_TCPX_LISTEN_OVERFLOWS, 1);
@@ -203,8 +237,10 @@ static void new_request(struct tcp_sock *l, const struct tcp_in *in, uint32_t is
 		return;
 	}
 	r = tcp_request_create(l, in, iss);
-	if (r)
-		tcp_request_answer(r);
+	if (!r)
+		return;
+	r->cookie = cookie;
+	tcp_request_answer(r);
 }
 
 /* An acknowledgment for nobody: perhaps it brings a cookie back. */
@@ -268,7 +304,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 	tp->ts_recent = r->ts_recent;
 	tp->ts_recent_at = tp->last_ack_at = tp->last_data_at = stack_now(r->ep.stack);
 	tp->total_retrans = r->retries;
-	tp->advmss = tcp_advertised_mss(&r->ep.key.raddr, &r->route);
+	tp->advmss = r->advmss;
 	tp->mss_clamp = tp->user_mss ? MIN(r->mss, tp->user_mss) : r->mss;
 	if (!r->retries && r->sent_at)
 		tcp_rtt_sample(tp, stack_now(r->ep.stack) - r->sent_at);
@@ -276,7 +312,7 @@ static void inherit_request(struct tcp_sock *tp, const struct tcp_request *r) RE
 
 struct tcp_sock *tcp_request_finish(struct tcp_request *r)
 {
-	struct tcp_sock *l = r->listener, *tp = tcp_sock_create(r->ep.stack, l);
+	struct tcp_sock *l = r->listener, *tp = request_path(r) ? NULL : tcp_sock_create(r->ep.stack, l);
 	bool kept = !list_empty(&r->link);
 	void *owner = r->owner;
 

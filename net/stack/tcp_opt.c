@@ -5,7 +5,7 @@
  * it does not break), an option whose length is not the one that its kind has is skipped. Window scale and
  * SACK-permitted count in a SYN only. A shift above 14 is taken as 14 (RFC 7323 2.3). The builder lays them out in the
  * order in which Linux does, so that fast paths of others match: MSS, SACK-permitted within the timestamps' padding,
- * timestamps, window scale, SACK blocks.
+ * timestamps, window scale, fast open, SACK blocks.
  */
 #include "net/stack/tcp_opt.h"
 
@@ -19,6 +19,7 @@
 #define OPT_SACK_OK 4
 #define OPT_SACK 5
 #define OPT_TS 8
+#define OPT_FASTOPEN 34
 #define WSCALE_MAX 14
 
 static uint32_t get32(const uint8_t *p)
@@ -64,6 +65,10 @@ static void parse_one(struct tcp_options *o, uint8_t kind, const uint8_t *p, siz
 		o->ts_ok = true;
 		o->tsval = get32(p);
 		o->tsecr = get32(p + 4);
+	} else if (kind == OPT_FASTOPEN && syn && (size == 0 || (size >= 4 && size <= 16 && size % 2 == 0))) {
+		o->fastopen = true;
+		o->cookie.size = (uint8_t)size;
+		memcpy(o->cookie.bytes, p, size);
 	} else if (kind == OPT_SACK && !syn) {
 		parse_sacks(o, p, size);
 	}
@@ -100,6 +105,20 @@ static uint8_t *build_sacks(const struct tcp_options *o, uint8_t *p, size_t room
 	return p;
 }
 
+static uint8_t *build_fastopen(const struct tcp_options *o, uint8_t *p, size_t room)
+{
+	size_t size = 2u + o->cookie.size, padded = (size + 3) & ~3ul;
+
+	if (!o->fastopen || padded > room)
+		return p;
+	memset(p, OPT_NOP, padded);
+	p += padded - size;
+	*p++ = OPT_FASTOPEN;
+	*p++ = (uint8_t)size;
+	memcpy(p, o->cookie.bytes, o->cookie.size);
+	return p + o->cookie.size;
+}
+
 size_t tcp_options_build(const struct tcp_options *o, uint8_t to[TCP_OPTIONS_MAX])
 {
 	uint8_t *p = to;
@@ -118,6 +137,7 @@ size_t tcp_options_build(const struct tcp_options *o, uint8_t to[TCP_OPTIONS_MAX
 	}
 	if (o->wscale_ok)
 		p = put4(p, OPT_NOP, OPT_WSCALE, 3, o->wscale);
+	p = build_fastopen(o, p, (size_t)(to + TCP_OPTIONS_MAX - p));
 	p = build_sacks(o, p, (size_t)(to + TCP_OPTIONS_MAX - p));
 	return (size_t)(p - to);
 }

@@ -1,4 +1,4 @@
-/* TCP options on the wire: RFC 9293 3.2, 7323, 2018. */
+/* TCP options on the wire: RFC 9293 3.2, 7323, 2018, 7413. */
 #pragma once
 
 #include "net/stack/tcp.h"
@@ -6,10 +6,18 @@
 #define TCP_OPTIONS_MAX 40
 #define TCP_SACKS_MAX 4
 
+/* RFC 7413 */
+struct tcp_cookie {
+	uint8_t size; /* 0: none; else 4 to 16, even */
+	uint8_t bytes[16];
+};
+
 struct tcp_options {
 	uint16_t mss;   /* 0: none */
 	uint8_t wscale; /* <= 14 */
 	bool wscale_ok, ts_ok, sack_ok;
+	bool fastopen; /* the option is there; without a cookie it asks for one */
+	struct tcp_cookie cookie;
 	uint32_t tsval, tsecr;
 	uint8_t sack_count;
 	struct tcp_sack_block sacks[TCP_SACKS_MAX];

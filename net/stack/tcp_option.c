@@ -274,7 +274,8 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret)
 	ret->probes = MAX(tp->probes_out, tp->keep_probes);
 	ret->backoff = tp->backoff;
 	ret->options = (uint8_t)((tp->ts_ok ? TCPI_OPT_TIMESTAMPS : 0) | (tp->sack_ok ? TCPI_OPT_SACK : 0) |
-				 (tp->wscale_ok ? TCPI_OPT_WSCALE : 0) | (tp->ecn_ok ? TCPI_OPT_ECN : 0));
+				 (tp->wscale_ok ? TCPI_OPT_WSCALE : 0) | (tp->ecn_ok ? TCPI_OPT_ECN : 0) |
+				 (tp->syn_data_acked ? TCPI_OPT_SYN_DATA : 0));
 	ret->wscales = (uint8_t)(tp->snd_wscale | tp->rcv_wscale << 4);
 	ret->snd_mss = tcp_current_mss(tp);
 	ret->rcv_mss = tp->rcv_mss;
@@ -286,7 +287,7 @@ void tcp_info(struct tcp_sock *tp, struct k_tcp_info *ret)
 	ret->snd_ssthresh = tp->ssthresh >= TCP_CWND_MAX ? INT_MAX : tp->ssthresh / tp->mss;
 	ret->reordering = TCP_DUP_THRESH;
 	ret->snd_wnd = tp->snd_wnd;
-	ret->pacing_rate = ret->max_pacing_rate = UINT64_MAX;
+	ret->pacing_rate = ret->max_pacing_rate = tp->pacing_rate;
 	info_counts(tp, ret);
 	info_times(tp, ret);
 }

@@ -62,6 +62,8 @@ void tcp_tx_free(struct tcp_sock *tp, struct tcp_tx *tx)
 	sums_drop(tp, tx, tx->end - tx->seq);
 	if (tp->rtx_hint == tx)
 		tp->rtx_hint = tx->link.next == &tp->flight ? NULL : list_entry(tx->link.next, struct tcp_tx, link);
+	if (tp->sack_hint == tx)
+		tp->sack_hint = NULL;
 	tp->tx_count--;
 	list_remove(&tx->link);
 	list_remove(&tx->time);
@@ -122,6 +124,8 @@ void tcp_tx_merge(struct tcp_sock *tp, struct tcp_tx *tx, struct tcp_tx *next)
 	tx->flags |= next->flags;
 	tx->ever_retrans |= next->ever_retrans;
 	next->seq = next->end;
+	if (tp->sack_hint == next)
+		tp->sack_hint = tx;
 	tcp_tx_free(tp, next);
 }
 
@@ -195,6 +199,8 @@ static void fill_options(struct tcp_sock *tp, struct tcp_header *h) REQUIRES(L_N
 		h->opt.wscale_ok = answer ? tp->wscale_ok : c->window_scaling;
 		h->opt.wscale = tp->rcv_wscale;
 		h->opt.sack_ok = answer ? tp->sack_ok : c->sack;
+		if (!answer)
+			tcp_fastopen_fill(tp, &h->opt);
 	} else if (tp->sack_ok) {
 		tcp_sack_fill(tp, &h->opt);
 	}
@@ -326,8 +332,9 @@ static uint32_t next_size(struct tcp_sock *tp, uint32_t mss, int flags)
 
 	if (cwnd < MIN(left, window_left(tp)))
 		tp->cwnd_limited = true;
-	/* As many small ones as there may be full ones: what waits grows together. */
-	if (n < mss && tp->tx_count >= MAX(tp->cwnd / mss, TCP_INIT_CWND) && !(flags & TCP_PUSH_ONE)) {
+	/* As many small ones as there may be full ones: what waits grows together. And never more than can be looked through. */
+	if (!(flags & TCP_PUSH_ONE) &&
+	    (tp->tx_count >= TCP_TX_MAX || (n < mss && tp->tx_count >= MAX(tp->cwnd / mss, TCP_INIT_CWND)))) {
 		tp->cwnd_limited = true;
 		return 0;
 	}
@@ -336,6 +343,38 @@ static uint32_t next_size(struct tcp_sock *tp, uint32_t mss, int flags)
 	if (n < left)
 		return n - n % mss;
 	return n;
+}
+
+/* ---- pacing: SO_MAX_PACING_RATE, of new data ---- */
+
+static bool is_paced(const struct tcp_sock *tp)
+{
+	return tp->pacing_rate != UINT64_MAX;
+}
+
+/* Has the next packet to wait? */
+static bool pace_wait(struct tcp_sock *tp) REQUIRES(L_NET)
+{
+	if (!is_paced(tp) || tp->pace_at <= tcp_now(tp))
+		return false;
+	if (!net_timer_armed(&tp->pace_timer))
+		net_timer_arm(tp->ep.stack, &tp->pace_timer, tp->pace_at);
+	return true;
+}
+
+/* A millisecond's worth at once, two segments at least. */
+static uint32_t pace_size(const struct tcp_sock *tp, uint32_t n, uint32_t mss)
+{
+	uint64_t most = is_paced(tp) ? MAX(tp->pacing_rate / 1000, 2ull * mss) : UINT32_MAX;
+
+	return n > most ? (uint32_t)(most - most % mss) : n;
+}
+
+static void pace_sent(struct tcp_sock *tp, uint32_t n) REQUIRES(L_NET)
+{
+	if (is_paced(tp))
+		tp->pace_at = MAX(tp->pace_at, tcp_now(tp)) +
+			      (int64_t)MIN(n * (uint64_t)NSEC_PER_SEC / MAX(tp->pacing_rate, 1ull), 1ull << 40);
 }
 
 /* Makes the next n bytes, and the FIN if it is behind them, a record and sends it. */
@@ -363,6 +402,7 @@ static int send_new(struct tcp_sock *tp, uint32_t n, uint32_t mss) REQUIRES(L_NE
 	if (n % mss)
 		tp->snd_sml = tx->seq + n;
 	tp->prr.out += n;
+	pace_sent(tp, n);
 	tcp_cong_sent(tp);
 	return 0;
 }
@@ -376,8 +416,10 @@ void tcp_push(struct tcp_sock *tp, int flags)
 	if (tp->snd_nxt == tp->snd_una)
 		tcp_cong_after_idle(tp, tcp_now(tp));
 	while (tp->snd_nxt != tcp_send_end(tp)) {
-		uint32_t mss = tcp_current_mss(tp), n = next_size(tp, mss, flags);
+		uint32_t mss = tcp_current_mss(tp), n = pace_size(tp, next_size(tp, mss, flags), mss);
 
+		if (n && !(flags & TCP_PUSH_ONE) && pace_wait(tp))
+			break;
 		if (n == 0 && (tp->snd_nxt != tp->write_seq || window_left(tp) == 0))
 			break;
 		if (send_new(tp, n, mss))
@@ -392,16 +434,40 @@ void tcp_push(struct tcp_sock *tp, int flags)
 
 /* ---- what is not data ---- */
 
-int tcp_send_syn(struct tcp_sock *tp)
+/* The SYN and the data with it are records of their own, as only the data may have to be sent again; they go as one. */
+static int send_syn_data(struct tcp_sock *tp, struct tcp_tx *syn, struct tcp_tx *tx) REQUIRES(L_NET)
 {
-	struct tcp_tx *tx = tx_create(tp, tp->iss, tp->iss + 1, TH_SYN);
-	int err;
+	struct pkt *p = pkt_create();
 
-	if (!tx)
+	if (!p || !append_data(tp, p, tx->chunk, tx->seq, tx->end - tx->seq)) {
+		pkt_free(p);
 		return -ENOMEM;
+	}
 	list_append(&tp->flight, &tx->link);
 	tp->snd_nxt = tx->end;
-	err = transmit_tx(tp, tx, true);
+	syn->sent_at = tx->sent_at = tcp_now(tp);
+	syn->mss = tx->mss = (uint16_t)tcp_current_mss(tp);
+	list_append(&tp->by_time, &syn->time);
+	list_append(&tp->by_time, &tx->time);
+	return transmit(tp, p, syn->seq, TH_SYN, true);
+}
+
+int tcp_send_syn(struct tcp_sock *tp)
+{
+	struct tcp_tx *syn = tx_create(tp, tp->iss, tp->iss + 1, TH_SYN), *tx = NULL;
+	int err;
+
+	if (!syn)
+		return -ENOMEM;
+	list_append(&tp->flight, &syn->link);
+	tp->snd_nxt = syn->end;
+	if (tp->write_seq != syn->end) {
+		tx = tx_create(tp, syn->end, tp->write_seq, 0);
+		if (!tx)
+			return -ENOMEM;
+		tx->chunk = list_first(&tp->sendq, struct tcp_chunk, link);
+	}
+	err = tx ? send_syn_data(tp, syn, tx) : transmit_tx(tp, syn, true);
 	return err == -ENOMEM ? err : 0;
 }
 

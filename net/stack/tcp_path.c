@@ -75,7 +75,7 @@ void tcp_sync_mss(struct tcp_sock *tp)
 		mss = MIN(mss, MAX(tp->max_window / 2, TCP_MSS_DEFAULT));
 	else if (tp->max_window)
 		mss = MIN(mss, MAX(tp->max_window, TCP_MSS_MIN + 20));
-	tp->mss = MAX(mss, TCP_MSS_MIN);
+	tp->mss = MAX(mss, (uint32_t)tcp_conf(tp->ep.stack)->min_snd_mss);
 }
 
 uint32_t tcp_current_mss(const struct tcp_sock *tp)

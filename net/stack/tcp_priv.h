@@ -2,6 +2,7 @@
 #pragma once
 
 #include "net/stack/core.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp_opt.h"
 #include "net/stack/tcp_seq.h"
 #include "sentry/base/clock.h"
@@ -24,6 +25,7 @@
 #define TCP_CWR 0x80
 #define TCP_CWND_MAX (1u << 30)
 #define TCP_CHUNK_COST ((uint32_t)sizeof(struct tcp_chunk))
+#define TCP_TX_MAX 4096u /* records that a flight is cut into */
 
 /* A part of the send queue that has been transmitted. */
 struct tcp_tx {
@@ -71,10 +73,11 @@ struct tcp_request {
 	struct ip_route route;
 	int64_t sent_at, oow_at;
 	uint32_t iss, irs, ts_recent, ts_offset, window;
-	uint16_t mss;
+	uint16_t mss, advmss; /* the peer's, ours */
 	uint8_t snd_wscale, rcv_wscale, retries;
 	bool wscale_ok, ts_ok, sack_ok, ecn_ok;
-	bool acked; /* the handshake is complete, but the queue was full or data is awaited */
+	struct tcp_cookie cookie; /* for the SYN+ACK */
+	bool acked;               /* the handshake is complete, but the queue was full or data is awaited */
 	/* Of a gateway: */
 	void *owner;     /* who decides, and gets the endpoint; NULL: an ordinary one */
 	struct pkt *syn; /* until it is answered */
@@ -90,6 +93,13 @@ struct tcp_timewait {
 	int64_t oow_at; /* tcp_answer_allowed() */
 };
 
+#define TCP_COOKIES 64
+
+struct tcp_cookie_entry {
+	struct in6_addr peer;
+	struct tcp_cookie cookie;
+};
+
 struct tcp_stack {
 	struct stack *stack;
 	uint64_t key[2], secret[2]; /* of the table; of sequence numbers and cookies */
@@ -98,6 +108,9 @@ struct tcp_stack {
 	struct list listeners; /* struct tcp_ep, by hash */
 	struct list dead;
 	int tw_count, orphans;
+	uint64_t fastopen_key[2];
+	uint32_t fastopen_pending; /* fastopen_child */
+	struct tcp_cookie_entry cookies[TCP_COOKIES];
 	struct tcp_conf conf;
 	int64_t challenge_second;
 	uint32_t challenge_left;
@@ -220,12 +233,18 @@ void tcp_done(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_abort(struct tcp_sock *tp, int err) REQUIRES(L_NET);
 void tcp_chunk_free(struct tcp_chunk *c);
 void tcp_chunks_free(struct list *q);
-/*
- * A reference to bytes of b behind what is in q, which may become part of the last chunk. *mem grows by what it costs.
- * False: no memory.
- */
-bool __must_check tcp_chunk_append(struct list *q, uint32_t seq, struct buf *b, uint32_t off, uint32_t len,
-				   uint32_t *mem);
+/* Would bytes of b from off on be a part of the last chunk of q? */
+bool tcp_chunk_continues(const struct list *q, const struct buf *b, uint32_t off);
+/* A reference behind what is in q, which may become part of the last chunk. False: no memory. */
+bool __must_check tcp_chunk_append(struct list *q, uint32_t seq, const struct slice *s);
+
+/* ---- tcp_mem.c: the memory of all endpoints ---- */
+/* What tp holds is charged: at the end of each entry point that may have changed it. */
+void tcp_memory_sync(struct tcp_sock *tp);
+/* An endpoint that holds `have` bytes, of a buffer whose smallest size is `least`, may not have more. */
+bool tcp_memory_full(uint32_t have, uint32_t least);
+/* Who owns nothing but memory, when there is none: an endpoint that nobody reads or writes. */
+bool tcp_orphan_too_dear(const struct tcp_sock *tp) REQUIRES(L_NET);
 
 /* ---- tcp_path.c: routes and segment sizes ---- */
 /* Renews tp->route if it is stale. Errors of ip_route(). */
@@ -252,6 +271,7 @@ void tcp_send_ack(struct tcp_sock *tp) REQUIRES(L_NET);
 int tcp_send_probe(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_send_fin(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_send_reset(struct tcp_sock *tp) REQUIRES(L_NET);
+/* Of a client: with what is in the send queue. */
 int __must_check tcp_send_syn(struct tcp_sock *tp) REQUIRES(L_NET);
 /* Sends tx again. 0, -errno. */
 int tcp_retransmit(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET);
@@ -384,6 +404,19 @@ void tcp_ack_sent(struct tcp_sock *tp) REQUIRES(L_NET);
 void tcp_arm_keepalive(struct tcp_sock *tp, int64_t after) REQUIRES(L_NET);
 int64_t tcp_keep_idle(const struct tcp_sock *tp) REQUIRES(L_NET);
 int64_t tcp_fin_time(const struct tcp_sock *tp) REQUIRES(L_NET);
+
+/* ---- tcp_fastopen.c ---- */
+/* Does the SYN's cookie admit its data? If not, *ret is what the answer gives, if not empty. */
+bool tcp_fastopen_accepts(struct tcp_sock *l, const struct tcp_in *in, struct tcp_cookie *ret) REQUIRES(L_NET);
+void tcp_fastopen_child(struct tcp_sock *tp, struct tcp_in *in) REQUIRES(L_NET);
+/* The handshake is complete, or has failed. */
+void tcp_fastopen_done(struct tcp_sock *tp) REQUIRES(L_NET);
+/* Of a SYN. */
+void tcp_fastopen_fill(const struct tcp_sock *tp, struct tcp_options *o) REQUIRES(L_NET);
+/* A SYN+ACK has come. */
+void tcp_fastopen_learn(struct tcp_sock *tp, const struct tcp_in *in) REQUIRES(L_NET);
+/* Bytes that may go with the SYN. */
+uint32_t tcp_fastopen_room(const struct tcp_sock *tp) REQUIRES(L_NET);
 
 /* ---- tcp_listen.c, tcp_cookie.c, tcp_timewait.c ---- */
 void tcp_listen_input(struct tcp_sock *tp, struct tcp_in *in, uint32_t iss) REQUIRES(L_NET);

@@ -88,6 +88,7 @@ void tcp_clear_recovery(struct tcp_sock *tp)
 	tp->undo.armed = false;
 	tp->undo.retrans_stamp = 0;
 	tp->frto = false;
+	tp->sacks_seen_count = 0;
 	tp->first_retrans_at = tp->probe_since = 0;
 }
 
@@ -328,6 +329,8 @@ static void mark_all_lost(struct tcp_sock *tp) REQUIRES(L_NET)
 
 	if (!tp->sack_ok)
 		tp->sacked = 0;
+	if (forget)
+		tp->sacks_seen_count = 0;
 	list_for_each(tx, &tp->flight, link) {
 		if (tx->sacked && forget) {
 			tx->sacked = false;

@@ -6,10 +6,16 @@
  * become one record: so a hostile peer cannot make more records than there are segments, nor a loss a longer list than
  * there are holes. Blocks that are no part of the flight are ignored.
  *
+ * What one acknowledgment costs is bounded: a flight has at most TCP_TX_MAX records, beyond which blocks that would cut
+ * one are passed over (the peer will have it twice, at worst); blocks that the last acknowledgment had too are not looked
+ * for again; the rest is found in one walk, from where the last block ended if that is not beyond.
+ *
  * Receiver: up to four blocks, the most recently changed first, and before them once each block of bytes that came
  * twice.
  */
 #include "net/stack/tcp_priv.h"
+
+#include <string.h>
 
 static void mark(struct tcp_sock *tp, struct tcp_tx *tx, struct tcp_acked *a) REQUIRES(L_NET)
 {
@@ -40,7 +46,7 @@ static struct tcp_tx *cut_front(struct tcp_sock *tp, struct tcp_tx *tx, const st
 	off = (b->start - tx->seq + mss - 1) / mss * mss;
 	if (off >= tx->end - tx->seq || !seq_before(tx->seq + off, b->end))
 		return NULL;
-	return tcp_tx_split(tp, tx, tx->seq + off) ? next_of(tp, tx) : NULL;
+	return tp->tx_count < TCP_TX_MAX && tcp_tx_split(tp, tx, tx->seq + off) ? next_of(tp, tx) : NULL;
 }
 
 /* Makes tx end in the block; false: not even its first segment does. */
@@ -51,7 +57,7 @@ static bool cut_end(struct tcp_sock *tp, struct tcp_tx *tx, const struct tcp_sac
 	if (!seq_after(tx->end, b->end))
 		return true;
 	off = (b->end - tx->seq) / mss * mss;
-	return off && tcp_tx_split(tp, tx, tx->seq + off);
+	return off && tp->tx_count < TCP_TX_MAX && tcp_tx_split(tp, tx, tx->seq + off);
 }
 
 static struct tcp_tx *merge_around(struct tcp_sock *tp, struct tcp_tx *tx) REQUIRES(L_NET)
@@ -71,16 +77,19 @@ static struct tcp_tx *merge_around(struct tcp_sock *tp, struct tcp_tx *tx) REQUI
 
 static void mark_block(struct tcp_sock *tp, const struct tcp_sack_block *b, struct tcp_acked *a) REQUIRES(L_NET)
 {
-	struct tcp_tx *tx, *cut;
+	struct tcp_tx *tx = tp->sack_hint, *cut;
 
-	for (tx = tcp_tx_head(tp); tx && seq_before(tx->seq, b->end); tx = next_of(tp, tx)) {
+	if (!tx || seq_before(b->start, tx->seq))
+		tx = tcp_tx_head(tp);
+	for (; tx && seq_before(tx->seq, b->end); tx = next_of(tp, tx)) {
+		tp->sack_hint = tx;
 		if (tx->sacked || !seq_after(tx->end, b->start))
 			continue;
 		cut = cut_front(tp, tx, b);
 		if (!cut || !cut_end(tp, cut, b))
 			continue;
 		mark(tp, cut, a);
-		tx = merge_around(tp, cut);
+		tp->sack_hint = tx = merge_around(tp, cut);
 	}
 }
 
@@ -115,17 +124,47 @@ static bool valid(const struct tcp_sock *tp, const struct tcp_sack_block *b)
 	return seq_before(b->start, b->end) && !seq_before(b->start, tp->snd_una) && !seq_after(b->end, tp->snd_nxt);
 }
 
+static bool seen(const struct tcp_sock *tp, const struct tcp_sack_block *b)
+{
+	for (unsigned i = 0; i < tp->sacks_seen_count; i++)
+		if (tp->sacks_seen[i].start == b->start && tp->sacks_seen[i].end == b->end)
+			return true;
+	return false;
+}
+
+/* Those that are new, in the order of their numbers. */
+static unsigned new_blocks(const struct tcp_sock *tp, const struct tcp_in *in, unsigned first,
+			   struct tcp_sack_block *to)
+{
+	unsigned count = 0;
+
+	for (unsigned i = first; i < in->opt.sack_count; i++) {
+		const struct tcp_sack_block *b = &in->opt.sacks[i];
+		unsigned at = count;
+
+		if (!valid(tp, b) || seen(tp, b))
+			continue;
+		for (; at && seq_before(b->start, to[at - 1].start); at--)
+			to[at] = to[at - 1];
+		to[at] = *b;
+		count++;
+	}
+	return count;
+}
+
 void tcp_sack_receive(struct tcp_sock *tp, const struct tcp_in *in, struct tcp_acked *a)
 {
-	unsigned first = 0;
+	struct tcp_sack_block blocks[ARRAY_SIZE(in->opt.sacks)];
+	unsigned first = is_dsack(in), count;
 
-	if (is_dsack(in)) {
+	_Static_assert(sizeof(tp->sacks_seen) == sizeof(in->opt.sacks), "all blocks of a segment");
+	if (first)
 		take_dsack(tp, in, a);
-		first = 1;
-	}
-	for (unsigned i = first; i < in->opt.sack_count; i++)
-		if (valid(tp, &in->opt.sacks[i]))
-			mark_block(tp, &in->opt.sacks[i], a);
+	count = new_blocks(tp, in, first, blocks);
+	for (unsigned i = 0; i < count; i++)
+		mark_block(tp, &blocks[i], a);
+	tp->sacks_seen_count = (uint8_t)(in->opt.sack_count - first);
+	memcpy(tp->sacks_seen, in->opt.sacks + first, tp->sacks_seen_count * sizeof(blocks[0]));
 }
 
 /* ---- the receiver's side ---- */

@@ -27,6 +27,7 @@ static struct slab tcp_stack_slab = SLAB_INIT(struct tcp_stack);
 static const struct tcp_conf conf_default = {
     .rmem = {4096, 131072, 6291456},
     .wmem = {4096, 16384, 4194304},
+    .min_snd_mss = TCP_MSS_MIN,
     .syn_retries = 6,
     .synack_retries = 5,
     .retries1 = 3,
@@ -41,6 +42,7 @@ static const struct tcp_conf conf_default = {
     .max_orphans = 16384,
     .tw_reuse = 2,
     .ecn = 2,
+    .fastopen = TCP_FASTOPEN_CLIENT,
     .syncookies = true,
     .timestamps = true,
     .sack = true,
@@ -78,6 +80,7 @@ int tcp_stack_init(struct stack *s)
 	list_init(&n->dead);
 	s->env.random(s->env.arg, n->key, sizeof(n->key));
 	s->env.random(s->env.arg, n->secret, sizeof(n->secret));
+	s->env.random(s->env.arg, n->fastopen_key, sizeof(n->fastopen_key));
 	s->tcp = n;
 	return 0;
 }

@@ -1,10 +1,10 @@
 /*
  * TCP's timers.
  *
- * An endpoint has three: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer
+ * An endpoint has four: `timer` is the retransmission timer (RFC 6298), the tail loss probe or the reordering timer
  * (RFC 8985), or the persist timer (RFC 9293 3.8.6.1), of which only one can be needed at a time; ack_timer sends a
  * delayed acknowledgment; keep_timer is for keep-alive (RFC 1122 4.2.3.6) and the end of FIN_WAIT_2 of an endpoint that
- * nobody owns.
+ * nobody owns; pace_timer goes on with what a pacing rate keeps back.
  *
  * How long is tried follows Linux: tcp_retries2 is no count but the time that so many doublings of 200 ms would take;
  * TCP_USER_TIMEOUT (RFC 5482) replaces it. SYNs count. The error is ETIMEDOUT, or what ICMP has said meanwhile.
@@ -149,6 +149,10 @@ static void rto_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	if (tp->orphan && tcp_orphan_too_dear(tp)) {
+		tcp_abort(tp, 0);
+		return;
+	}
 	mib_add(tp->ep.stack, syn_state(tp) ? MIB_TCPX_SYN_RETRANS : MIB_TCPX_TIMEOUTS, 1);
 	if (!tp->first_retrans_at)
 		tp->first_retrans_at = syn_state(tp) ? head->sent_at : tcp_now(tp);
@@ -184,6 +188,10 @@ static void probe_timeout(struct tcp_sock *tp) REQUIRES(L_NET)
 		give_up(tp);
 		return;
 	}
+	if (tp->orphan && tcp_orphan_too_dear(tp)) {
+		tcp_abort(tp, 0);
+		return;
+	}
 	if (tcp_send_probe(tp) == -ENOMEM) {
 		tcp_arm_kind(tp, TCP_TIMER_PROBE, tcp_now(tp) + RETRY_SOON);
 		return;
@@ -213,6 +221,7 @@ static void timer_fire(struct stack *s, struct net_timer *t)
 		tcp_rack_timeout(tp);
 	else if (kind == TCP_TIMER_PROBE)
 		probe_timeout(tp);
+	tcp_memory_sync(tp);
 	tcp_reap(tcp_stack(s));
 }
 
@@ -324,11 +333,24 @@ static void keep_fire(struct stack *s, struct net_timer *t)
 	tcp_reap(tcp_stack(s));
 }
 
+/* ---- pacing ---- */
+
+static void pace_fire(struct stack *s, struct net_timer *t) NO_TSA;
+static void pace_fire(struct stack *s, struct net_timer *t)
+{
+	struct tcp_sock *tp = container_of(t, struct tcp_sock, pace_timer);
+
+	tcp_push(tp, 0);
+	tcp_memory_sync(tp);
+	tcp_reap(tcp_stack(s));
+}
+
 void tcp_timers_init(struct tcp_sock *tp)
 {
 	net_timer_init(&tp->timer, timer_fire);
 	net_timer_init(&tp->ack_timer, ack_fire);
 	net_timer_init(&tp->keep_timer, keep_fire);
+	net_timer_init(&tp->pace_timer, pace_fire);
 }
 
 void tcp_timers_off(struct tcp_sock *tp)
@@ -336,6 +358,7 @@ void tcp_timers_off(struct tcp_sock *tp)
 	disarm(tp);
 	net_timer_cancel(tp->ep.stack, &tp->ack_timer);
 	net_timer_cancel(tp->ep.stack, &tp->keep_timer);
+	net_timer_cancel(tp->ep.stack, &tp->pace_timer);
 }
 
 int tcp_timer_kind(const struct tcp_ep *ep, int64_t *ret_deadline)

@@ -39,10 +39,16 @@ static bool lowat_reached(const struct tcp_sock *tp)
 	return tp->notsent_lowat && tp->write_seq - tp->snd_nxt >= tp->notsent_lowat;
 }
 
-/* Linux wakes writers, and says POLLOUT, when a third of the buffer is free. */
-static bool writable(const struct tcp_sock *tp)
+/* What is acknowledged makes room again, and wakes: nobody waits with less than the smallest buffer. */
+static bool no_memory(const struct tcp_sock *tp) REQUIRES(L_NET)
 {
-	return tp->wmem <= tp->sndbuf / 3 * 2 && !lowat_reached(tp);
+	return tcp_memory_full(tp->wmem, tcp_conf(tp->ep.stack)->wmem[0]);
+}
+
+/* Linux wakes writers, and says POLLOUT, when a third of the buffer is free. */
+static bool writable(const struct tcp_sock *tp) REQUIRES(L_NET)
+{
+	return tp->wmem <= tp->sndbuf / 3 * 2 && !lowat_reached(tp) && !no_memory(tp);
 }
 
 void tcp_write_space(struct tcp_sock *tp)
@@ -57,20 +63,27 @@ ssize_t tcp_send_room(struct tcp_sock *tp)
 
 	if (err)
 		return err;
-	if (tp->wmem < tp->sndbuf && !lowat_reached(tp))
+	if (tp->wmem < tp->sndbuf && !lowat_reached(tp) && !no_memory(tp))
 		return tp->sndbuf - tp->wmem;
 	tp->nospace = true;
 	return -EAGAIN;
 }
 
-/* Takes the reference. */
+/* Takes the reference. A chunk costs half of its buffer at least: no more of it may ever be sent. */
 static bool queue_slice(struct tcp_sock *tp, const struct slice *s)
 {
-	bool ok = tcp_chunk_append(&tp->sendq, tp->write_seq, s->buf, s->off, s->len, &tp->wmem);
+	bool ok = tcp_chunk_append(&tp->sendq, tp->write_seq, s);
+	struct tcp_chunk *c;
+	uint32_t cost;
 
-	buf_put(s->buf);
-	if (ok)
+	if (ok) {
+		c = list_last(&tp->sendq, struct tcp_chunk, link);
+		cost = TCP_CHUNK_COST + MAX(c->s.len, c->s.buf->size / 2);
+		tp->wmem += cost - c->cost;
+		c->cost = cost;
 		tp->write_seq += s->len;
+	}
+	buf_put(s->buf);
 	return ok;
 }
 
@@ -97,6 +110,7 @@ ssize_t tcp_send(struct tcp_sock *tp, const struct slice *slices, unsigned count
 	if (tp->snd_nxt == tp->snd_una && tcp_now(tp) - tp->last_data_at < tp->ato)
 		tp->pingpong = true; /* an answer: acknowledgments can ride on the next one */
 	tcp_push(tp, 0);
+	tcp_memory_sync(tp);
 	return tp->write_seq - before;
 }
 
@@ -107,7 +121,7 @@ void tcp_sendq_clean(struct tcp_sock *tp, uint32_t una)
 	while ((c = list_first(&tp->sendq, struct tcp_chunk, link)) && !seq_after(c->seq + c->s.len, una)) {
 		if (c == tp->send_head)
 			tp->send_head = NULL;
-		tp->wmem -= c->s.len + TCP_CHUNK_COST;
+		tp->wmem -= c->cost;
 		tcp_chunk_free(c);
 	}
 	tcp_tune_sndbuf(tp);
@@ -201,6 +215,7 @@ void tcp_consume(struct tcp_sock *tp, size_t n)
 	drop_front(tp, (uint32_t)MIN(n, (size_t)queued(tp, tp->copied_seq)));
 	if (tp->urgent_in && seq_after(tp->copied_seq, tp->urg_seq))
 		tp->urgent_in = false;
+	tcp_memory_sync(tp);
 	tcp_tune_rcvbuf(tp);
 	tcp_window_update(tp, n);
 }
@@ -240,11 +255,16 @@ int tcp_recv_urgent(struct tcp_sock *tp, uint8_t *ret, bool peek)
 
 /* ---- what is there ---- */
 
+static bool handshaking(const struct tcp_sock *tp)
+{
+	return tp->ep.state == TCP_SYN_SENT || (tp->ep.state == TCP_SYN_RECV && !tp->fastopen_child);
+}
+
 uint32_t tcp_inq(const struct tcp_sock *tp)
 {
 	uint32_t n = queued(tp, tp->copied_seq);
 
-	if (tp->ep.state == TCP_SYN_SENT || tp->ep.state == TCP_SYN_RECV)
+	if (handshaking(tp))
 		return 0;
 	if (tp->oobinline || !tp->urgent_in || seq_before(tp->urg_seq, tp->copied_seq) ||
 	    !seq_before(tp->urg_seq, tp->rcv_nxt))
@@ -277,10 +297,12 @@ static bool readable(const struct tcp_sock *tp)
 	return n >= target || (n && tp->rmem >= tp->rcvbuf - tp->rcvbuf / 8);
 }
 
-static uint32_t poll_open(struct tcp_sock *tp)
+static uint32_t poll_open(struct tcp_sock *tp) REQUIRES(L_NET)
 {
 	uint32_t mask = readable(tp) ? POLL_IN : 0;
 
+	if (tp->fastopen_child)
+		return mask; /* answers wait for the end of the handshake */
 	if (tp->shutdown & TCP_SHUT_SEND || writable(tp))
 		mask |= POLL_OUT;
 	else
@@ -300,7 +322,7 @@ uint32_t tcp_poll(struct tcp_sock *tp)
 		mask |= POLLHUP;
 	if (tp->shutdown & TCP_SHUT_RCV)
 		mask |= POLL_IN | POLLRDHUP;
-	if (tp->ep.state != TCP_SYN_SENT && tp->ep.state != TCP_SYN_RECV)
+	if (!handshaking(tp))
 		mask |= poll_open(tp);
 	return mask | (tp->err ? POLLERR : 0);
 }

@@ -14,6 +14,7 @@
 #include "net/stack/tcp_priv.h"
 
 #define WSCALE_MAX 14
+#define PRESSURE_SEGMENTS 4u /* that a window has when memory is short */
 
 void tcp_initial_window(const struct tcp_conf *c, uint32_t rcvbuf, uint32_t clamp, uint32_t mss, bool scaling,
 			uint32_t *ret_window, uint8_t *ret_shift)
@@ -45,10 +46,11 @@ static uint32_t window_wanted(const struct tcp_sock *tp)
 	uint32_t space = tcp_window_of_space(tp->rcvbuf > tp->rmem ? tp->rcvbuf - tp->rmem : 0);
 	uint32_t full = tcp_window_of_space(tp->rcvbuf), mss = tp->rcv_mss;
 
-	if (tp->window_clamp) {
+	if (tp->window_clamp)
 		full = MIN(full, tp->window_clamp);
-		space = MIN(space, tp->window_clamp);
-	}
+	if (net_memory_pressure(&tcp_memory))
+		full = MIN(full, PRESSURE_SEGMENTS * tp->advmss);
+	space = MIN(space, full);
 	mss = MIN(mss, full);
 	if (space < full / 2 && (space < full / 16 || space < mss))
 		return 0;
@@ -126,7 +128,7 @@ static void grow_rcvbuf(struct tcp_sock *tp, uint32_t copied) REQUIRES(L_NET)
 	uint64_t window = 2ull * copied + 16ull * tp->advmss;
 
 	window += 2 * window * (copied - tp->drs.space) / MAX(tp->drs.space, 1u);
-	if (c->moderate_rcvbuf && !tp->rcvbuf_locked)
+	if (c->moderate_rcvbuf && !tp->rcvbuf_locked && !net_memory_pressure(&tcp_memory))
 		tp->rcvbuf = MAX(tp->rcvbuf, (uint32_t)MIN(2 * window, c->rmem[2]));
 }
 
@@ -149,6 +151,6 @@ void tcp_tune_sndbuf(struct tcp_sock *tp)
 {
 	uint64_t want = 4ull * MAX(tp->cwnd, TCP_INIT_CWND * tp->mss);
 
-	if (!tp->sndbuf_locked)
+	if (!tp->sndbuf_locked && !net_memory_pressure(&tcp_memory))
 		tp->sndbuf = MAX(tp->sndbuf, (uint32_t)MIN(want, tcp_conf(tp->ep.stack)->wmem[2]));
 }

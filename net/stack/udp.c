@@ -1,10 +1,12 @@
 /*
- * UDP: RFC 768, 1122 (4.1), 8200 (8.1), 8085.
+ * UDP: RFC 768, 1122 (4.1), 8200 (8.1), 8085. UDP-Lite: RFC 3828, udplite(7).
  *
  * An endpoint that is bound stands in the table of ports, connected or not; a look-up finds the one that suits a packet
  * best. Packets to groups and broadcasts go to all that suit. Checksums: none is accepted from IPv4 and refused from
  * IPv6; a sender leaves its own partial, so that what stays on this machine is never summed. A datagram for a port
  * where nobody is draws an ICMP error, unless it was sent to many.
+ *
+ * UDP-Lite is the same with ports and counters of its own. Its header says how much is summed, in the place of the length; the sum is made when it is sent.
  */
 #include <linux/rtnetlink.h>
 #include <poll.h>
@@ -33,6 +35,24 @@ void udp_init(struct udp_sock *u, bool v6)
 	u->bind.addr = u->d.local;
 }
 
+void udplite_init(struct udp_sock *u, bool v6)
+{
+	udp_init(u, v6);
+	port_bind_init(&u->bind, PORT_UDPLITE);
+	u->bind.addr = u->d.local;
+	u->send_cover = u->recv_cover = -1;
+}
+
+static enum port_space space_of(uint8_t protocol)
+{
+	return protocol == IPPROTO_UDPLITE ? PORT_UDPLITE : PORT_UDP;
+}
+
+static bool is_lite(const struct udp_sock *u)
+{
+	return u->bind.space == PORT_UDPLITE;
+}
+
 void udp_close(struct stack *s, struct udp_sock *u)
 {
 	port_unbind(s, &u->bind);
@@ -51,7 +71,7 @@ int dgram_check_bind(struct stack *s, const struct dgram *d, const struct in6_ad
 		return -EAFNOSUPPORT;
 	if (dev && !netdev_by_index(s, dev))
 		return -ENODEV;
-	if (addr_is_any(addr) || addr_is_multicast(addr) || ip_is_local(s, addr, dev))
+	if (addr_is_any(addr) || addr_is_multicast(addr) || ip_is_local(s, addr, dev) || d->freebind)
 		return 0;
 	if (addr_is_v4(addr)) {
 		const struct route *r = route_find_in(s, RT_TABLE_LOCAL, addr, 0);
@@ -75,7 +95,7 @@ int udp_bind(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, u
 	/* A group or a broadcast address says what is received, not where from to send. */
 	if (err)
 		u->bind.addr = u->d.local;
-	else if (ip_is_local(s, addr, dev))
+	else if (ip_is_local(s, addr, dev) || (u->d.freebind && !addr_is_multicast(addr)))
 		u->d.local = *addr;
 	u->addr_given = !err && !addr_is_any(addr);
 	u->port_given = !err && port;
@@ -124,6 +144,50 @@ void udp_disconnect(struct stack *s, struct udp_sock *u)
 	u->d.route.dev = NULL;
 }
 
+/* Of the first n bytes of p; it is right if a sum over them with their checksum is 0. */
+static uint16_t lite_sum(const struct in6_addr *src, const struct in6_addr *dst, const struct pkt *p, uint32_t n)
+{
+	struct pkt *covered = n < p->len ? pkt_clone(p) : NULL;
+	uint32_t sum = sum_pseudo(src, dst, IPPROTO_UDPLITE, p->len);
+
+	if (covered)
+		pkt_trim(covered, n);
+	else if (n < p->len)
+		return 1; /* no memory: it is wrong */
+	sum = sum_pkt(sum, covered ? covered : p, 0);
+	pkt_free(covered);
+	return sum_fold(sum);
+}
+
+/* The counters of UDP-Lite come in the same order. */
+static void count(struct stack *s, uint8_t protocol, bool v4, enum mib m4, enum mib m6) REQUIRES(L_NET)
+{
+	unsigned m = v4 ? m4 : m6;
+
+	if (protocol == IPPROTO_UDPLITE)
+		m += v4 ? MIB_UDPLITE_IN_DATAGRAMS - MIB_UDP_IN_DATAGRAMS
+			: MIB_UDPLITE6_IN_DATAGRAMS - MIB_UDP6_IN_DATAGRAMS;
+	mib_add(s, (enum mib)m, 1);
+}
+_Static_assert(MIB_UDPLITE_MEM_ERRORS - MIB_UDP_MEM_ERRORS == MIB_UDPLITE_IN_DATAGRAMS - MIB_UDP_IN_DATAGRAMS, "order");
+_Static_assert(MIB_UDPLITE6_MEM_ERRORS - MIB_UDP6_MEM_ERRORS == MIB_UDPLITE6_IN_DATAGRAMS - MIB_UDP6_IN_DATAGRAMS,
+	       "order");
+
+static void set_lite_sum(const struct udp_sock *u, struct pkt *p, struct udp_head *h, const struct ip_out *o,
+			 const struct ip_route *r)
+{
+	uint32_t cover = p->len;
+
+	if (u->send_cover > 0 && (uint32_t)u->send_cover < p->len) {
+		cover = (uint32_t)u->send_cover;
+		h->len = htons((uint16_t)cover);
+	}
+	h->sum = 0;
+	h->sum = lite_sum(&r->src, addr_is_any(&o->dst) ? &r->next_hop : &o->dst, p, cover);
+	if (h->sum == 0)
+		h->sum = 0xffff;
+}
+
 static void set_sum(const struct udp_sock *u, struct pkt *p, struct udp_head *h, const struct ip_out *o,
 		    const struct ip_route *r)
 {
@@ -133,6 +197,22 @@ static void set_sum(const struct udp_sock *u, struct pkt *p, struct udp_head *h,
 	h->sum = (uint16_t)~sum_fold(
 	    sum_pseudo(&r->src, addr_is_any(&o->dst) ? &r->next_hop : &o->dst, IPPROTO_UDP, p->len));
 	p->checksum_partial = true;
+}
+
+static bool to_v4(const struct udp_sock *u, const struct dgram_to *to)
+{
+	return addr_is_v4(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? &u->d.peer : &to->addr);
+}
+
+/* Does one datagram of p fit? */
+static int fits(struct stack *s, struct udp_sock *u, const struct pkt *p, struct ip_out *o, struct ip_route *r)
+    REQUIRES(L_NET)
+{
+	uint32_t size = (p->gso_size ? p->gso_size : p->len) + (uint32_t)sizeof(struct udp_head);
+
+	if (p->gso_size && (size + (addr_is_v4(&o->dst) ? 20 : 40) > r->mtu || u->d.no_checksum))
+		return -EINVAL;
+	return dgram_fits(s, &u->d, o, r, size);
 }
 
 static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, const struct dgram_to *to,
@@ -148,14 +228,64 @@ static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, con
 		return named ? -EINVAL : -EDESTADDRREQ;
 	if (addr_is_v4(&to->addr) && u->d.v6 && u->bind.v6only)
 		return -ENETUNREACH;
-	if (p->len > PKT_MAX - sizeof(struct udp_head) - 20)
+	if (p->len > PKT_MAX - sizeof(struct udp_head) - (to_v4(u, to) ? 20 : 0))
 		return -EMSGSIZE;
 	err = bind_any(s, u);
 	err = err ? err : dgram_route(s, &u->d, to, o, r);
 	/* What is wrong with this datagram comes before what was with an earlier one. */
 	err = err ? err : dgram_take_error(&u->d);
-	o->protocol = IPPROTO_UDP;
-	return err ? err : dgram_fits(s, &u->d, o, r, p->len + (uint32_t)sizeof(struct udp_head));
+	if (!err && p->gso_size && is_lite(u))
+		err = -EIO;
+	o->protocol = is_lite(u) ? IPPROTO_UDPLITE : IPPROTO_UDP;
+	return err ? err : fits(s, u, p, o, r);
+}
+
+static int send_one(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to,
+		    const struct ip_out *o, const struct ip_route *r) REQUIRES(L_NET)
+{
+	struct udp_head *h = pkt_push(p, sizeof(*h));
+	bool v4 = addr_is_v4(&o->dst);
+	int err;
+
+	if (!h) {
+		pkt_free(p);
+		return -ENOBUFS;
+	}
+	p->transport = p->head;
+	h->sport = htons(u->bind.port);
+	h->dport = htons(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port);
+	h->len = htons((uint16_t)p->len);
+	if (is_lite(u))
+		set_lite_sum(u, p, h, o, r);
+	else
+		set_sum(u, p, h, o, r);
+	err = ip_output(s, p, o, r);
+	if (err == -ENOBUFS && !u->d.recverr)
+		err = 0; /* lost, as on the way */
+	if (!err)
+		count(s, o->protocol, v4, MIB_UDP_OUT_DATAGRAMS, MIB_UDP6_OUT_DATAGRAMS);
+	return err;
+}
+
+/* A copy of one of the datagrams that p is, for a queue that must not keep all of it. NULL: no memory. */
+static struct pkt *segment_of(const struct pkt *p, uint32_t off)
+{
+	uint32_t n = MIN(p->gso_size, p->len - off);
+	struct pkt *part = pkt_create();
+	struct buf *b = buf_create(n);
+	bool ok = part && b && pkt_copy(p, off, b->data, n);
+
+	if (ok) {
+		b->used = n;
+		part->dev = p->dev;
+		part->link_type = p->link_type;
+		ok = pkt_append(part, b, 0, n);
+	}
+	buf_put(b);
+	if (ok)
+		return part;
+	pkt_free(part);
+	return NULL;
 }
 
 int udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dgram_to *to)
@@ -163,50 +293,61 @@ int udp_send(struct stack *s, struct udp_sock *u, struct pkt *p, const struct dg
 	struct ip_out o;
 	struct ip_route r;
 	int err = prepare(s, u, p, to, &o, &r);
-	struct udp_head *h = err ? NULL : pkt_push(p, sizeof(*h));
-	bool v4;
 
-	if (!h) {
-		pkt_free(p);
-		return err ? err : -ENOBUFS;
+	/* What stays here may stay together: the receiver says. */
+	if (!err && (!p->gso_size || r.local))
+		return send_one(s, u, p, to, &o, &r);
+	for (uint32_t off = 0; !err && off < p->len; off += p->gso_size) {
+		struct pkt *part = segment_of(p, off);
+
+		err = part ? send_one(s, u, part, to, &o, &r) : -ENOMEM;
 	}
-	v4 = addr_is_v4(&o.dst);
-	p->transport = p->head;
-	h->sport = htons(u->bind.port);
-	h->dport = htons(IN6_IS_ADDR_UNSPECIFIED(&to->addr) && u->d.connected ? u->d.peer_port : to->port);
-	h->len = htons((uint16_t)p->len);
-	set_sum(u, p, h, &o, &r);
-	err = ip_output(s, p, &o, &r);
-	if (err == -ENOBUFS && !u->d.recverr)
-		err = 0; /* lost, as on the way */
-	mib_add(s, v4 ? MIB_UDP_OUT_DATAGRAMS : MIB_UDP6_OUT_DATAGRAMS, !err);
+	pkt_free(p);
 	return err;
 }
 
 /* ---- input ---- */
 
-static void count(struct stack *s, bool v4, enum mib m4, enum mib m6) REQUIRES(L_NET)
+/* All of it is there; what counts is whether the covered part is whole. A receiver may refuse less than all (deliver()). */
+static bool lite_ok(const struct pkt *p, const struct ip_in *in, const struct udp_head *h)
 {
-	mib_add(s, v4 ? m4 : m6, 1);
+	uint32_t cover = ntohs(h->len) ? ntohs(h->len) : p->len;
+
+	return cover >= sizeof(*h) && cover <= p->len && h->sum && lite_sum(&in->src, &in->dst, p, cover) == 0;
+}
+
+/* Is enough of it summed for u? UDPLITE_RECV_CSCOV. */
+static bool covered_enough(const struct udp_sock *u, const struct pkt *p, const struct udp_head *h)
+{
+	uint32_t cover = ntohs(h->len), len = p->len + (uint32_t)sizeof(*h);
+
+	if (!is_lite(u) || u->recv_cover < 0 || cover == 0 || cover == len)
+		return true;
+	return u->recv_cover && cover >= (uint32_t)u->recv_cover;
 }
 
 /* Pulls the header, checked. False: dropped, counted. */
 static bool pull_header(struct stack *s, struct pkt *p, const struct ip_in *in, struct udp_head *ret) REQUIRES(L_NET)
 {
-	bool v4 = addr_is_v4(&in->dst);
+	bool v4 = addr_is_v4(&in->dst), lite = in->protocol == IPPROTO_UDPLITE, ok;
 	const struct udp_head *h = pkt_peek(p, sizeof(*h));
 	unsigned len = h ? ntohs(h->len) : 0;
 
-	if (len < sizeof(*h) || len > p->len) {
-		count(s, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+	if (!h || (!lite && (len < sizeof(*h) || len > p->len))) {
+		count(s, in->protocol, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
 		return false;
 	}
 	*ret = *h;
-	pkt_trim(p, len);
-	if (!p->checksum_ok &&
-	    (h->sum ? sum_fold(sum_pkt(sum_pseudo(&in->src, &in->dst, IPPROTO_UDP, len), p, 0)) != 0 : !v4)) {
-		count(s, v4, MIB_UDP_IN_CSUM_ERRORS, MIB_UDP6_IN_CSUM_ERRORS);
-		count(s, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+	if (lite)
+		ok = lite_ok(p, in, ret);
+	else {
+		pkt_trim(p, len);
+		ok = p->checksum_ok ||
+		     (h->sum ? sum_fold(sum_pkt(sum_pseudo(&in->src, &in->dst, IPPROTO_UDP, len), p, 0)) == 0 : v4);
+	}
+	if (!ok) {
+		count(s, in->protocol, v4, MIB_UDP_IN_CSUM_ERRORS, MIB_UDP6_IN_CSUM_ERRORS);
+		count(s, in->protocol, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
 		return false;
 	}
 	pkt_skip(p, sizeof(*h));
@@ -220,16 +361,57 @@ static void queue(struct stack *s, struct udp_sock *u, struct pkt *p, const stru
 
 	p->info = (struct pkt_info){in->src, in->dst, sport, in->ttl, in->tos, in->dev->index};
 	if (!dgram_filter(s, &u->d, p, (uint16_t)(p->head - sizeof(struct udp_head)), sizeof(struct udp_head))) {
-		count(s, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+		count(s, in->protocol, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
 		pkt_free(p);
 		return;
 	}
 	if (dgram_queue(s, &u->d, p)) {
-		count(s, v4, MIB_UDP_IN_DATAGRAMS, MIB_UDP6_IN_DATAGRAMS);
+		count(s, in->protocol, v4, MIB_UDP_IN_DATAGRAMS, MIB_UDP6_IN_DATAGRAMS);
 	} else {
-		count(s, v4, MIB_UDP_RCVBUF_ERRORS, MIB_UDP6_RCVBUF_ERRORS);
-		count(s, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+		count(s, in->protocol, v4, MIB_UDP_RCVBUF_ERRORS, MIB_UDP6_RCVBUF_ERRORS);
+		count(s, in->protocol, v4, MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
 	}
+}
+
+/* The headers of p, as if part had come by itself: a filter looks at them. */
+static void give_headers(struct pkt *part, const struct pkt *p)
+{
+	uint16_t low = MIN(p->net, (uint16_t)(p->head - sizeof(struct udp_head)));
+	struct udp_head h;
+
+	part->head = part->tail = p->head;
+	part->net = p->net;
+	part->transport = (uint16_t)(p->head - sizeof(h));
+	memcpy(part->room + low, p->room + low, p->head - low);
+	memcpy(&h, part->room + part->transport, sizeof(h));
+	h.len = htons((uint16_t)(sizeof(h) + part->len));
+	memcpy(part->room + part->transport, &h, sizeof(h));
+}
+
+/* Together or one by one, as u wants them. */
+static void queue_segments(struct stack *s, struct udp_sock *u, struct pkt *p, const struct ip_in *in,
+			   const struct udp_head *h) REQUIRES(L_NET)
+{
+	uint16_t sport = ntohs(h->sport);
+
+	if (!covered_enough(u, p, h)) {
+		count(s, in->protocol, addr_is_v4(&in->dst), MIB_UDP_IN_ERRORS, MIB_UDP6_IN_ERRORS);
+		pkt_free(p);
+		return;
+	}
+	if (!p->gso_size || u->d.gro) {
+		queue(s, u, p, in, sport);
+		return;
+	}
+	for (uint32_t off = 0; off < p->len; off += p->gso_size) {
+		struct pkt *part = segment_of(p, off);
+
+		if (!part)
+			continue;
+		give_headers(part, p);
+		queue(s, u, part, in, sport);
+	}
+	pkt_free(p);
 }
 
 /* To every endpoint that suits; each has references to the same bytes. */
@@ -240,19 +422,20 @@ static void deliver_all(struct stack *s, struct pkt *p, const struct ip_in *in, 
 	struct port_bind *b = NULL;
 	bool any = false;
 
-	while ((b = port_next(s, PORT_UDP, ntohs(h->dport), b))) {
+	while ((b = port_next(s, space_of(in->protocol), ntohs(h->dport), b))) {
 		struct pkt *copy;
 
 		if (!port_suits(b, &in->dst, &in->src, sport, in->dev->index) ||
-		    (addr_is_multicast(&in->dst) && !dgram_wants_group(&udp_of(b)->d, &in->dst, in->dev->index)))
+		    (addr_is_multicast(&in->dst) &&
+		     !dgram_wants_group(&udp_of(b)->d, &in->dst, &in->src, in->dev->index)))
 			continue;
 		any = true;
 		copy = pkt_clone(p);
 		if (copy)
-			queue(s, udp_of(b), copy, in, sport);
+			queue_segments(s, udp_of(b), copy, in, h);
 	}
 	if (!any)
-		count(s, addr_is_v4(&in->dst), MIB_UDP_IGNORED_MULTI, MIB_UDP6_IGNORED_MULTI);
+		count(s, in->protocol, addr_is_v4(&in->dst), MIB_UDP_IGNORED_MULTI, MIB_UDP6_IGNORED_MULTI);
 	pkt_free(p);
 }
 
@@ -269,21 +452,22 @@ bool udp_input(struct stack *s, struct pkt *p, const struct ip_in *in)
 		deliver_all(s, p, in, &h);
 		return true;
 	}
-	if (s->gateway && s->gateway->datagram &&
+	if (s->gateway && s->gateway->datagram && in->protocol == IPPROTO_UDP &&
 	    s->gateway->datagram(s->gateway_arg, p, in, ntohs(h.sport), ntohs(h.dport)))
 		return true;
-	b = port_lookup(s, PORT_UDP, &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index, 0);
+	b = port_lookup(s, space_of(in->protocol), &in->dst, ntohs(h.dport), &in->src, ntohs(h.sport), in->dev->index,
+			0);
 	if (!b) {
-		count(s, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);
+		count(s, in->protocol, addr_is_v4(&in->dst), MIB_UDP_NO_PORTS, MIB_UDP6_NO_PORTS);
 		return false;
 	}
-	queue(s, udp_of(b), p, in, ntohs(h.sport));
+	queue_segments(s, udp_of(b), p, in, &h);
 	return true;
 }
 
-void udp_error(struct stack *s, const struct ip_error *e, const struct pkt *quoted)
+void udp_error(struct stack *s, const struct ip_error *e, uint8_t protocol, const struct pkt *quoted)
 {
-	struct port_bind *b = port_lookup(s, PORT_UDP, &e->src, e->sport, &e->dst, e->dport, 0, 0);
+	struct port_bind *b = port_lookup(s, space_of(protocol), &e->src, e->sport, &e->dst, e->dport, 0, 0);
 	struct pkt *data;
 
 	if (!b)

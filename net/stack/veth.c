@@ -6,6 +6,11 @@
  * this causes come back the same way, by a deliver() inside of ours; it finds us delivering and leaves the frames to us. So the depth is bounded,
  * and what one thread does for others is, too: after DELIVER_MAX frames a timer goes on.
  *
+ * An end is up or not, which it says under L_LINK; the other one's carrier follows, at once where its own flags change, by deliver() where ours do.
+ *
+ * An end that moves to another stack has no interface (dev) in between, and what is sent to it then is lost. Who enters an end's stack takes a
+ * reference to it under L_LINK and looks, once inside, whether the end is still there.
+ *
  * The pair lives until both ends are gone and nobody delivers; it holds a reference to each stack until then.
  */
 #include "net/stack/veth.h"
@@ -17,23 +22,28 @@
 
 #define QUEUE_MAX 4096u
 #define DELIVER_MAX 8192u
+#define MTU_LARGEST 65535u
 
 struct veth;
 
 struct veth_end {
 	struct veth *pair;
-	struct stack *stack; /* a reference */
 	struct wakeup wakeup;
 	struct net_timer later;
-	struct netdev *dev; /* L_NET of its stack, written with L_LINK too: NULL when it has gone */
-	struct list queue;  /* L_LINK: frames from here to the other end */
-	unsigned queued;    /* L_LINK */
-	bool delivering;    /* L_LINK */
+	struct stack *stack; /* L_LINK: a reference */
+	struct netdev
+	    *dev; /* L_NET of its stack, written with L_LINK too: NULL when it has gone, or is between two stacks */
+	unsigned index;    /* L_LINK: of dev */
+	bool up;           /* L_LINK */
+	struct list queue; /* L_LINK: frames from here to the other end */
+	unsigned queued;   /* L_LINK */
+	bool delivering;   /* L_LINK */
 };
 
 struct veth {
 	struct ref ref; /* of each end, and of who delivers */
 	struct mutex lock;
+	bool ending; /* L_LINK: an end has been destroyed, the other one follows */
 	struct veth_end end[2];
 };
 
@@ -60,18 +70,40 @@ static void hold(struct wakeup *w)
 	ref_get(&container_of(w, struct veth_end, wakeup)->pair->ref);
 }
 
+/* ---- entering an end's stack ---- */
+
+static struct stack *stack_of(struct veth_end *e)
+{
+	struct stack *s;
+
+	mutex_lock(&e->pair->lock, L_LINK);
+	s = stack_get(e->stack);
+	mutex_unlock(&e->pair->lock, L_LINK);
+	return s;
+}
+
+/* With the lock of s, which may not be e's stack any more: e's interface there. */
+static struct netdev *dev_in(struct veth_end *e, const struct stack *s)
+{
+	struct netdev *dev = NULL;
+
+	mutex_lock(&e->pair->lock, L_LINK);
+	if (e->stack == s)
+		dev = e->dev;
+	mutex_unlock(&e->pair->lock, L_LINK);
+	return dev;
+}
+
+/* ---- delivering ---- */
+
 /* Moves what waits to *batch and counts it; 0: nothing does, and the caller delivers no longer. */
 static unsigned take_queued(struct veth_end *e, struct list *batch)
 {
 	struct veth *v = e->pair;
-	struct pkt *p;
 	unsigned n;
 
 	mutex_lock(&v->lock, L_LINK);
-	while ((p = list_first(&e->queue, struct pkt, link))) {
-		list_remove(&p->link);
-		list_append(batch, &p->link);
-	}
+	list_splice(batch, &e->queue);
 	n = e->queued;
 	e->queued = 0;
 	if (!n)
@@ -94,33 +126,30 @@ static bool begin(struct veth_end *e)
 /* Enough for one thread. */
 static void go_on_later(struct veth_end *e)
 {
+	struct stack *s = stack_of(e);
+
 	mutex_lock(&e->pair->lock, L_LINK);
 	e->delivering = false;
 	mutex_unlock(&e->pair->lock, L_LINK);
-	stack_enter(e->stack);
-	if (e->dev)
-		net_timer_arm(e->stack, &e->later, 0);
-	stack_leave(e->stack);
+	stack_enter(s);
+	if (dev_in(e, s))
+		net_timer_arm(s, &e->later, 0);
+	stack_leave(s);
+	stack_put(s);
 }
 
 static void receive(struct veth_end *to, struct list *batch)
 {
-	struct stack *s = to->stack;
+	struct stack *s = stack_of(to);
+	struct netdev *dev;
 
 	stack_enter(s);
-	if (to->dev)
-		netdev_receive_batch(s, to->dev, batch);
+	dev = dev_in(to, s);
+	if (dev)
+		netdev_receive_batch(s, dev, batch);
 	stack_leave(s);
+	stack_put(s);
 	pkt_free_all(batch);
-}
-
-/* The other end goes with this one. */
-static void follow(struct veth_end *to)
-{
-	stack_enter(to->stack);
-	if (to->dev)
-		netdev_destroy(to->stack, to->dev);
-	stack_leave(to->stack);
 }
 
 static void deliver_all(struct veth_end *e, struct veth_end *to)
@@ -138,25 +167,48 @@ static void deliver_all(struct veth_end *e, struct veth_end *to)
 		go_on_later(e);
 }
 
-static void deliver(struct wakeup *w, uint32_t events __unused)
+/* e's carrier is what the other end says; if the pair ends, so does e. */
+static void follow(struct veth_end *e)
+{
+	struct stack *s = stack_of(e);
+	struct netdev *dev;
+	bool up, ending;
+
+	stack_enter(s);
+	dev = dev_in(e, s);
+	mutex_lock(&e->pair->lock, L_LINK);
+	up = other(e)->up;
+	ending = e->pair->ending;
+	mutex_unlock(&e->pair->lock, L_LINK);
+	if (dev && ending)
+		netdev_destroy(s, dev);
+	else if (dev)
+		netdev_set_carrier(s, dev, up && dev->flags & IFF_UP);
+	stack_leave(s);
+	stack_put(s);
+}
+
+enum { FRAMES = 1, STATE = 2 };
+
+static void deliver(struct wakeup *w, uint32_t events)
 {
 	struct veth_end *e = container_of(w, struct veth_end, wakeup);
-	bool gone;
 
+	if (events & STATE) {
+		follow(other(e));
+		follow(e); /* it may have moved here while the pair ended */
+	}
 	if (begin(e))
 		deliver_all(e, other(e));
-	mutex_lock(&e->pair->lock, L_LINK);
-	gone = !e->dev;
-	mutex_unlock(&e->pair->lock, L_LINK);
-	if (gone)
-		follow(other(e));
 	veth_put(e->pair);
 }
 
 static void later(struct stack *s, struct net_timer *t) REQUIRES(L_NET)
 {
-	stack_wake(s, &container_of(t, struct veth_end, later)->wakeup, 1);
+	stack_wake(s, &container_of(t, struct veth_end, later)->wakeup, FRAMES);
 }
+
+/* ---- the interface ---- */
 
 static int transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES(L_NET)
 {
@@ -179,8 +231,56 @@ static int transmit(struct stack *s, struct netdev *dev, struct pkt *p) REQUIRES
 		pkt_free(p);
 		return -ENOBUFS;
 	}
-	stack_wake(s, &e->wakeup, 1);
+	stack_wake(s, &e->wakeup, FRAMES);
 	return 0;
+}
+
+static void changed(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
+{
+	struct veth_end *e = dev->priv;
+	bool up = dev->flags & IFF_UP, differs, peer;
+
+	mutex_lock(&e->pair->lock, L_LINK);
+	differs = e->up != up;
+	e->up = up;
+	peer = other(e)->up;
+	mutex_unlock(&e->pair->lock, L_LINK);
+	netdev_set_carrier(s, dev, up && peer);
+	if (differs)
+		stack_wake(s, &e->wakeup, STATE);
+}
+
+static void set_end(struct veth_end *e, struct netdev *dev)
+{
+	mutex_lock(&e->pair->lock, L_LINK);
+	e->dev = dev;
+	e->index = dev ? dev->index : 0;
+	e->up = false;
+	mutex_unlock(&e->pair->lock, L_LINK);
+}
+
+static void leave(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
+{
+	struct veth_end *e = dev->priv;
+
+	net_timer_cancel(s, &e->later);
+	set_end(e, NULL);
+	dev->carrier = false;
+	stack_wake(s, &e->wakeup, STATE);
+}
+
+static void join(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
+{
+	struct veth_end *e = dev->priv;
+	struct stack *old;
+
+	mutex_lock(&e->pair->lock, L_LINK);
+	old = e->stack;
+	e->stack = stack_get(s);
+	mutex_unlock(&e->pair->lock, L_LINK);
+	stack_put(old);
+	set_end(e, dev);
+	stack_wake(s, &e->wakeup, STATE);
 }
 
 static void destroy(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
@@ -188,24 +288,51 @@ static void destroy(struct stack *s, struct netdev *dev) REQUIRES(L_NET)
 	struct veth_end *e = dev->priv;
 
 	net_timer_cancel(s, &e->later);
+	set_end(e, NULL);
 	mutex_lock(&e->pair->lock, L_LINK);
-	e->dev = NULL;
+	e->pair->ending = true;
 	mutex_unlock(&e->pair->lock, L_LINK);
-	stack_wake(s, &e->wakeup, 1);
+	stack_wake(s, &e->wakeup, STATE);
 	veth_put(e->pair);
 }
 
-static const struct link_ops ops = {.transmit = transmit, .destroy = destroy};
+static unsigned other_end(struct netdev *dev, uint64_t *ret_id)
+{
+	struct veth_end *e = dev->priv, *to = other(e);
+	unsigned index;
+
+	mutex_lock(&e->pair->lock, L_LINK);
+	index = to->index;
+	*ret_id = stack_id(to->stack);
+	mutex_unlock(&e->pair->lock, L_LINK);
+	return index;
+}
+
+static const struct link_ops ops = {
+    .transmit = transmit,
+    .changed = changed,
+    .destroy = destroy,
+    .kind = "veth",
+    .leave = leave,
+    .join = join,
+    .other = other_end,
+};
+
+/* ---- making a pair ---- */
 
 static int end_create(struct veth_end *e, const struct netdev_config *c, unsigned *ret_index)
 {
+	uint8_t mac[MAC_LEN];
 	struct netdev_config full = {
 	    .name = c->name,
+	    .index = c->index,
 	    .type = ARPHRD_ETHER,
 	    .flags = IFF_BROADCAST | IFF_MULTICAST,
 	    .features = NETDEV_ETHER | NETDEV_CHECKSUM | NETDEV_TSO,
 	    .mtu = c->mtu,
-	    .mac = c->mac,
+	    .mtu_max = MTU_LARGEST,
+	    .mac = c->mac ? c->mac : mac,
+	    .no_carrier = true,
 	    .ops = &ops,
 	    .priv = e,
 	};
@@ -213,12 +340,13 @@ static int end_create(struct veth_end *e, const struct netdev_config *c, unsigne
 	int err;
 
 	stack_enter(e->stack);
+	if (!c->mac)
+		netdev_random_mac(e->stack, mac);
 	ref_get(&e->pair->ref);
 	err = netdev_create(e->stack, &full, &dev);
 	if (!err) {
-		mutex_lock(&e->pair->lock, L_LINK);
-		e->dev = dev;
-		mutex_unlock(&e->pair->lock, L_LINK);
+		dev->mac_set = c->mac;
+		set_end(e, dev);
 		if (ret_index)
 			*ret_index = dev->index;
 	}
@@ -240,6 +368,18 @@ static void end_init(struct veth *v, int i, struct stack *s)
 	net_timer_init(&e->later, later);
 }
 
+/* The first end goes again, unless it has gone by itself. */
+static void undo(struct veth_end *e, struct stack *s)
+{
+	struct netdev *dev;
+
+	stack_enter(s);
+	dev = dev_in(e, s);
+	if (dev)
+		netdev_destroy(s, dev);
+	stack_leave(s);
+}
+
 int veth_create(struct stack *a, const struct netdev_config *ca, struct stack *b, const struct netdev_config *cb,
 		unsigned *ret_a, unsigned *ret_b)
 {
@@ -253,13 +393,12 @@ int veth_create(struct stack *a, const struct netdev_config *ca, struct stack *b
 	end_init(v, 0, a);
 	end_init(v, 1, b);
 	err = end_create(&v->end[0], ca, ret_a);
-	if (!err)
+	if (!err) {
 		err = end_create(&v->end[1], cb, ret_b);
-	if (err) {
-		stack_enter(a);
-		if (v->end[0].dev)
-			netdev_destroy(a, v->end[0].dev);
-		stack_leave(a);
+		if (err)
+			undo(&v->end[0], a);
+		else
+			follow(&v->end[1]); /* the first may have gone already */
 	}
 	veth_put(v);
 	return err;

@@ -12,6 +12,7 @@ struct cred;      /* sentry/base/cred.h */
 struct fs_struct; /* fs/fs_struct.h: root, cwd, umask */
 struct fdtable;   /* fs/fdtable.h */
 struct mnt_ns;    /* fs/mount.h */
+struct netns;     /* net/netstack.h */
 struct ctx;
 
 /* Guest memory. Results: what was copied before a fault, or -EFAULT if nothing was. */
@@ -34,6 +35,7 @@ struct ctx {
 	struct fdtable *fdt;               /* a reference; shared by CLONE_FILES */
 	struct mnt_ns *mnt_ns;             /* a reference */
 	const char *comm;                  /* 16 bytes, the caller's own to read; NULL: it has no name */
+	struct netns *net;                 /* a reference; NULL: the initial one */
 	int32_t tid, tgid;                 /* in the root pid namespace; for lock owners and SO_PEERCRED */
 	uint64_t rlimit_fsize;             /* copies of the limits that file code needs; kept current by setrlimit */
 	uint64_t rlimit_nofile;

@@ -100,6 +100,11 @@ size_t arena_bytes(void)
 	return __atomic_load_n(&arena.committed, __ATOMIC_RELAXED);
 }
 
+size_t arena_limit(void)
+{
+	return arena.max;
+}
+
 /* Adds to the account; false if that would be too much. */
 static bool arena_charge(size_t size)
 {
@@ -237,26 +242,27 @@ static void *slab_carve(struct slab *s, size_t size)
 	return p;
 }
 
-static void *slab_take(struct slab *s) REQUIRES(L_SLAB);
-static void *slab_take(struct slab *s)
+/* dirty: the caller does not need it zeroed. */
+static void *slab_take(struct slab *s, bool dirty) REQUIRES(L_SLAB);
+static void *slab_take(struct slab *s, bool dirty)
 {
 	size_t size = object_size(s);
 	void *p;
 
 	if (SLAB_MALLOC)
-		return calloc(1, s->size);
+		return dirty ? malloc(s->size) : calloc(1, s->size);
 	if (is_run(size) && !arena_charge(size))
 		return NULL;
 	p = free_list_pop(s);
 	if (p)
-		return memset(p, 0, is_run(size) ? sizeof(uintptr_t) : size);
+		return memset(p, 0, dirty || is_run(size) ? sizeof(uintptr_t) : size);
 	p = slab_carve(s, size);
 	if (!p && is_run(size))
 		arena_uncharge(size);
 	return p;
 }
 
-void *slab_alloc(struct slab *s)
+static void *slab_get(struct slab *s, bool dirty)
 {
 	void *p;
 
@@ -265,11 +271,21 @@ void *slab_alloc(struct slab *s)
 	mutex_lock(&s->lock, L_SLAB);
 	if (!s->registered)
 		slab_register(s);
-	p = slab_take(s);
+	p = slab_take(s, dirty);
 	if (p)
 		s->live++;
 	mutex_unlock(&s->lock, L_SLAB);
 	return p;
+}
+
+void *slab_alloc(struct slab *s)
+{
+	return slab_get(s, false);
+}
+
+void *slab_alloc_dirty(struct slab *s)
+{
+	return slab_get(s, true);
 }
 
 void slab_free(struct slab *s, void *p)
@@ -318,6 +334,11 @@ void *kalloc(size_t size)
 	return size > ARENA_ALLOC_MAX || alloc_should_fail() ? NULL : calloc(1, MAX(size, 1));
 }
 
+void *kalloc_dirty(size_t size)
+{
+	return size > ARENA_ALLOC_MAX || alloc_should_fail() ? NULL : malloc(MAX(size, 1));
+}
+
 void kfree(void *p, size_t size __unused)
 {
 	free(p);
@@ -325,7 +346,12 @@ void kfree(void *p, size_t size __unused)
 #else
 void *kalloc(size_t size)
 {
-	return size > ARENA_ALLOC_MAX ? NULL : slab_alloc(class_of(size));
+	return size > ARENA_ALLOC_MAX ? NULL : slab_get(class_of(size), false);
+}
+
+void *kalloc_dirty(size_t size)
+{
+	return size > ARENA_ALLOC_MAX ? NULL : slab_get(class_of(size), true);
 }
 
 void kfree(void *p, size_t size)

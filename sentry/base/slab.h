@@ -37,9 +37,13 @@ struct slab {
 int arena_init(size_t max_bytes);
 /* Zeroed, or NULL. */
 void *slab_alloc(struct slab *s);
+/* With what was in it before but for the link of the free list: only for what is written before it is read. */
+void *slab_alloc_dirty(struct slab *s);
 void slab_free(struct slab *s, void *p);
 /* Variable sizes up to ARENA_ALLOC_MAX, in power-of-two classes; zeroed; NULL if none. */
 void *kalloc(size_t size);
+/* As slab_alloc_dirty(): the caller bounds its reads by what it has written. */
+void *kalloc_dirty(size_t size);
 /* p stays valid if it fails (NULL); bytes beyond old_size are zero. p NULL: as kalloc(). */
 void *krealloc(void *p, size_t old_size, size_t size);
 /* size: as it was asked for. NULL is fine, here and in slab_free(). */
@@ -48,6 +52,8 @@ char *kstrdup(const char *s);
 void kfree_string(char *s);
 /* Committed bytes; and per-slab counts for `runsc debug` and leak tests (fn reads them without the lock: hints). */
 size_t arena_bytes(void);
+/* What may be committed. */
+size_t arena_limit(void);
 void slab_for_each(void (*fn)(const struct slab *s, void *arg), void *arg);
 /* Tests: the nth allocation from now fails (0: none does). What was left of an earlier n: 0 if that allocation has failed. */
 unsigned slab_fail_nth(unsigned n);

@@ -22,10 +22,12 @@
 #include "fs/vfs.h"
 #include "fs/proc/proc.h"
 #include "fs/sys/sysfs.h"
+#include "net/tun.h"
 #include "fs/tmp/tmpfs.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/system.h"
 #include "sentry/task.h"
 
@@ -118,6 +120,7 @@ void kernel_reset(void)
 		r = KCALL(init, SYS_wait4, -1, 0, WNOHANG | __WALL, 0);
 	while (r > 0);
 	must(r == -ECHILD, "collecting every process");
+	ipc_ns_clear(((struct task *)cpu_client(init))->ipc_ns);
 }
 
 void kernel_poke(struct cpu *cpu, uint64_t addr, const void *src, size_t size)
@@ -217,6 +220,8 @@ struct cpu *kernel_boot(void)
 	must(platform->init(&config) == 0, "starting the platform");
 	fake_on_start(on_start);
 	devfs_init();
+	sysfs_init();
+	tun_init();
 	tmpfs_register();
 	park_hook = on_park;
 	parker_init(&c.parker);

@@ -327,6 +327,43 @@ START_TEST(routers)
 }
 END_TEST
 
+/* Somebody on the link tells of one prefix after the other, and of routers. */
+START_TEST(many_routers)
+{
+	uint8_t data[sizeof(advert)];
+	struct netbed_packet ra = {
+	    .dst = "ff02::1", .protocol = 58, .type = 134, .ttl = 255, .data = data, .size = sizeof(data)};
+	struct in6_addr there = netbed_addr("2001:db8:9::5");
+	unsigned routes;
+
+	setup();
+	memcpy(data, advert, sizeof(data));
+	routes = b.s->route_count;
+	for (unsigned i = 0; i < 2000; i++) {
+		char src[20];
+
+		snprintf(src, sizeof(src), "fe80::%x", i + 2);
+		ra.src = src;
+		ra.rest = 32u << 24 | 200;
+		data[sizeof(data) - 10] = (uint8_t)i;
+		data[sizeof(data) - 11] = (uint8_t)(i >> 8);
+		netbed_send(&b, &ra);
+	}
+	ck_assert_uint_le(b.dev->ra_routes, 64);
+	ck_assert_uint_ge(b.dev->ra_routes, 10);
+	ck_assert_uint_le(b.dev->addr_count, 20);
+	ck_assert_uint_le(b.s->route_count, routes + 64 + 3 * 20);
+	netbed_pass(&b, 300 * NETBED_SECOND);
+	ra.src = "fe80::33";
+	memcpy(data, advert, sizeof(data));
+	netbed_send(&b, &ra);
+	stack_enter(b.s);
+	ck_assert(route_find(b.s, &there, 0)->c.plen == 64); /* what has expired makes room */
+	stack_leave(b.s);
+	netbed_fini(&b);
+}
+END_TEST
+
 /* ---- groups ---- */
 
 START_TEST(groups)
@@ -364,4 +401,55 @@ START_TEST(groups)
 }
 END_TEST
 
-UNIT_MAIN(requests, resolves, changes, fails, bounded, solicitations, advertisements, routers, groups)
+START_TEST(group_sources)
+{
+	struct in6_addr g = netbed_addr("232.1.2.3"), a = netbed_addr("10.0.0.7"), c = netbed_addr("10.0.0.8");
+
+	setup();
+	stack_enter(b.s);
+	ck_assert_int_eq(mcast_join_source(b.s, b.dev, &g, &a), 0);
+	ck_assert_int_eq(mcast_join_source(b.s, b.dev, &g, &a), 0);
+	ck_assert(mcast_member(b.dev, &g));
+	stack_leave(b.s);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 5 232.1.2.3");
+	netbed_pass(&b, NETBED_SECOND);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 1 232.1.2.3");
+	netbed_drop_output(&b);
+	stack_enter(b.s);
+	ck_assert_int_eq(mcast_join(b.s, b.dev, &g), 0);
+	ck_assert_int_eq(mcast_join_source(b.s, b.dev, &g, &c), 0); /* all are wanted already */
+	stack_leave(b.s);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 4 232.1.2.3");
+	sends("");
+	stack_enter(b.s);
+	ck_assert_int_eq(mcast_leave(b.s, b.dev, &g), 0);
+	ck_assert_int_eq(mcast_leave(b.s, b.dev, &g), -EADDRNOTAVAIL);
+	ck_assert(mcast_member(b.dev, &g));
+	stack_leave(b.s);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 3 232.1.2.3");
+	netbed_drop_output(&b);
+	stack_enter(b.s);
+	mcast_leave_source(b.s, b.dev, &g, &a);
+	mcast_leave_source(b.s, b.dev, &g, &c);
+	ck_assert(mcast_member(b.dev, &g));
+	mcast_leave_source(b.s, b.dev, &g, &a);
+	ck_assert(!mcast_member(b.dev, &g));
+	mcast_leave_source(b.s, b.dev, &g, &a);
+	stack_leave(b.s);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 6 232.1.2.3");
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 6 232.1.2.3");
+	stack_enter(b.s);
+	for (unsigned i = 0; i < 70; i++) {
+		a.s6_addr[15] = (uint8_t)i;
+		ck_assert_int_eq(mcast_join_source(b.s, b.dev, &g, &a), i < 64 ? 0 : -ENOBUFS);
+	}
+	stack_leave(b.s);
+	netbed_drop_output(&b);
+	netbed_pass(&b, NETBED_SECOND);
+	sends("group: 10.0.0.1 > 224.0.0.22: ttl 1 igmp 22, 1 records, first 1 232.1.2.3");
+	netbed_fini(&b);
+}
+END_TEST
+
+UNIT_MAIN(requests, resolves, changes, fails, bounded, solicitations, advertisements, routers, many_routers, groups,
+	  group_sources)

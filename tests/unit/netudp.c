@@ -544,6 +544,83 @@ START_TEST(ephemeral)
 }
 END_TEST
 
+/* All ports but one are taken, then all. */
+START_TEST(exhausted)
+{
+	static struct port_bind binds[1000], last, other;
+
+	setup();
+	stack_enter(b.s);
+	port_range_set(b.s, 20000, 20999);
+	for (unsigned i = 0; i < ARRAY_SIZE(binds); i++) {
+		port_bind_init(&binds[i], PORT_UDP);
+		binds[i].addr = netbed_addr("127.0.0.1");
+		ck_assert_int_eq(port_bind(b.s, &binds[i], 0), 0);
+	}
+	port_bind_init(&last, PORT_UDP);
+	port_bind_init(&other, PORT_UDP);
+	last.addr = netbed_addr("0.0.0.0");
+	ck_assert_int_eq(port_bind(b.s, &last, 0), -EADDRINUSE);
+	ck_assert_int_eq(port_connect(b.s, &last, &last.addr, 1, none_usable, NULL), -EADDRNOTAVAIL);
+	other.addr = netbed_addr("127.0.0.2");
+	ck_assert_int_eq(port_bind(b.s, &other, 0), 0); /* shares one */
+	port_unbind(b.s, &binds[777]);
+	if (other.port != binds[777].port)
+		port_unbind(b.s, &other);
+	port_unbind(b.s, &other);
+	ck_assert_int_eq(port_bind(b.s, &last, 0), 0);
+	port_unbind(b.s, &last);
+	for (unsigned i = 0; i < ARRAY_SIZE(binds); i++)
+		port_unbind(b.s, &binds[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(b.s->ports); i++)
+		ck_assert_ptr_null(b.s->ports[i]);
+	stack_leave(b.s);
+	finish();
+}
+END_TEST
+
+/* Many share a port; one who does not, or does no more, is noticed. */
+START_TEST(shared)
+{
+	static struct port_bind binds[100], x;
+
+	setup();
+	stack_enter(b.s);
+	for (unsigned i = 0; i < ARRAY_SIZE(binds); i++) {
+		port_bind_init(&binds[i], PORT_UDP);
+		binds[i].addr = netbed_addr("0.0.0.0");
+		binds[i].reuse_port = binds[i].reuse_addr = true;
+		ck_assert_int_eq(port_bind(b.s, &binds[i], 99), 0);
+	}
+	port_bind_init(&x, PORT_UDP);
+	x.addr = netbed_addr("10.0.0.1");
+	ck_assert_int_eq(port_bind(b.s, &x, 99), -EADDRINUSE);
+	x.reuse_addr = true;
+	ck_assert_int_eq(port_bind(b.s, &x, 99), 0);
+	port_unbind(b.s, &x);
+	binds[50].reuse_addr = false;
+	port_refresh(&binds[50]);
+	ck_assert_int_eq(port_bind(b.s, &x, 99), -EADDRINUSE);
+	x.reuse_addr = false;
+	x.reuse_port = true;
+	x.uid = 1;
+	ck_assert_int_eq(port_bind(b.s, &x, 99), -EADDRINUSE);
+	x.uid = 0;
+	ck_assert_int_eq(port_bind(b.s, &x, 99), 0);
+	port_unbind(b.s, &binds[50]);
+	x.reuse_addr = true;
+	port_refresh(&x);
+	binds[50].reuse_addr = true;
+	binds[50].reuse_port = false;
+	ck_assert_int_eq(port_bind(b.s, &binds[50], 99), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(binds); i++)
+		port_unbind(b.s, &binds[i]);
+	port_unbind(b.s, &x);
+	stack_leave(b.s);
+	finish();
+}
+END_TEST
+
 START_TEST(listeners)
 {
 	static struct port_bind l, m, child, tw;
@@ -711,4 +788,4 @@ START_TEST(no_memory)
 END_TEST
 
 UNIT_MAIN(loopback, wire, connected, error_queue, no_neighbour, sizes, bounded, sharing, lookup, spread, multicast,
-	  ephemeral, listeners, raw, pings, no_memory)
+	  ephemeral, exhausted, shared, listeners, raw, pings, no_memory)

@@ -24,7 +24,7 @@ static struct seen walk(int family)
 {
 	struct seen n = {0};
 
-	socket_for_each(family, look, &n);
+	socket_for_each(NULL, family, look, &n);
 	return n;
 }
 
@@ -60,7 +60,7 @@ START_TEST(states)
 	IS(walk(AF_INET).count, 2);
 	IS(walk(AF_INET).connected, 1);
 	IS(walk(AF_INET).unaccepted, 0);
-	socket_for_each(AF_INET, keep, NULL); /* the oldest comes last */
+	socket_for_each(NULL, AF_INET, keep, NULL); /* the oldest comes last */
 	IS(last.local_port, 1234);
 	IS(last.unread, 1);
 	s = CALL(accept, l, 0, 0);

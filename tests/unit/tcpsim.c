@@ -28,6 +28,7 @@ struct end {
 	struct tcp_sock *tp;
 	uint32_t to_send, sent, to_get, got;
 	uint32_t write_max, read_max;
+	uint64_t pacing;
 	bool nodelay, half_close, eof, finished, released;
 	int64_t think; /* between what it does */
 	int64_t next;
@@ -154,6 +155,7 @@ static void act(struct end *e)
 
 	if (!e->tp || e->released)
 		return;
+	e->tp->pacing_rate = e->pacing;
 	while (rounds--) {
 		if (e->sent < e->to_send && e->tp->ep.state != TCP_SYN_SENT)
 			do_send(e);
@@ -219,6 +221,7 @@ static void make_end(struct end *e, int n)
 	e->half_close = n == 0 || chance(500);
 	e->think = chance(300) ? (int64_t)(1 + pick(20)) * MS : MS / 4;
 	e->slow_reader = chance(200);
+	e->pacing = chance(150) ? 50000 + pick_log(10000000) : UINT64_MAX;
 }
 
 static void make_conf(struct end *e)
@@ -239,6 +242,14 @@ static void make_conf(struct end *e)
 	if (chance(300))
 		c->wmem[1] = c->wmem[2] = 4608 + pick(30000);
 	stack_leave(e->s);
+}
+
+/* Of both ends together: mostly enough, sometimes pressure. Not none, which would reset orphans (tcpmem.c has that). */
+static void make_memory(void)
+{
+	uint32_t pages = chance(300) ? 2 + pick_log(100) : 100000;
+
+	net_memory_set_limits(&tcp_memory, (const uint32_t[]){pages / 2, pages, 100000});
 }
 
 /* The next thing that happens; TIME_NEVER: none. */
@@ -330,6 +341,7 @@ static void run_seed(unsigned seed)
 	make_end(b, 1);
 	make_conf(a);
 	make_conf(b);
+	make_memory();
 	a->to_get = b->to_send;
 	b->to_get = a->to_send;
 	open_both(chance(100));
@@ -353,6 +365,7 @@ static void run_seed(unsigned seed)
 	ck_assert_uint_eq(slab_live("struct tcp_timewait"), 0);
 	ck_assert_uint_eq(slab_live("struct tcp_request"), 0);
 	ck_assert_uint_eq(slab_live("struct pkt"), 0);
+	ck_assert_uint_eq(net_memory_used(&tcp_memory), 0);
 }
 
 /* Bytes one way over a link: the time that it takes, in ms. */
@@ -376,6 +389,7 @@ static int64_t transfer(uint32_t bytes, const char *congestion)
 		sim.end[i].read_max = 1 << 20;
 		sim.end[i].think = MS / 10;
 		sim.end[i].slow_reader = false;
+		sim.end[i].pacing = UINT64_MAX;
 		stack_enter(sim.end[i].s);
 		strcpy(tcp_conf(sim.end[i].s)->congestion, congestion);
 		stack_leave(sim.end[i].s);
