@@ -80,6 +80,20 @@ size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type)
 	return at;
 }
 
+size_t nl_bytes(struct nlbuf *b, size_t msg, const void *data, size_t size)
+{
+	size_t at = b->size;
+	void *to = add(b, RTA_ALIGN(size));
+
+	if (to) {
+		memcpy(to, data, size);
+		((struct nlmsghdr *)(b->data + msg))->nlmsg_len = (uint32_t)(b->size - msg);
+	} else {
+		b->size = MIN(b->size, msg);
+	}
+	return at;
+}
+
 void nl_nest_end(struct nlbuf *b, size_t nest)
 {
 	if (!b->failed)

@@ -25,6 +25,8 @@ void nl_attr(struct nlbuf *b, size_t msg, uint16_t type, const void *data, size_
 /* An attribute that holds others: what comes until nl_nest_end(), which is told what nl_nest() gave. */
 size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type);
 void nl_nest_end(struct nlbuf *b, size_t nest);
+/* What is like an attribute without one's head: its first two bytes are its length, for nl_nest_end(). */
+size_t nl_bytes(struct nlbuf *b, size_t msg, const void *data, size_t size);
 void nl_u32(struct nlbuf *b, size_t msg, uint16_t type, uint32_t v);
 void nl_u8(struct nlbuf *b, size_t msg, uint16_t type, uint8_t v);
 void nl_string(struct nlbuf *b, size_t msg, uint16_t type, const char *text);

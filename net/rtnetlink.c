@@ -14,6 +14,7 @@
 #include "net/stack/addr.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
+#include "net/stack/rule.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/ctx.h"
 
@@ -76,6 +77,9 @@ static int change(struct stack *s, const struct nlreq *r) REQUIRES(L_NET)
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		return rtnetlink_change_route(s, r);
+	case RTM_NEWRULE:
+	case RTM_DELRULE:
+		return rtnetlink_change_rule(s, r);
 	case RTM_NEWNEIGH:
 	case RTM_DELNEIGH:
 		return rtnetlink_change_neigh(s, r);
@@ -129,6 +133,10 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 	case STACK_ROUTE:
 		*ret_group = ((const struct route *)what)->c.v6 ? RTNLGRP_IPV6_ROUTE : RTNLGRP_IPV4_ROUTE;
 		rtnetlink_put_route(b, what, gone ? RTM_DELROUTE : RTM_NEWROUTE, 0);
+		break;
+	case STACK_RULE:
+		*ret_group = ((const struct rule *)what)->c.v6 ? RTNLGRP_IPV6_RULE : RTNLGRP_IPV4_RULE;
+		rtnetlink_put_rule(s, b, what, gone ? RTM_DELRULE : RTM_NEWRULE, 0);
 		break;
 	case STACK_NEIGH:
 		*ret_group = RTNLGRP_NEIGH;

@@ -1,14 +1,13 @@
 /*
- * NETLINK_ROUTE: routes, rules and neighbours. rtnetlink(7), ip-route(8). There are no rules but those that every namespace begins with: the tables local,
- * main and default, in this order.
+ * NETLINK_ROUTE: routes and neighbours. rtnetlink(7), ip-route(8).
  */
-#include <linux/fib_rules.h>
 #include <linux/neighbour.h>
 
 #include "net/rtnetlink.h"
 #include "net/stack/addr.h"
 #include "net/stack/bridge.h"
 #include "net/stack/neigh.h"
+#include "net/stack/nexthop.h"
 #include "net/stack/route.h"
 #include "sentry/base/clock.h"
 
@@ -27,6 +26,42 @@ static void put_metrics(struct nlbuf *b, size_t msg, uint32_t mtu)
 		nl_attr(b, msg, RTA_METRICS, &m, sizeof(m));
 }
 
+static uint32_t hop_flags(const struct netdev *d)
+{
+	if (!(d->flags & IFF_UP))
+		return RTNH_F_DEAD | RTNH_F_LINKDOWN;
+	return d->carrier ? 0 : RTNH_F_LINKDOWN;
+}
+
+static void put_hops(struct nlbuf *b, size_t msg, const struct nexthops *h)
+{
+	size_t all = nl_nest(b, msg, RTA_MULTIPATH);
+
+	for (unsigned i = 0; i < h->count; i++) {
+		struct rtnexthop n = {.rtnh_flags = (uint8_t)hop_flags(h->hop[i].dev),
+				      .rtnh_hops = (uint8_t)(h->hop[i].weight - 1),
+				      .rtnh_ifindex = (int)h->hop[i].dev->index};
+		size_t one = nl_bytes(b, msg, &n, sizeof(n));
+
+		if (!addr_is_any(&h->hop[i].gateway))
+			nl_addr(b, msg, RTA_GATEWAY, &h->hop[i].gateway);
+		nl_nest_end(b, one); /* its length stands where an attribute's does */
+	}
+	nl_nest_end(b, all);
+}
+
+static void put_way(struct nlbuf *b, size_t msg, const struct route_config *c)
+{
+	if (c->hops) {
+		put_hops(b, msg, c->hops);
+		return;
+	}
+	if (!addr_is_any(&c->gateway))
+		nl_addr(b, msg, RTA_GATEWAY, &c->gateway);
+	if (c->dev)
+		nl_u32(b, msg, RTA_OIF, c->dev->index);
+}
+
 void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, uint16_t flags)
 {
 	const struct route_config *c = &r->c;
@@ -35,7 +70,8 @@ void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, 
 			  .rtm_table = (uint8_t)(c->table < 256 ? c->table : RT_TABLE_COMPAT),
 			  .rtm_protocol = c->protocol,
 			  .rtm_scope = c->v6 ? RT_SCOPE_UNIVERSE : c->scope,
-			  .rtm_type = c->type};
+			  .rtm_type = c->type,
+			  .rtm_flags = c->dev && !c->hops ? hop_flags(c->dev) : 0};
 	size_t msg = nl_begin(b, type, flags, &m, sizeof(m));
 
 	nl_u32(b, msg, RTA_TABLE, c->table);
@@ -45,11 +81,8 @@ void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, 
 		nl_u32(b, msg, RTA_PRIORITY, c->metric);
 	if (!addr_is_any(&c->prefsrc))
 		nl_addr(b, msg, RTA_PREFSRC, &c->prefsrc);
-	if (!addr_is_any(&c->gateway))
-		nl_addr(b, msg, RTA_GATEWAY, &c->gateway);
 	put_metrics(b, msg, c->mtu);
-	if (c->dev)
-		nl_u32(b, msg, RTA_OIF, c->dev->index);
+	put_way(b, msg, c);
 	if (c->v6)
 		nl_u8(b, msg, RTA_PREF, 0);
 }
@@ -171,33 +204,6 @@ int rtnetlink_change_route(struct stack *s, const struct nlreq *r)
 	if (c.type == RTN_UNICAST && !c.dev && addr_is_any(&c.gateway))
 		return -ENODEV;
 	return route_add(s, &c, flags);
-}
-
-/* ---- rules ---- */
-
-static void put_rule(struct nlbuf *b, int family, uint32_t table, uint32_t priority)
-{
-	struct fib_rule_hdr m = {.family = (uint8_t)family, .table = (uint8_t)table, .action = FR_ACT_TO_TBL};
-	size_t msg = nl_begin(b, RTM_NEWRULE, NLM_F_MULTI, &m, sizeof(m));
-
-	nl_u32(b, msg, FRA_TABLE, table);
-	nl_u32(b, msg, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
-	if (priority)
-		nl_u32(b, msg, FRA_PRIORITY, priority);
-}
-
-void rtnetlink_dump_rules(struct stack *s __unused, struct nlbuf *b, const struct nlreq *r)
-{
-	uint8_t family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC;
-
-	for (int f = AF_INET; f <= AF_INET6; f += AF_INET6 - AF_INET) {
-		if (family != AF_UNSPEC && family != f)
-			continue;
-		put_rule(b, f, RT_TABLE_LOCAL, 0);
-		put_rule(b, f, RT_TABLE_MAIN, 32766);
-		if (f == AF_INET)
-			put_rule(b, f, RT_TABLE_DEFAULT, 32767);
-	}
 }
 
 /* ---- neighbours ---- */

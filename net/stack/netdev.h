@@ -223,6 +223,7 @@ enum stack_event {
 	STACK_ADDR,
 	STACK_ROUTE,
 	STACK_NEIGH,
+	STACK_RULE,
 	STACK_UEVENT, /* an interface has come or gone, as a device */
 };
 void stack_watch(struct stack *s, void (*fn)(void *arg, enum stack_event e, bool gone, const void *what), void *arg)

@@ -46,6 +46,7 @@ static void init(struct stack *s, const struct stack_env *env)
 	wheel_init(&s->wheel, s->now);
 	neigh_init(s);
 	route_init(s);
+	rule_init(s);
 	s->route_generation = 1;
 	s->default_ttl = 64;
 	s->port_low = 32768;
@@ -92,6 +93,7 @@ void stack_destroy(struct stack *s)
 	frag_flush_all(s);
 	pmtu_flush(s);
 	route_fini(s);
+	rule_fini(s);
 	pkt_free_all(&s->loop);
 	s->loop_count = 0;
 	for (unsigned i = 0; i < RAW_CHAINS; i++)
