@@ -20,6 +20,8 @@
 
 static void dump(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET)
 {
+	int err = 0;
+
 	switch (r->h->nlmsg_type) {
 	case RTM_GETLINK:
 		rtnetlink_dump_links(s, b, r);
@@ -28,16 +30,16 @@ static void dump(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIR
 		rtnetlink_dump_addrs(s, b, r);
 		break;
 	case RTM_GETROUTE:
-		rtnetlink_dump_routes(s, b, r);
+		err = rtnetlink_dump_routes(s, b, r);
 		break;
 	case RTM_GETNEIGH:
 		rtnetlink_dump_neighs(s, b, r);
 		break;
 	case RTM_GETRULE:
-		rtnetlink_dump_rules(s, b, r);
+		err = rtnetlink_dump_rules(s, b, r);
 		break;
 	}
-	nl_done(b);
+	nl_done(b, err);
 }
 
 /* What takes the lock itself. -ENOSYS: the others. */
@@ -112,7 +114,7 @@ void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 		stack_leave(s);
 	}
 	if (err || (r->h->nlmsg_flags & NLM_F_ACK && !all))
-		nl_error(b, r->h, err);
+		nl_error(b, r, err);
 }
 
 void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool gone, const void *what,

@@ -18,9 +18,9 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 /* rtnetlink_link.c, rtnetlink_route.c, rtnetlink_rule.c: a list of what there is, or one answer; 0 or -errno. */
 void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 void rtnetlink_dump_addrs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
-void rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 void rtnetlink_dump_neighs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
-void rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_get_link(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_get_route(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_change_addr(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);

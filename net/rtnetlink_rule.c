@@ -64,15 +64,34 @@ void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct rule *r, 
 	put_prefix(b, msg, FRA_SRC, &c->src, m.src_len);
 }
 
-void rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r)
+/* Who asks to be checked may ask for a family only. */
+static bool dump_ok(const struct nlreq *r)
+{
+	struct fib_rule_hdr m, only;
+
+	if (!r->strict)
+		return true;
+	if (!nl_fixed(r, &m, sizeof(m)) || r->size != sizeof(m))
+		return false;
+	only = (struct fib_rule_hdr){.family = m.family};
+	return memcmp(&m, &only, sizeof(m)) == 0;
+}
+
+int rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
 	uint8_t family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC;
 	const struct rule *rule;
+
+	if (!dump_ok(r))
+		return -EINVAL;
+	if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+		return -EAFNOSUPPORT;
 
 	for (unsigned v6 = 0; v6 < 2; v6++)
 		if (family == AF_UNSPEC || family == (v6 ? AF_INET6 : AF_INET))
 			list_for_each(rule, &s->rules.list[v6], link)
 				rtnetlink_put_rule(s, b, rule, RTM_NEWRULE, NLM_F_MULTI);
+	return 0;
 }
 
 /* ---- requests ---- */

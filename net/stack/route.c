@@ -11,6 +11,8 @@
  */
 #include "net/stack/route.h"
 
+#include <stdlib.h>
+
 #include "net/stack/addr.h"
 #include "net/stack/core.h"
 #include "net/stack/inet.h"
@@ -466,14 +468,40 @@ void route_fini(struct stack *s)
 	}
 }
 
+/* By table, prefix, and of one prefix first the longest; then by metric, which they are already. */
+static int compare(const void *x, const void *y)
+{
+	const struct route *const *a = x, *const *b = y;
+	const struct route_config *p = &(*a)->c, *q = &(*b)->c;
+	int order = memcmp(&p->dst, &q->dst, sizeof(p->dst));
+
+	if (p->table != q->table)
+		return p->table < q->table ? -1 : 1;
+	if (order || p->plen != q->plen)
+		return order ? order : p->plen > q->plen ? -1 : 1;
+	return p->metric < q->metric ? -1 : p->metric > q->metric;
+}
+
 void route_each(struct stack *s, bool (*fn)(void *arg, const struct route *r), void *arg)
 {
+	size_t size = s->route_count * sizeof(const struct route *), n = 0;
+	const struct route **all = size ? kalloc(size) : NULL;
 	struct route *r;
 
+	/* Without memory in whatever order they come. */
 	for (unsigned i = 0; i < ROUTE_CHAINS; i++)
-		list_for_each(r, &s->routes[i], link)
-			if (!fn(arg, r))
+		list_for_each(r, &s->routes[i], link) {
+			if (all)
+				all[n++] = r;
+			else if (!fn(arg, r))
 				return;
+		}
+	if (!all)
+		return;
+	qsort(all, n, sizeof(all[0]), compare);
+	for (size_t i = 0; i < n && fn(arg, all[i]); i++)
+		;
+	kfree(all, size);
 }
 
 static bool leads_to(const struct route *r, unsigned dev)

@@ -78,7 +78,7 @@ void route_drop_expired(struct stack *s) REQUIRES(L_NET);
 void route_flush_prefsrc(struct stack *s, struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 /* All of one family, when dev has lost its last address of that. */
 void route_flush_family(struct stack *s, struct netdev *dev, bool v6) REQUIRES(L_NET);
-/* Calls fn for each until it returns false. fn changes nothing. */
+/* Calls fn for each, by table and prefix, until it returns false. fn changes nothing. */
 void route_each(struct stack *s, bool (*fn)(void *arg, const struct route *r), void *arg) REQUIRES(L_NET);
 /*
  * The route with the longest prefix, of the tables local, main, default in that order. dev 0: any. Borrowed; NULL:

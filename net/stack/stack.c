@@ -265,6 +265,17 @@ void stack_set_forwarding(struct stack *s, bool v6, bool on)
 	s->route_generation++;
 }
 
+uint8_t stack_hash_policy(const struct stack *s, bool v6)
+{
+	return s->hash_policy[v6];
+}
+
+void stack_set_hash_policy(struct stack *s, bool v6, uint8_t policy)
+{
+	s->hash_policy[v6] = policy;
+	s->route_generation++;
+}
+
 void stack_random(struct stack *s, void *to, size_t n)
 {
 	s->env.random(s->env.arg, to, n);
