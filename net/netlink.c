@@ -123,8 +123,7 @@ static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, c
 			  .uid = c->cred->uid,
 			  .strict = options & 1u << NETLINK_GET_STRICT_CHK,
 			  .capped = options & 1u << NETLINK_CAP_ACK};
-	struct nlbuf b = {
-	    .seq = h->nlmsg_seq, .port = n->port, .ext_ack = options & 1u << NETLINK_EXT_ACK};
+	struct nlbuf b = {.seq = h->nlmsg_seq, .port = n->port, .ext_ack = options & 1u << NETLINK_EXT_ACK};
 
 	if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
 		rtnetlink_request(c, &b, &r);

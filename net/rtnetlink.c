@@ -137,7 +137,7 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 		rtnetlink_put_route(b, what, gone ? RTM_DELROUTE : RTM_NEWROUTE, 0);
 		break;
 	case STACK_RULE:
-		*ret_group = ((const struct rule *)what)->c.v6 ? RTNLGRP_IPV6_RULE : RTNLGRP_IPV4_RULE;
+		*ret_group = ((const struct fib_rule *)what)->c.v6 ? RTNLGRP_IPV6_RULE : RTNLGRP_IPV4_RULE;
 		rtnetlink_put_rule(s, b, what, gone ? RTM_DELRULE : RTM_NEWRULE, 0);
 		break;
 	case STACK_NEIGH:

@@ -42,8 +42,8 @@ uint8_t rtnetlink_operstate(struct netdev *d);
 struct netdev_addr;
 struct route;
 struct neigh;
-struct rule;
-void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct rule *r, uint16_t type, uint16_t flags)
+struct fib_rule;
+void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct fib_rule *r, uint16_t type, uint16_t flags)
     REQUIRES(L_NET);
 void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint16_t type, uint16_t flags)
     REQUIRES(L_NET);

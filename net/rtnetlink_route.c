@@ -203,8 +203,7 @@ static int way_in(struct stack *s, const struct ip_out *o, unsigned iif, struct 
 	return 0;
 }
 
-static void put_way_found(struct nlbuf *b, size_t msg, const struct ip_out *o, const struct ip_route *way,
-			  uint32_t iif)
+static void put_way_found(struct nlbuf *b, size_t msg, const struct ip_out *o, const struct ip_route *way, uint32_t iif)
 {
 	nl_u32(b, msg, RTA_OIF, way->dev->index);
 	if (!addr_eq(&way->next_hop, &o->dst))
@@ -265,7 +264,9 @@ static void put_found(struct stack *s, struct nlbuf *b, const struct rtmsg *aske
 	struct rta_cacheinfo cache = {0};
 	struct rtmsg m = {.rtm_family = asked->rtm_family,
 			  .rtm_dst_len = v4 ? 32 : 128,
-			  .rtm_src_len = !v4 ? 128 : addr_is_any(&o->src) ? 0 : 32,
+			  .rtm_src_len = !v4                    ? 128
+					 : addr_is_any(&o->src) ? 0
+								: 32,
 			  .rtm_tos = asked->rtm_tos,
 			  .rtm_table = (uint8_t)(table < 256 ? table : RT_TABLE_COMPAT),
 			  .rtm_type = way->type,

@@ -33,7 +33,7 @@ static void put_selectors(struct nlbuf *b, size_t msg, const struct rule_config 
 		nl_u8(b, msg, FRA_IP_PROTO, c->ip_proto);
 }
 
-void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct rule *r, uint16_t type, uint16_t flags)
+void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct fib_rule *r, uint16_t type, uint16_t flags)
 {
 	const struct rule_config *c = &r->c;
 	unsigned none = c->v6 ? 0 : V4_BITS;
@@ -80,7 +80,7 @@ static bool dump_ok(const struct nlreq *r)
 int rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
 	uint8_t family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC;
-	const struct rule *rule;
+	const struct fib_rule *rule;
 
 	if (!dump_ok(r))
 		return -EINVAL;

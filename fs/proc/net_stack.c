@@ -244,21 +244,31 @@ int proc_net_route(struct ctx *c __unused, const struct pseudo_ref *r, struct se
 	return show(r, s, fill_route);
 }
 
-static bool show_route6(void *arg, const struct route *r)
+static void show_way6(struct seq *s, const struct route_config *rc, const struct netdev *dev,
+		      const struct in6_addr *gateway)
 {
-	const struct route_config *rc = &r->c;
 	unsigned flags = route_flags(rc) & ~(unsigned)RTF_HOST;
-	struct seq *s = arg;
 
-	if (!rc->v6)
-		return true;
 	if (rc->type == RTN_LOCAL)
 		flags = RTF_UP | RTF_NONEXTHOP_ | RTF_LOCAL_;
 	show_hex(s, &rc->dst);
 	seq_printf(s, " %02x " NO_ADDR " 00 ", rc->plen);
-	show_hex(s, &rc->gateway);
+	show_hex(s, gateway);
 	seq_printf(s, " %08x %08x %08x %08x %8s\n", rc->metric, rc->type == RTN_LOCAL ? 2 : 1, 0, flags,
-		   rc->dev ? rc->dev->name : "lo");
+		   dev ? dev->name : "lo");
+}
+
+/* Each way of a route as if it were one. */
+static bool show_route6(void *arg, const struct route *r)
+{
+	const struct nexthops *h = r->c.hops;
+
+	if (!r->c.v6)
+		return true;
+	for (unsigned i = 0; h && i < h->count; i++)
+		show_way6(arg, &r->c, h->hop[i].dev, &h->hop[i].gateway);
+	if (!h)
+		show_way6(arg, &r->c, r->c.dev, &r->c.gateway);
 	return true;
 }
 

@@ -402,7 +402,8 @@ void mcast_drop_all(struct stack *s __unused, struct netdev *dev)
 
 void mcast_each(const struct netdev *dev, void (*fn)(void *arg, const struct in6_addr *addr, unsigned users), void *arg)
 {
-	static const struct in6_addr nodes = {.s6_addr = {0xff, 2, [15] = 1}}, of_host = {.s6_addr = {0xff, 1, [15] = 1}};
+	static const struct in6_addr nodes = {.s6_addr = {0xff, 2, [15] = 1}},
+				     of_host = {.s6_addr = {0xff, 1, [15] = 1}};
 	const struct in6_addr hosts = addr_from_v4(htonl(INADDR_ALLHOSTS_GROUP));
 	bool v6 = !(dev->features & NETDEV_NO_V6);
 

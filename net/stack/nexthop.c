@@ -60,8 +60,7 @@ bool nexthops_eq(const struct nexthops *a, const struct nexthops *b)
 int nexthops_find(const struct nexthops *h, const struct netdev *dev, const struct in6_addr *gateway)
 {
 	for (unsigned i = 0; i < h->count; i++)
-		if ((!dev || h->hop[i].dev == dev) &&
-		    (addr_is_any(gateway) || addr_eq(&h->hop[i].gateway, gateway)))
+		if ((!dev || h->hop[i].dev == dev) && (addr_is_any(gateway) || addr_eq(&h->hop[i].gateway, gateway)))
 			return (int)i;
 	return -1;
 }

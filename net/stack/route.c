@@ -336,8 +336,8 @@ static bool fits_way(const struct route_config *r, const struct route_config *c)
 
 static bool fits(const struct route_config *r, const struct route_config *c)
 {
-	return same_prefix(r, c) && (!c->type || r->type == c->type) &&
-	       (!c->protocol || r->protocol == c->protocol) && (!c->metric || r->metric == c->metric) && fits_way(r, c);
+	return same_prefix(r, c) && (!c->type || r->type == c->type) && (!c->protocol || r->protocol == c->protocol) &&
+	       (!c->metric || r->metric == c->metric) && fits_way(r, c);
 }
 
 /* One next hop goes; of two, the other is a route like others. */

@@ -19,13 +19,13 @@
 
 #define RULES_MAX 1024 /* of a family: a look-up may have to ask all */
 
-static struct slab rule_slab = SLAB_INIT(struct rule);
+static struct slab rule_slab = SLAB_INIT(struct fib_rule);
 
 static const struct route blackhole = {.c = {.type = RTN_BLACKHOLE}}, prohibit = {.c = {.type = RTN_PROHIBIT}};
 
 static void init_rule(struct stack *s, unsigned at, bool v6, uint32_t priority, uint32_t table)
 {
-	struct rule *r = &s->rules.initial[at];
+	struct fib_rule *r = &s->rules.initial[at];
 
 	r->initial = true;
 	r->c = (struct rule_config){.v6 = v6,
@@ -64,7 +64,7 @@ static bool has_ports(const struct rule_config *c)
 static void changed(struct stack *s, bool v6) REQUIRES(L_NET)
 {
 	unsigned initial = 0;
-	const struct rule *r;
+	const struct fib_rule *r;
 	bool ports = false;
 
 	list_for_each(r, &s->rules.list[v6], link) {
@@ -76,7 +76,7 @@ static void changed(struct stack *s, bool v6) REQUIRES(L_NET)
 	s->route_generation++;
 }
 
-static void drop(struct stack *s, struct rule *r) REQUIRES(L_NET)
+static void drop(struct stack *s, struct fib_rule *r) REQUIRES(L_NET)
 {
 	bool v6 = r->c.v6;
 
@@ -91,9 +91,9 @@ static void drop(struct stack *s, struct rule *r) REQUIRES(L_NET)
 void rule_fini(struct stack *s)
 {
 	for (unsigned v6 = 0; v6 < 2; v6++) {
-		struct rule *r;
+		struct fib_rule *r;
 
-		while ((r = list_first(&s->rules.list[v6], struct rule, link))) {
+		while ((r = list_first(&s->rules.list[v6], struct fib_rule, link))) {
 			list_remove(&r->link);
 			if (!r->initial)
 				slab_free(&rule_slab, r);
@@ -105,11 +105,11 @@ void rule_fini(struct stack *s)
 static uint32_t default_priority(struct stack *s, bool v6)
 {
 	const struct list *l = &s->rules.list[v6];
-	const struct rule *second;
+	const struct fib_rule *second;
 
 	if (list_empty(l) || l->next->next == l)
 		return 0;
-	second = container_of(l->next->next, struct rule, link);
+	second = container_of(l->next->next, struct fib_rule, link);
 	return second->c.priority ? second->c.priority - 1 : 0;
 }
 
@@ -136,7 +136,7 @@ static bool is_same(const struct rule_config *a, const struct rule_config *b)
 
 static bool exists(struct stack *s, const struct rule_config *c)
 {
-	const struct rule *r;
+	const struct fib_rule *r;
 
 	list_for_each(r, &s->rules.list[c->v6], link)
 		if (is_same(&r->c, c))
@@ -147,7 +147,7 @@ static bool exists(struct stack *s, const struct rule_config *c)
 int rule_add(struct stack *s, const struct rule_config *c, bool excl)
 {
 	uint32_t priority = c->has_priority ? c->priority : default_priority(s, c->v6);
-	struct rule *r, *other;
+	struct fib_rule *r, *other;
 
 	if (c->action == FR_ACT_GOTO && c->target <= priority)
 		return -EINVAL;
@@ -179,8 +179,7 @@ static bool selects(const struct rule_config *r, const struct rule_config *c)
 
 	return (!c->mark || r->mark == c->mark) && (!c->mark_mask || r->mark_mask == c->mark_mask) &&
 	       (c->uid.end == UINT32_MAX || (r->uid.start == c->uid.start && r->uid.end == c->uid.end)) &&
-	       (!c->ip_proto || r->ip_proto == c->ip_proto) &&
-	       (!c->sport.start || same_ports(&r->sport, &c->sport)) &&
+	       (!c->ip_proto || r->ip_proto == c->ip_proto) && (!c->sport.start || same_ports(&r->sport, &c->sport)) &&
 	       (!c->dport.start || same_ports(&r->dport, &c->dport)) && (!c->tos || r->tos == c->tos) &&
 	       (c->src_plen == none || (r->src_plen == c->src_plen && addr_eq(&r->src, &c->src))) &&
 	       (c->dst_plen == none || (r->dst_plen == c->dst_plen && addr_eq(&r->dst, &c->dst)));
@@ -198,7 +197,7 @@ static bool fits(const struct rule_config *r, const struct rule_config *c)
 
 int rule_del(struct stack *s, const struct rule_config *c)
 {
-	struct rule *r;
+	struct fib_rule *r;
 
 	list_for_each(r, &s->rules.list[c->v6], link) {
 		if (!fits(&r->c, c))
@@ -212,12 +211,12 @@ int rule_del(struct stack *s, const struct rule_config *c)
 }
 
 /* The first rule with that priority, which is higher than r's: it lies behind. NULL: there is none. */
-static const struct rule *find_target(struct stack *s, const struct rule *r, uint32_t priority)
+static const struct fib_rule *find_target(struct stack *s, const struct fib_rule *r, uint32_t priority)
 {
 	const struct list *l = &s->rules.list[r->c.v6];
 
 	for (const struct list *at = &r->link; at != l; at = at->next) {
-		const struct rule *to = container_of(at, struct rule, link);
+		const struct fib_rule *to = container_of(at, struct fib_rule, link);
 
 		if (to->c.priority >= priority)
 			return to->c.priority == priority ? to : NULL;
@@ -225,7 +224,7 @@ static const struct rule *find_target(struct stack *s, const struct rule *r, uin
 	return NULL;
 }
 
-uint32_t rule_flags(struct stack *s, const struct rule *r)
+uint32_t rule_flags(struct stack *s, const struct fib_rule *r)
 {
 	uint32_t flags = r->c.flags;
 
@@ -307,7 +306,7 @@ const struct route *rule_lookup(struct stack *s, const struct route_flow *f)
 	const struct route *found;
 
 	while (at != l) {
-		const struct rule *r = container_of(at, struct rule, link), *to;
+		const struct fib_rule *r = container_of(at, struct fib_rule, link), *to;
 		bool hit = matches_all(&r->c, &a) != !!(r->c.flags & FIB_RULE_INVERT);
 
 		at = at->next;

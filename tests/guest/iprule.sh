@@ -163,7 +163,7 @@ netstat -rn | grep '10.9' | sed 's/  */ /g'
 route -n | grep '10.9' | sed 's/  */ /g'
 arp -n | grep -c '10.1.0.2'
 ip maddr show dev lo | grep -v link
-ip maddr show dev v1 | grep -o 'inet.*' | sort
+ip maddr show dev v1 | grep -o 'inet.*' | sed 's/1:ff.*/1:ff/' | sort
 awk '$1 == 1 { print }' /proc/net/igmp6 | sed 's/ *$//'
 awk '$2 != "eth0"' /proc/net/igmp | sed -n '1,3p'
 grep -c '01005e000001$' /proc/net/dev_mcast
