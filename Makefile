@@ -123,6 +123,7 @@ include mk/lint.mk mk/tests.mk mk/platform.mk
 ## make lint        format, layers, sizes, headers, thread-safety analysis, cppcheck, sparse, spelling
 ## make bench       the performance table: native, each platform, and the peers that are installed
 ## make suites      test suites that others wrote, natively and here; make suite NAME=... runs one (tests/suites/run --list)
+## make software    real servers and clients natively and here: nginx, redis, ssh, iperf3, Go, Node, ...; NAME=... (tests/software/run --list)
 ## make fuzz        fuzzes the system calls on the platform for tests; FUZZ_SECONDS=1800
 ## make install     to PREFIX (/usr/local), below DESTDIR
 ## make tidy        clang-tidy, which takes minutes

@@ -54,6 +54,10 @@ char *path_to_string(const struct path *p, const struct path *root, char *buf, s
 		return prepend(&at, buf, p->dentry->name, p->dentry->name_len) ? at : too_long(ret_err);
 	if (is_deleted(p))
 		fits = prepend(&at, buf, " (deleted)", 10);
+	if (p->dentry->alone)
+		return prepend(&at, buf, p->dentry->name, p->dentry->name_len) && prepend(&at, buf, "/", 1)
+			   ? at
+			   : too_long(ret_err);
 	char *end = at;
 	while (fits && !met_root) {
 		const struct dentry *stop = cur.mnt == root->mnt ? root->dentry : NULL;

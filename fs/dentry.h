@@ -17,7 +17,8 @@ struct dentry {
 	char name_buf[32];
 	uint32_t name_len;
 	uint32_t hash;
-	bool hashed;             /* findable; false once removed */
+	bool hashed; /* findable; false once removed */
+	bool alone;  /* a file of memory that lies in no tree: its path is "/NAME (deleted)", for everybody; constant */
 	_Atomic uint32_t mounts; /* mounts on top of it: look in the mount table */
 	struct dentry *hash_next;
 	struct list lru;   /* all hashed ones, L_CACHE */

@@ -50,6 +50,9 @@ struct file_ops {
 		    struct file_backing *ret);
 	int (*fsync)(struct ctx *c, struct file *f, bool data_only);
 	int (*fallocate)(struct ctx *c, struct file *f, int mode, off_t off, off_t size);
+	/* One more part of an address space maps the file, or one fewer. The first is called with L_MM. */
+	void (*map_open)(struct file *f);
+	void (*map_close)(struct file *f);
 	/* Each close of a descriptor (POSIX locks go here by the caller); errors are reported by close(2). */
 	int (*flush)(struct ctx *c, struct file *f);
 	/* The last reference: free f->priv. No ctx: it may be any thread. */
@@ -106,12 +109,17 @@ static inline void file_put_cleanup(struct file **f)
 static inline struct file *file_map_get(struct file *f)
 {
 	__atomic_fetch_add((uint32_t *)&f->mappings, 1, __ATOMIC_RELAXED);
+	if (unlikely(f->ops->map_open))
+		f->ops->map_open(f);
 	return file_get(f);
 }
 static inline void file_map_put(struct file *f)
 {
-	if (f)
-		__atomic_fetch_sub((uint32_t *)&f->mappings, 1, __ATOMIC_RELEASE);
+	if (!f)
+		return;
+	__atomic_fetch_sub((uint32_t *)&f->mappings, 1, __ATOMIC_RELEASE);
+	if (unlikely(f->ops->map_close))
+		f->ops->map_close(f);
 	file_put(f);
 }
 static inline bool file_is_mapped(const struct file *f)

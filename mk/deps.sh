@@ -1,11 +1,16 @@
 #!/bin/sh
 # Debian packages: deps.sh check|install SET...
-# SETs: build (compile), run (the demonstration), test (make check, make lint), bench (make bench), suites (make suites).
+# SETs: build (compile), run (the demonstration), test (make check, make lint), bench (make bench), suites (make suites), software (make software).
 # Installing needs root, or sudo without a password; else the missing ones and the command are printed.
 set -eu
 
 action=$1
 shift
+
+# has PROGRAM PACKAGE: the package, unless the program is there already, from wherever.
+has() {
+	PATH=$PATH:/usr/sbin command -v "$1" >/dev/null || echo "$2"
+}
 
 packages() {
 	case $1 in
@@ -14,6 +19,8 @@ packages() {
 	test) echo git perl python3 check clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 cppcheck codespell sparse \
 		procps strace tcpdump iproute2 iputils-ping util-linux bc file less vim tmux gcc g++ tar xz-utils attr psmisc ;;
 	suites) echo python3 libpython3.11-testsuite ;;
+	software) echo wrk redis-server redis-tools curl openssl openssh-server openssh-client iperf3 bind9-dnsutils iputils-ping traceroute tcpdump \
+		iproute2 python3 python3-pip ca-certificates $(has nginx nginx-light) $(has node nodejs) $(has npm npm) $(has go golang-go) $(has cargo cargo) ;;
 	bench) echo git bubblewrap gcc python3 procps ;;
 	*) echo "deps.sh: no such set: $1" >&2; exit 2 ;;
 	esac

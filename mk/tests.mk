@@ -63,6 +63,11 @@ suites suite: all
 	$(Q)sh mk/deps.sh install suites
 	$(Q)python3 tests/suites/run $(NAME)
 
+# Real servers and clients: NAME=... for one of them. What is not installed is named, and installed where that may be.
+software: all
+	$(Q)sh mk/deps.sh install software || true
+	$(Q)python3 tests/software/run $(NAME)
+
 # libFuzzer comes with clang; its main() is linked only into the targets.
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/*.c))
 FUZZLIB = $(BUILD)/tests/kernel/kernel.c.o $(NETBED:%=$(BUILD)/%.o)
@@ -75,6 +80,6 @@ fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=clang-14 SAN=fuzzer-no-link,address,undefined BUILD=build/fuzz fuzz-programs
 	$(Q)python3 tests/fuzz/run $(FUZZ_SECONDS)
 
-.PHONY: sim-linux sim-program unit unit-programs guest guest-programs check suites suite bench fuzz fuzz-programs
+.PHONY: sim-linux sim-program unit unit-programs guest guest-programs check suites suite software bench fuzz fuzz-programs
 
 -include $(wildcard $(BUILD)/tests/unit/*.d $(BUILD)/tests/kernel/*.d $(BUILD)/tests/fuzz/*.d $(BUILD)/tests/net/*.d)

@@ -221,6 +221,17 @@ static int tcp_getname(struct socket *s, bool peer, struct sockaddr_storage *ret
 	return err ? err : inet_format(s->family, &n, ret);
 }
 
+static int tcp_accepted_name(struct socket *s, struct sockaddr_storage *ret)
+{
+	struct inet_tcp *t = inet_tcp_of(s);
+	struct inet_name n;
+
+	stack_enter(t->i.stack);
+	n = (struct inet_name){t->tp->ep.key.raddr, t->tp->ep.key.rport, t->i.bound_dev};
+	stack_leave(t->i.stack);
+	return inet_format(s->family, &n, ret);
+}
+
 /* ---- connections ---- */
 
 static int disconnect(struct inet_tcp *t)
@@ -787,6 +798,7 @@ const struct proto_ops inet_tcp_ops = {
     .listen = tcp_listen_socket,
     .accept = tcp_accept_socket,
     .getname = tcp_getname,
+    .accepted_name = tcp_accepted_name,
     .shutdown = tcp_shutdown_socket,
     .sendmsg = tcp_sendmsg,
     .recvmsg = tcp_recvmsg,

@@ -46,6 +46,8 @@ struct proto_ops {
 	int (*accept)(struct ctx *c, struct socket *s, int flags, struct socket **ret);
 	/* The length of the address, or -errno. */
 	int (*getname)(struct socket *s, bool peer, struct sockaddr_storage *ret);
+	/* The peer's, of a socket that was just accepted: also if the connection has ended already. Default: getname. */
+	int (*accepted_name)(struct socket *s, struct sockaddr_storage *ret);
 	int (*socketpair)(struct ctx *c, struct socket *a, struct socket *b);
 	/* how: SHUT_RD, SHUT_WR, SHUT_RDWR, checked. */
 	int (*shutdown)(struct ctx *c, struct socket *s, int how);

@@ -313,14 +313,13 @@ static int end_of(const struct nlmsghdr *m)
 
 typedef int reader(struct hostnet *h, const struct nlmsghdr *m, unsigned index);
 
-static int read_answer(int nl, reader *fn, struct hostnet *h, unsigned index)
+static int read_messages(int nl, void *buf, reader *fn, struct hostnet *h, unsigned index)
 {
-	static char buf[BUF_SIZE] __attribute__((aligned(NLMSG_ALIGNTO)));
 	int err = 1;
 
 	while (err > 0) {
-		ssize_t n = recv(nl, buf, sizeof(buf), 0);
-		const struct nlmsghdr *m = (const void *)buf;
+		ssize_t n = recv(nl, buf, BUF_SIZE, 0);
+		const struct nlmsghdr *m = buf;
 		unsigned left = n > 0 ? (unsigned)n : 0;
 
 		if (n < 0 && errno == EINTR)
@@ -333,6 +332,15 @@ static int read_answer(int nl, reader *fn, struct hostnet *h, unsigned index)
 				return -ENOMEM;
 		}
 	}
+	return err;
+}
+
+static int read_answer(int nl, reader *fn, struct hostnet *h, unsigned index)
+{
+	void *buf = malloc(BUF_SIZE);
+	int err = buf ? read_messages(nl, buf, fn, h, index) : -ENOMEM;
+
+	free(buf);
 	return err;
 }
 

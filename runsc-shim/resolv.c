@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -164,9 +165,12 @@ static int make_file(const struct resolv_spec *r)
 
 int resolv_open(struct resolv_spec *r, struct error *e)
 {
-	static char text[FILE_MAX];
+	char *text = malloc(FILE_MAX);
 
-	resolv_parse(text, read_host_file(text, sizeof(text)), r);
+	if (!text)
+		return error_set(e, EXIT_SANDBOX, ENOMEM, NULL, "cannot start");
+	resolv_parse(text, read_host_file(text, FILE_MAX), r);
+	free(text);
 	r->fd = make_file(r);
 	return r->fd < 0 ? error_set(e, EXIT_SANDBOX, -r->fd, NULL, "cannot make the guest's " HOST_FILE) : 0;
 }

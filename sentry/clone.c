@@ -11,7 +11,7 @@
  * vfork: the parent sleeps, open to fatal signals only, until the child has an address space of its own or none; the
  * two share a small counted object, so that either may die first.
  *
- * Namespaces of mounts and of the network are given out to who has CAP_SYS_ADMIN; the flags for others fail as for an unprivileged user (EPERM).
+ * Namespaces of mounts, of the network and of IPC are given out to who has CAP_SYS_ADMIN; the flags for others fail as for an unprivileged user (EPERM).
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -24,11 +24,12 @@
 #include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/pidfd.h"
 #include "sentry/task_impl.h"
 
-#define NS_FLAGS (CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWTIME)
+#define NS_FLAGS (CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWTIME)
 
 static struct slab vfork_slab = SLAB_INIT(struct vfork_done);
 
@@ -94,7 +95,9 @@ static int clone_check(struct task *t, const struct clone_args_k *a)
 		return -EINVAL;
 	if ((f & CLONE_SETTLS) && a->tls >= GUEST_END)
 		return -EPERM;
-	return f & (CLONE_NEWNS | CLONE_NEWNET) && !task_capable(t, CAP_SYS_ADMIN) ? -EPERM : 0;
+	if (f & (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC) && !task_capable(t, CAP_SYS_ADMIN))
+		return -EPERM;
+	return (f & CLONE_NEWIPC) && (f & CLONE_SYSVSEM) ? -EINVAL : 0;
 }
 
 /* What CLONE_FS, CLONE_FILES and the like decide. */
@@ -225,6 +228,11 @@ static int clone_build(struct task *t, struct task *child, const struct clone_ar
 	if (err)
 		return err;
 	clone_attributes(t, child);
+	child->ipc_ns = a->flags & CLONE_NEWIPC ? ipc_ns_create() : ipc_ns_get(t->ipc_ns);
+	if (!child->ipc_ns)
+		return -ENOSPC;
+	if ((a->flags & CLONE_SYSVSEM) && (err = sem_undo_share(t, child)))
+		return err;
 	signal_init_task(child, t, a->flags);
 	err = clone_memory(t, child, a->flags);
 	if (err)

@@ -21,6 +21,7 @@
 #include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/futex.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/robust.h"
 #include "sentry/task_impl.h"
@@ -251,6 +252,7 @@ void task_exit(struct task *t)
 	task_release_memory(t);
 	if (__atomic_sub_fetch((unsigned *)&tg->live, 1, __ATOMIC_ACQ_REL) == 0)
 		exit_last(t);
+	task_set_ipc(t, NULL);
 	exit_resources(t);
 	task_set_mm(t, NULL);
 	aspace_end_begin();

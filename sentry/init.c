@@ -8,6 +8,7 @@
 #include "fs/fs_struct.h"
 #include "net/netstack.h"
 #include "sentry/base/cred.h"
+#include "sentry/ipc.h"
 #include "sentry/system.h"
 #include "sentry/task_impl.h"
 
@@ -96,6 +97,11 @@ int task_create_init(const struct init_spec *spec, struct task **ret)
 	if (err)
 		goto out;
 	init_context(t, spec);
+	t->ipc_ns = ipc_ns_create();
+	if (!t->ipc_ns) {
+		err = -ENOMEM;
+		goto out;
+	}
 	err = task_exec_kernel(t, spec);
 	if (err)
 		goto out;

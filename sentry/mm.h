@@ -78,6 +78,8 @@ void mm_exit(struct mm *mm, struct cpu *cpu);
 sysret_t mm_map(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t addr, size_t size, int prot, int flags,
 		struct file *file, uint64_t off);
 int mm_unmap(struct mm *mm, struct cpu *cpu, uint64_t addr, size_t size);
+/* shmdt(2): unmaps what is left of the mapping, once made at addr, of a file with those ops. -EINVAL: there is none. */
+int mm_detach(struct mm *mm, struct cpu *cpu, uint64_t addr, const struct file_ops *ops);
 int mm_protect(struct mm *mm, struct cpu *cpu, uint64_t addr, size_t size, int prot);
 /* As mm_protect(), under the limits of c's task. */
 int mm_protect_limited(struct mm *mm, struct ctx *c, struct cpu *cpu, uint64_t addr, size_t size, int prot);

@@ -349,6 +349,50 @@ int mm_unmap(struct mm *mm, struct cpu *cpu, uint64_t addr, size_t size)
 	return err;
 }
 
+/* Whether v is a part, where it was put first, of a file with those ops (or, if given, of that file) that was mapped at addr. */
+static bool is_part(const struct vma *v, uint64_t addr, const struct file_ops *ops, const struct file *f)
+{
+	if (!v->file || v->file->ops != ops || (f && v->file != f))
+		return false;
+	return v->start >= addr && v->start - addr == v->off;
+}
+
+/* As Linux does it: the first part wherever it is, the others as far as the file was long. */
+static int detach_locked(struct mm *mm, struct cpu *cpu, uint64_t addr, const struct file_ops *ops) REQUIRES(L_MM)
+{
+	struct vma *v = vma_find(&mm->vmas, addr);
+	const struct file *f;
+	uint64_t end;
+	int err = 0;
+
+	while (v && !is_part(v, addr, ops, NULL))
+		v = v->next;
+	if (!v)
+		return -EINVAL;
+	f = v->file;
+	end = addr + PAGE_UP(f->inode->size);
+	while (v && !err) {
+		struct vma *next = v->next;
+
+		if (is_part(v, addr, ops, f))
+			err = unmap_locked(mm, cpu, v->start, v->end);
+		v = next && next->end <= end ? next : NULL;
+	}
+	return err;
+}
+
+int mm_detach(struct mm *mm, struct cpu *cpu, uint64_t addr, const struct file_ops *ops)
+{
+	int err;
+
+	if (addr & ~PAGE_MASK)
+		return -EINVAL;
+	mm_lock(mm);
+	err = detach_locked(mm, cpu, addr, ops);
+	mm_unlock(mm);
+	return err;
+}
+
 /* One mapping's part of an mprotect: [start, end) lies in v. */
 static int protect_vma(struct mm *mm, struct ctx *c, struct vma *v, uint64_t start, uint64_t end, int prot)
     REQUIRES(L_MM)

@@ -14,6 +14,7 @@
 
 #include "sentry/memlimit.h"
 #include "sentry/base/log.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/task_impl.h"
 
@@ -175,6 +176,7 @@ enum cpu_action task_event(struct cpu *cpu, const struct cpu_event *ev)
 
 	__atomic_store_n((bool *)&t->in_guest, false, __ATOMIC_SEQ_CST);
 	sigmask_take(t);
+	ipc_current_tgid = t->ctx.tgid;
 	switch (ev->kind) {
 	case CPU_SYSCALL:
 		ret = run_syscall(t, platform->cpu_regs(cpu));

@@ -19,6 +19,7 @@
 #include "net/netstack.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/system.h"
 #include "sentry/task_impl.h"
@@ -87,6 +88,8 @@ void task_put(struct task *t)
 	mnt_ns_put(t->ctx.mnt_ns);
 	netns_put(t->ctx.net);
 	cred_put(t->ctx.cred);
+	sem_undo_leave(t);
+	ipc_ns_put(t->ipc_ns);
 	vfork_put(t->vfork);
 	tg_put(t->tg);
 	slab_free(&task_slab, t);

@@ -24,6 +24,8 @@
 struct mm;
 struct tty;
 struct posix_timer;
+struct ipc_namespace;
+struct sem_undo_list;
 
 struct session {
 	struct ref ref;
@@ -147,6 +149,9 @@ struct task {
 		int64_t deadline;                                         /* absolute, CLOCK_MONOTONIC ns */
 		uint64_t arg[5];
 	} restart;
+
+	struct ipc_namespace *ipc_ns;   /* a reference */
+	struct sem_undo_list *sem_undo; /* a reference; NULL: none yet; sentry/sysvsem.c */
 
 	uaddr_t clear_child_tid;
 	uaddr_t robust_list;

@@ -251,6 +251,8 @@ bool vma_mergeable(const struct vma *a, const struct vma *b)
 	if (a->end != b->start || a->prot != b->prot || a->max_prot != b->max_prot || a->flags != b->flags ||
 	    a->file != b->file || a->name != b->name || a->advice != b->advice || a->host_fd != b->host_fd)
 		return false;
+	if (a->file && a->file->ops->map_close)
+		return false;
 	return !a->file || (a->off + (a->end - a->start) == b->off && a->host_off + (a->end - a->start) == b->host_off);
 }
 

@@ -49,6 +49,14 @@
 	X(SOCKLEVEL, int, NUM)                                                                                         \
 	X(SOCKOPT, int, NUM)                                                                                           \
 	X(MSGFLAGS, int, NUM)                                                                                          \
+	X(IPCKEY, int, NUM)                                                                                            \
+	X(IPCID, int, NUM)                                                                                             \
+	X(IPCFLAGS, int, NUM)                                                                                          \
+	X(MSGOPFLAGS, int, NUM)                                                                                        \
+	X(SHMATFLAGS, int, NUM)                                                                                        \
+	X(SHMCMD, int, NUM)                                                                                            \
+	X(SEMCMD, int, NUM)                                                                                            \
+	X(MSGCMD, int, NUM)                                                                                            \
 	X(EPOLLOP, int, NUM)                                                                                           \
 	X(FUTEXOP, int, NUM)                                                                                           \
 	X(CLOCKID, int, NUM)                                                                                           \
@@ -108,6 +116,7 @@
 	X(OSOCKADDR, uaddr_t, UADDR)                                                                                   \
 	X(MSGHDR, uaddr_t, UADDR)                                                                                      \
 	X(OMSGHDR, uaddr_t, UADDR)                                                                                     \
+	X(SEMOPS, uaddr_t, UADDR) /* the next argument is their number */                                              \
 	X(CLONEARGS, uaddr_t, UADDR)                                                                                   \
 	X(OPENHOW, uaddr_t, UADDR)
 

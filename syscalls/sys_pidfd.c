@@ -191,8 +191,9 @@ static sysret_t compare_parts(struct task *a, struct task *b, int type)
 	case KCMP_SIGHAND:
 		return compare(a->tg->sighand, b->tg->sighand);
 	case KCMP_IO:
-	case KCMP_SYSVSEM:
 		return compare(a->tg, b->tg);
+	case KCMP_SYSVSEM:
+		return compare(a->sem_undo, b->sem_undo);
 	}
 	return -EINVAL;
 }

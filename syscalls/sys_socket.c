@@ -204,7 +204,7 @@ static int accept_file(struct ctx *c, struct file *listener, uaddr_t addr, uaddr
 	err = socket_file(c, n, flags & SOCK_NONBLOCK, ret);
 	if (err || !addr.v)
 		return err;
-	len = n->ops->getname(n, true, &sa);
+	len = n->ops->accepted_name ? n->ops->accepted_name(n, &sa) : n->ops->getname(n, true, &sa);
 	if (len < 0)
 		return -ECONNABORTED;
 	return addr_out(c, &sa, (size_t)len, addr, len_ptr);

@@ -78,6 +78,19 @@ static void add_vector(struct text *x, const struct trace_call *c, uint64_t addr
 	text_add(x, count > ITEMS ? ", ...]" : "]");
 }
 
+static void add_semops(struct text *x, const struct trace_call *c, uint64_t addr, uint64_t count)
+{
+	struct {
+		uint16_t num;
+		int16_t op, flags;
+	} o;
+
+	text_add(x, "[");
+	for (uint64_t i = 0; i < count && i < ITEMS && fetch(c, &o, addr + i * sizeof(o), sizeof(o)); i++)
+		text_add(x, "%s{%u, %d, %#o}", i ? ", " : "", o.num, o.op, (unsigned)o.flags);
+	text_add(x, count > ITEMS ? ", ...]" : "]");
+}
+
 static void add_strings(struct text *x, const struct trace_call *c, uint64_t addr)
 {
 	uint64_t p;
@@ -521,6 +534,9 @@ static bool add_sized(struct text *x, const struct trace_call *c, unsigned n, ui
 	case ARG_OMSGHDR:
 		add_message(x, c, v, c->kinds[n] == ARG_OMSGHDR);
 		return true;
+	case ARG_SEMOPS:
+		add_semops(x, c, v, next);
+		return true;
 	case ARG_CLONEARGS:
 		add_clone_args(x, c, v, next);
 		return true;
@@ -543,7 +559,11 @@ static void add_number(struct text *x, enum argkind kind, uint64_t v)
 	case ARG_PID:
 	case ARG_UID:
 	case ARG_GID:
+	case ARG_IPCID:
 		text_add(x, "%d", (int)v);
+		break;
+	case ARG_IPCKEY:
+		text_add(x, v ? "%#x" : "IPC_PRIVATE", (unsigned)v);
 		break;
 	case ARG_UINT:
 		text_add(x, "%u", (unsigned)v);

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <asm/prctl.h>
 
+#include "sentry/ipc.h"
 #include "syscalls/trace_impl.h"
 
 #define N(name)                                                                                                        \
@@ -102,6 +103,16 @@ static const names mount_bits = {{1, "MS_RDONLY"},         {2, "MS_NOSUID"},
 				 {1 << 19, "MS_SLAVE"},    {1 << 20, "MS_SHARED"},
 				 {1 << 21, "MS_RELATIME"}, END};
 static const names splice_bits = {N(SPLICE_F_MOVE), N(SPLICE_F_NONBLOCK), N(SPLICE_F_MORE), N(SPLICE_F_GIFT), END};
+static const names ipc_bits = {N(IPC_CREAT), N(IPC_EXCL), N(SHM_HUGETLB), N(SHM_NORESERVE), END};
+static const names msgop_bits = {N(IPC_NOWAIT), N(MSG_NOERROR), N(MSG_EXCEPT), {040000, "MSG_COPY"}, END};
+static const names shmat_bits = {N(SHM_RDONLY), N(SHM_RND), N(SHM_REMAP), N(SHM_EXEC), END};
+static const names shm_cmds = {N(IPC_RMID),   N(IPC_SET),  N(IPC_STAT), N(IPC_INFO),     N(SHM_LOCK),
+			       N(SHM_UNLOCK), N(SHM_STAT), N(SHM_INFO), N(SHM_STAT_ANY), END};
+static const names sem_cmds = {N(IPC_RMID), N(IPC_SET),  N(IPC_STAT), N(IPC_INFO),     N(GETPID),
+			       N(GETVAL),   N(GETALL),   N(GETNCNT),  N(GETZCNT),      N(SETVAL),
+			       N(SETALL),   N(SEM_STAT), N(SEM_INFO), N(SEM_STAT_ANY), END};
+static const names msg_cmds = {N(IPC_RMID), N(IPC_SET),  N(IPC_STAT),     N(IPC_INFO),
+			       N(MSG_STAT), N(MSG_INFO), N(MSG_STAT_ANY), END};
 static const names rename_bits = {N(RENAME_NOREPLACE), N(RENAME_EXCHANGE), N(RENAME_WHITEOUT), END};
 static const names random_bits = {N(GRND_NONBLOCK), N(GRND_RANDOM), END};
 static const names memfd_bits = {N(MFD_CLOEXEC), N(MFD_ALLOW_SEALING), N(MFD_HUGETLB), END};
@@ -288,6 +299,11 @@ static const struct flag_kind kinds[ARGKIND_COUNT] = {
     [ARG_UMOUNTFLAGS] = {umount_bits, true, 0, NULL, NULL},
     [ARG_MOUNTFLAGS] = {mount_bits, true, 0, NULL, NULL},
     [ARG_SPLICEFLAGS] = {splice_bits, true, 0, NULL, NULL},
+    [ARG_MSGOPFLAGS] = {msgop_bits, true, 0, NULL, NULL},
+    [ARG_SHMATFLAGS] = {shmat_bits, true, 0, NULL, NULL},
+    [ARG_SHMCMD] = {shm_cmds, false, 0, NULL, NULL},
+    [ARG_SEMCMD] = {sem_cmds, false, 0, NULL, NULL},
+    [ARG_MSGCMD] = {msg_cmds, false, 0, NULL, NULL},
     [ARG_RENAMEFLAGS] = {rename_bits, true, 0, NULL, NULL},
     [ARG_GRNDFLAGS] = {random_bits, true, 0, NULL, NULL},
     [ARG_MEMFDFLAGS] = {memfd_bits, true, 0, NULL, NULL},
@@ -417,6 +433,14 @@ bool trace_flags(struct text *x, enum argkind kind, uint64_t value)
 			text_add(x, "|");
 			trace_signal_name(x, (int)(value & CSIGNAL));
 		}
+		return true;
+	}
+	if (kind == ARG_IPCFLAGS) {
+		if (value & ~0777ul) {
+			trace_bits(x, (uint32_t)value & ~0777u, ipc_bits, NULL);
+			text_add(x, "|");
+		}
+		text_add(x, "0%03o", (unsigned)value & 0777);
 		return true;
 	}
 	if (!k->names)

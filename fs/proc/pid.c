@@ -16,6 +16,7 @@
 #include "fs/proc/proc.h"
 #include "net/netstack.h"
 #include "sentry/base/cred.h"
+#include "sentry/ipc.h"
 #include "sentry/mm.h"
 #include "sentry/task.h"
 
@@ -276,13 +277,45 @@ static int net_ns_follow(struct ctx *c, const struct pseudo_ref *r, struct path 
 	return err ? err : nsfs_path(&net->ns, ret);
 }
 
+static int ipc_ns(struct ctx *c, const struct pseudo_ref *r, struct ipc_namespace **ret)
+{
+	TASK_REF t = proc_task(r);
+	int err = t ? proc_may_read(c, t) : -ENOENT;
+
+	if (!err && !(*ret = task_get_ipc(t)))
+		err = -ENOENT;
+	return err;
+}
+
+static int ipc_ns_readlink(struct ctx *c, const struct pseudo_ref *r, char *buf, size_t size)
+{
+	struct ipc_namespace *ipc = NULL;
+	int err = ipc_ns(c, r, &ipc);
+
+	if (!err)
+		snprintf(buf, size, "ipc:[%u]", ipc->ns.inum);
+	ipc_ns_put(ipc);
+	return err;
+}
+
+static int ipc_ns_follow(struct ctx *c, const struct pseudo_ref *r, struct path *ret)
+{
+	struct ipc_namespace *ipc = NULL;
+	int err = ipc_ns(c, r, &ipc);
+
+	if (!err)
+		err = nsfs_path(&ipc->ns, ret);
+	ipc_ns_put(ipc);
+	return err;
+}
+
 #define NS_NODE(ns)                                                                                                    \
 	{                                                                                                              \
 		.name = ns, .mode = 0777, .readlink = ns_readlink                                                      \
 	}
 
 static const struct pseudo_node ns_nodes[] = {
-    NS_NODE("cgroup"), NS_NODE("ipc"),
+    NS_NODE("cgroup"), {.name = "ipc", .mode = 0777, .readlink = ipc_ns_readlink, .follow = ipc_ns_follow},
     NS_NODE("mnt"),    {.name = "net", .mode = 0777, .readlink = net_ns_readlink, .follow = net_ns_follow},
     NS_NODE("pid"),    NS_NODE("time"),
     NS_NODE("user"),   NS_NODE("uts"),

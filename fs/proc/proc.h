@@ -9,14 +9,15 @@ struct task;
 struct super *procfs_create(void);
 
 /* The parts of the tree, one file each. */
-extern const struct pseudo_node proc_sys_nodes[]; /* sysctl.c: /proc/sys */
-extern const struct pseudo_node proc_pid_nodes[]; /* pid.c: /proc/PID */
-extern const struct pseudo_node proc_tid_nodes[]; /* pid.c: /proc/PID/task/TID */
-extern const struct pseudo_node proc_net_nodes[]; /* net.c: /proc/PID/net */
-extern const struct pseudo_dir proc_fd_dir;       /* fd.c: /proc/PID/fd */
-extern const struct pseudo_dir proc_fdinfo_dir;   /* fd.c: /proc/PID/fdinfo */
-extern const struct pseudo_dir proc_task_dir;     /* pid.c: /proc/PID/task */
-extern const struct file_ops proc_mem_fops;       /* pid_mem.c: /proc/PID/mem */
+extern const struct pseudo_node proc_sys_nodes[];     /* sysctl.c: /proc/sys */
+extern const struct pseudo_node proc_pid_nodes[];     /* pid.c: /proc/PID */
+extern const struct pseudo_node proc_tid_nodes[];     /* pid.c: /proc/PID/task/TID */
+extern const struct pseudo_node proc_net_nodes[];     /* net.c: /proc/PID/net */
+extern const struct pseudo_node proc_sysvipc_nodes[]; /* sysvipc.c: /proc/sysvipc */
+extern const struct pseudo_dir proc_fd_dir;           /* fd.c: /proc/PID/fd */
+extern const struct pseudo_dir proc_fdinfo_dir;       /* fd.c: /proc/PID/fdinfo */
+extern const struct pseudo_dir proc_task_dir;         /* pid.c: /proc/PID/task */
+extern const struct file_ops proc_mem_fops;           /* pid_mem.c: /proc/PID/mem */
 
 /* Text of single files. Keys of r: key[0] is the tid. */
 #define PROC_SHOW(name) int proc_##name##_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s)
@@ -37,6 +38,10 @@ PROC_SHOW(pid_auxv);
 PROC_SHOW(pid_mounts);
 PROC_SHOW(pid_mountinfo);
 PROC_SHOW(pid_mountstats);
+
+/* sysvipc.c: what /proc/sys/kernel says of System V IPC. */
+int proc_ipc_limit_show(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_ipc_limit_store(struct ctx *c, const struct pseudo_ref *r, char *text, size_t size);
 
 /* The task a reference speaks of: a reference to it, or NULL if it is gone. */
 struct task *proc_task(const struct pseudo_ref *r);

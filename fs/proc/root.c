@@ -208,8 +208,6 @@ static bool root_next(struct ctx *c __unused, const struct pseudo_ref *dir __unu
 
 static const struct pseudo_dir root_dir = {.lookup = root_lookup, .next = root_next};
 
-static const struct pseudo_node sysvipc_nodes[] = {PSEUDO_END};
-
 static const struct pseudo_node root_nodes[] = {
     {.name = "cgroups", .mode = 0444, .show = cgroups_show},
     {.name = "cmdline", .mode = 0444, .show = cmdline_show},
@@ -227,7 +225,7 @@ static const struct pseudo_node root_nodes[] = {
     {.name = "stat", .mode = 0444, .show = proc_stat_show},
     {.name = "swaps", .mode = 0444, .show = swaps_show},
     {.name = "sys", .mode = 0555, .children = proc_sys_nodes},
-    {.name = "sysvipc", .mode = 0555, .children = sysvipc_nodes},
+    {.name = "sysvipc", .mode = 0555, .children = proc_sysvipc_nodes},
     {.name = "thread-self", .mode = 0777, .readlink = thread_self_readlink},
     {.name = "uptime", .mode = 0444, .show = uptime_show},
     {.name = "version", .mode = 0444, .show = version_show},

@@ -21,9 +21,6 @@ static int text_show(struct ctx *c __unused, const struct pseudo_ref *r, struct 
 	    {"core_uses_pid", "0"},
 	    {"dmesg_restrict", "1"},
 	    {"kptr_restrict", "2"},
-	    {"msgmax", "8192"},
-	    {"msgmnb", "16384"},
-	    {"msgmni", "32000"},
 	    {"ngroups_max", "65536"},
 	    {"ostype", "Linux"},
 	    {"overflowgid", "65534"},
@@ -33,10 +30,7 @@ static int text_show(struct ctx *c __unused, const struct pseudo_ref *r, struct 
 	    {"printk", "4\t4\t1\t7"},
 	    {"randomize_va_space", "2"},
 	    {"sched_child_runs_first", "0"},
-	    {"sem", "32000\t1024000000\t500\t32000"},
-	    {"shmall", "18446744073692774399"},
-	    {"shmmax", "18446744073692774399"},
-	    {"shmmni", "4096"},
+	    {"shm_rmid_forced", "0"},
 	    {"tainted", "0"},
 	    {"unprivileged_bpf_disabled", "2"},
 	    /* vm */
@@ -142,6 +136,11 @@ static int entropy_show(struct ctx *c __unused, const struct pseudo_ref *r __unu
 		.name = n, .mode = 0444, .show = text_show                                                             \
 	}
 
+#define IPC_LIMIT(n)                                                                                                   \
+	{                                                                                                              \
+		.name = n, .mode = 0644, .show = proc_ipc_limit_show, .store = proc_ipc_limit_store                    \
+	}
+
 static const struct pseudo_node random_nodes[] = {
     {.name = "boot_id", .mode = 0444, .show = boot_id_show},
     {.name = "entropy_avail", .mode = 0444, .show = entropy_show},
@@ -158,9 +157,9 @@ static const struct pseudo_node kernel_nodes[] = {
     {.name = "domainname", .mode = 0644, .show = hostname_show, .store = hostname_store},
     {.name = "hostname", .mode = 0644, .show = hostname_show, .store = hostname_store},
     TEXT("kptr_restrict"),
-    TEXT("msgmax"),
-    TEXT("msgmnb"),
-    TEXT("msgmni"),
+    IPC_LIMIT("msgmax"),
+    IPC_LIMIT("msgmnb"),
+    IPC_LIMIT("msgmni"),
     TEXT("ngroups_max"),
     {.name = "osrelease", .mode = 0444, .show = release_show},
     TEXT("ostype"),
@@ -172,10 +171,11 @@ static const struct pseudo_node kernel_nodes[] = {
     {.name = "random", .mode = 0555, .children = random_nodes},
     TEXT("randomize_va_space"),
     TEXT("sched_child_runs_first"),
-    TEXT("sem"),
-    TEXT("shmall"),
-    TEXT("shmmax"),
-    TEXT("shmmni"),
+    IPC_LIMIT("sem"),
+    IPC_LIMIT("shmall"),
+    IPC_LIMIT("shmmax"),
+    IPC_LIMIT("shmmni"),
+    TEXT("shm_rmid_forced"),
     TEXT("tainted"),
     {.name = "threads-max", .mode = 0444, .show = threads_max_show},
     TEXT("unprivileged_bpf_disabled"),

@@ -602,8 +602,19 @@ int tmpfs_file_create(struct ctx *c, const char *name, uint64_t size, int flags,
 	p.dentry = dentry_create_unnamed(shm_ns->root->root, name, i);
 	if (!p.dentry)
 		return -ENOMEM;
+	p.dentry->alone = true;
 	err = file_open_path(c, &p, flags, ret);
 	return err;
+}
+
+uint64_t tmpfs_file_bytes(struct file *f)
+{
+	uint64_t blocks;
+
+	inode_lock(f->inode);
+	blocks = tmp_data_blocks(f->inode);
+	inode_unlock(f->inode);
+	return blocks * 512;
 }
 
 int tmpfs_get_seals(struct file *f)

@@ -25,5 +25,7 @@ void tmpfs_limit_nameless(uint64_t max_bytes);
 /* F_ADD_SEALS, F_GET_SEALS: -EINVAL if f is not of tmpfs_file_create(), -EPERM, -EBUSY. */
 int tmpfs_add_seals(struct file *f, unsigned seals);
 int tmpfs_get_seals(struct file *f);
+/* How much memory f, of tmpfs_file_create(), takes now. */
+uint64_t tmpfs_file_bytes(struct file *f);
 /* Whether it may ever matter who has f mapped for writing. */
 bool tmpfs_may_seal(struct file *f);

@@ -6,8 +6,8 @@
  * by the host's error queue (datagram_host.c), and errors of the host's own calls as what a router would say.
  *
  * A flow ends after 30 seconds without a datagram, or after 180 if it is a conversation: both sides have sent, the guest more than once (RFC 4787 4.3
- * asks for two minutes; a question and its answer need less, and are most of the flows). When there are too many, the longest unused one makes room,
- * exchanges first. While there are flows a timer waits for the oldest; without any, nothing runs.
+ * asks for two minutes; a question and its answer need less, and are most of the flows). When there are too many, the longest unused one makes room:
+ * of clients of published ports first, who are not to drive out what the guest does by itself, and exchanges first. While there are flows a timer waits for the oldest; without any, nothing runs.
  *
  * Echoes need the host's leave (net.ipv4.ping_group_range); without, the guest is told that they are prohibited.
  */
@@ -27,7 +27,10 @@
 #define DEFAULT_TTL 64
 
 static struct slab dgram_flow_slab = SLAB_INIT(struct dgram_flow);
-static const int64_t age_time[2] = {30 * NSEC_PER_SEC, 180 * NSEC_PER_SEC};
+static const int64_t age_time[DGRAM_AGES] = {[DGRAM_EXCHANGE] = 30 * NSEC_PER_SEC,
+					     [DGRAM_CONVERSATION] = 180 * NSEC_PER_SEC,
+					     [DGRAM_CLIENT] = 30 * NSEC_PER_SEC,
+					     [DGRAM_CLIENT_CONVERSATION] = 180 * NSEC_PER_SEC};
 
 static struct dgram_flow *dgram_of(struct flow *f)
 {
@@ -54,14 +57,18 @@ struct dgram_flow *datagram_find(struct nat *n, const struct nat_flow *id)
 
 static int age_of(const struct dgram_flow *d)
 {
-	return d->answered && d->sent > 1;
+	bool conversation = d->answered && d->sent > 1;
+
+	if (d->port)
+		return conversation ? DGRAM_CLIENT_CONVERSATION : DGRAM_CLIENT;
+	return conversation ? DGRAM_CONVERSATION : DGRAM_EXCHANGE;
 }
 
 static void arm(struct nat *n) REQUIRES(L_NET)
 {
 	int64_t first = INT64_MAX;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < DGRAM_AGES; i++) {
 		const struct dgram_flow *d = list_first(&n->ages[i], struct dgram_flow, age);
 
 		if (d)
@@ -93,6 +100,7 @@ static void kill(struct dgram_flow *d) REQUIRES(L_NET)
 	list_remove(&d->chain);
 	list_remove(&d->age);
 	n->dgram_count--;
+	n->dgram_clients -= d->port != NULL;
 	stack_wake(n->s, &d->f.wakeup, 1);
 }
 
@@ -101,7 +109,7 @@ void datagram_age(struct stack *s, struct net_timer *t)
 	struct nat *n = container_of(t, struct nat, age_timer);
 	struct dgram_flow *d;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < DGRAM_AGES; i++)
 		while ((d = list_first(&n->ages[i], struct dgram_flow, age)) &&
 		       d->last_at + age_time[i] <= stack_now(s))
 			kill(d);
@@ -277,14 +285,34 @@ static void destroy(struct flow *f)
 	slab_free(&dgram_flow_slab, d);
 }
 
-struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id)
+/* There is one. */
+static void evict(struct nat *n) REQUIRES(L_NET)
+{
+	static const int order[] = {DGRAM_CLIENT, DGRAM_EXCHANGE, DGRAM_CLIENT_CONVERSATION, DGRAM_CONVERSATION};
+	unsigned i = 0;
+
+	while (list_empty(&n->ages[order[i]]))
+		i++;
+	n->counters[NAT_EVICTED_FLOWS]++;
+	kill(list_first(&n->ages[order[i]], struct dgram_flow, age));
+}
+
+static void evict_client(struct nat *n) REQUIRES(L_NET)
+{
+	bool none = list_empty(&n->ages[DGRAM_CLIENT]);
+
+	n->counters[NAT_EVICTED_FLOWS]++;
+	kill(list_first(&n->ages[none ? DGRAM_CLIENT_CONVERSATION : DGRAM_CLIENT], struct dgram_flow, age));
+}
+
+struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id, struct published *port)
 {
 	struct dgram_flow *d;
 
-	if (n->dgram_count >= n->flows_max) {
-		n->counters[NAT_EVICTED_FLOWS]++;
-		kill(list_first(list_empty(&n->ages[0]) ? &n->ages[1] : &n->ages[0], struct dgram_flow, age));
-	}
+	if (port && n->dgram_clients && n->dgram_clients >= nat_clients_max(n))
+		evict_client(n);
+	else if (n->dgram_count >= n->flows_max)
+		evict(n);
 	d = n->stopped ? NULL : slab_alloc(&dgram_flow_slab);
 	if (!d) {
 		nat_dropped(n);
@@ -295,6 +323,8 @@ struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id)
 	list_init(&d->queue);
 	list_init(&d->out);
 	d->ttl = DEFAULT_TTL;
+	d->port = port ? published_get(port) : NULL;
+	n->dgram_clients += port != NULL;
 	list_push(chain_of(n, id), &d->chain);
 	n->dgram_count++;
 	n->counters[NAT_DATAGRAM_FLOWS]++;
@@ -333,7 +363,7 @@ static void begin(struct nat *n, const struct nat_flow *id, struct pkt *p, uint8
 	err = nat_permit(n, &asked, &look);
 	if (err)
 		gateway_complain(n->s, p, err);
-	d = err ? NULL : datagram_create(n, id);
+	d = err ? NULL : datagram_create(n, id, NULL);
 	if (d)
 		queue(d, p, ttl);
 	else
@@ -379,7 +409,7 @@ void datagrams_stop(struct nat *n)
 	struct dgram_flow *d;
 
 	stack_enter(n->s);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < DGRAM_AGES; i++)
 		while ((d = list_first(&n->ages[i], struct dgram_flow, age)))
 			kill(d);
 	net_timer_cancel(n->s, &n->age_timer);

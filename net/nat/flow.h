@@ -11,6 +11,9 @@
 #define NAT_CHAINS 1024
 #define NAT_LOGGED 64
 
+/* What a flow of datagrams is: a question and its answer, or a conversation; of the guest, or of a client of a published port. */
+enum { DGRAM_EXCHANGE, DGRAM_CONVERSATION, DGRAM_CLIENT, DGRAM_CLIENT_CONVERSATION, DGRAM_AGES };
+
 struct nat {
 	struct ref ref; /* the creator's, and one of each flow */
 	struct stack *s;
@@ -21,9 +24,11 @@ struct nat {
 	uint64_t counters[NAT_COUNTERS];    /* L_NET */
 	struct list streams;                /* L_NET: struct stream */
 	unsigned stream_count;              /* L_NET */
+	unsigned stream_clients;            /* L_NET: those of published ports */
 	struct list chains[NAT_CHAINS];     /* L_NET: struct dgram_flow by id */
-	struct list ages[2];                /* L_NET: the same, longest unused first; of exchanges, of streams */
+	struct list ages[DGRAM_AGES];       /* L_NET: the same, longest unused first, by what they are */
 	unsigned dgram_count;               /* L_NET */
+	unsigned dgram_clients;             /* L_NET: those of published ports */
 	struct net_timer age_timer;         /* L_NET */
 	struct in6_addr logged[NAT_LOGGED]; /* L_NET: forbidden destinations that the log has */
 	unsigned logged_count;              /* L_NET */
@@ -107,6 +112,8 @@ int host_error(int err);
 /* ---- nat.c ---- */
 /* A flow could not be had: counted, and said the first time. */
 void nat_dropped(struct nat *n) REQUIRES(L_NET);
+/* How many flows of each kind clients of published ports may have: a share is the guest's own, however many they are. */
+unsigned nat_clients_max(const struct nat *n);
 void nat_put(struct nat *n);
 /* Whether the guest may reach id.dst: 0, or as gateway_refuse(). *ret_look: the policy wants to see the first bytes. */
 int __must_check nat_permit(struct nat *n, const struct nat_flow *id, bool *ret_look) REQUIRES(L_NET);
@@ -137,8 +144,8 @@ bool datagram_input(void *arg, struct pkt *p, const struct ip_in *in, uint16_t s
 bool echo_input(void *arg, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET);
 void datagram_age(struct stack *s, struct net_timer *t) REQUIRES(L_NET);
 struct dgram_flow *datagram_find(struct nat *n, const struct nat_flow *id) REQUIRES(L_NET);
-/* NULL: no memory. */
-struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id) REQUIRES(L_NET);
+/* port: of a client, NULL otherwise; it takes a reference. NULL: no memory. */
+struct dgram_flow *datagram_create(struct nat *n, const struct nat_flow *id, struct published *port) REQUIRES(L_NET);
 /* Something came from the host. */
 void datagram_answered(struct dgram_flow *d) REQUIRES(L_NET);
 void datagrams_stop(struct nat *n);
@@ -156,6 +163,7 @@ struct pkt *datagram_packet(struct nat *n, struct buf **b, size_t size);
 /* ---- publish.c ---- */
 int __must_check publish_start(struct nat *n, const struct nat_port *ports, size_t count);
 void publish_stop(struct nat *n);
+struct published *published_get(struct published *p);
 void published_put(struct published *p);
 /* Sends p to a client. 0, -errno. */
 int publish_send(const struct dgram_flow *d, const struct pkt *p);

@@ -4,6 +4,9 @@
  * The head is read to its end, as there must be exactly one Host in it. Lines end with CR LF and nothing else; folded lines, white space before a
  * colon, control characters and a target whose host is not that of Host are refused, since servers differ in what they make of them. HTTP/2
  * without TLS is refused: its host is compressed.
+ *
+ * Where a request ends, and another may follow, is just as strict (RFC 9112, 6.3): one Content-Length, or one Transfer-Encoding that says "chunked",
+ * without extensions and trailers, or nothing.
  */
 #include <arpa/inet.h>
 #include <string.h>
@@ -152,7 +155,7 @@ static enum peek check_target(struct text target, struct peeked *ret)
 	struct peeked t = {.port = 0};
 
 	if (ret->connect) {
-		*ret = (struct peeked){.connect = true};
+		*ret = (struct peeked){.connect = true, .size = ret->size};
 		if (!read_authority(target, ret) || !ret->port)
 			return bad(ret, "HTTP CONNECT with a malformed target");
 		return PEEK_OK;
@@ -171,26 +174,96 @@ static enum peek check_target(struct text target, struct peeked *ret)
 	return PEEK_OK;
 }
 
-static enum peek read_header(struct text line, bool *seen, struct peeked *ret)
+static bool is(struct text t, const char *word)
 {
-	const char *colon = memchr(line.p, ':', line.n);
-	struct text name = {line.p, colon ? (size_t)(colon - line.p) : 0};
-	struct text value;
+	return t.n == strlen(word) && begins(t, word);
+}
 
-	if (!colon || !is_token(name))
-		return bad(ret, "HTTP with a malformed header");
-	if (name.n != 4 || !begins(name, "host"))
-		return PEEK_OK;
-	value = (struct text){colon + 1, line.n - name.n - 1};
-	if (*seen)
-		return bad(ret, "HTTP with two Host headers");
-	*seen = true;
-	if (!read_authority(trim(value), ret))
-		return bad(ret, "HTTP with a malformed Host");
+static bool read_length(struct text t, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < t.n; i++) {
+		if (i == 18 || t.p[i] < '0' || t.p[i] > '9')
+			return false;
+		v = v * 10 + (unsigned)(t.p[i] - '0');
+	}
+	*ret = v;
+	return t.n > 0;
+}
+
+/* A proxy drops the headers that Connection names, so that the server behind it would see other requests. */
+static bool names_framing(struct text t)
+{
+	static const char *const names[] = {"host", "content-length", "transfer-encoding"};
+
+	while (t.n) {
+		const char *comma = memchr(t.p, ',', t.n);
+		size_t n = comma ? (size_t)(comma - t.p) : t.n;
+		struct text one = trim((struct text){t.p, n});
+
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+			if (is(one, names[i]))
+				return true;
+		n += comma != NULL;
+		t = (struct text){t.p + n, t.n - n};
+	}
+	return false;
+}
+
+/* Headers that there may be one of. */
+struct seen {
+	bool host, length, encoding;
+};
+
+static enum peek read_value(struct text name, struct text value, struct seen *seen, struct peeked *ret)
+{
+	if (is(name, "host")) {
+		if (seen->host)
+			return bad(ret, "HTTP with two Host headers");
+		seen->host = true;
+		return read_authority(value, ret) ? PEEK_OK : bad(ret, "HTTP with a malformed Host");
+	}
+	if (is(name, "content-length")) {
+		if (seen->length || !read_length(value, &ret->body))
+			return bad(ret, "HTTP with a malformed Content-Length, or several");
+		seen->length = true;
+	} else if (is(name, "transfer-encoding")) {
+		if (seen->encoding || !is(value, "chunked"))
+			return bad(ret, "HTTP with a Transfer-Encoding other than chunked");
+		seen->encoding = ret->chunked = true;
+	} else if (is(name, "connection") && names_framing(value)) {
+		return bad(ret, "HTTP whose Connection takes away what delimits it");
+	} else if (is(name, "upgrade")) {
+		ret->websocket = !ret->upgrade && is(value, "websocket");
+		ret->upgrade = true;
+	}
 	return PEEK_OK;
 }
 
-static enum peek read_headers(struct text *in, bool *seen, struct peeked *ret)
+static enum peek read_header(struct text line, struct seen *seen, struct peeked *ret)
+{
+	const char *colon = memchr(line.p, ':', line.n);
+	struct text name = {line.p, colon ? (size_t)(colon - line.p) : 0};
+
+	if (!colon || !is_token(name))
+		return bad(ret, "HTTP with a malformed header");
+	return read_value(name, trim((struct text){colon + 1, line.n - name.n - 1}), seen, ret);
+}
+
+/* What has a body has one of a size that everybody understands, and goes on as HTTP. */
+static enum peek check_body(const struct seen *seen, bool old, struct peeked *ret)
+{
+	bool body = ret->body || ret->chunked;
+
+	if (seen->encoding && (seen->length || old))
+		return bad(ret, "HTTP whose size could be understood in two ways");
+	if (body && (ret->connect || ret->upgrade))
+		return bad(ret, "HTTP that asks for another protocol, and has a body");
+	return PEEK_OK;
+}
+
+static enum peek read_headers(struct text *in, struct seen *seen, struct peeked *ret)
 {
 	struct text line;
 	enum peek r;
@@ -219,7 +292,7 @@ static bool may_be_method(struct text in)
 enum peek http_peek(const uint8_t *bytes, size_t n, struct peeked *ret)
 {
 	struct text in = {(const char *)bytes, MIN(n, PEEK_SIZE)}, line, target;
-	bool seen = false;
+	struct seen seen = {0};
 	enum peek r;
 
 	*ret = (struct peeked){.why = NULL};
@@ -232,7 +305,43 @@ enum peek http_peek(const uint8_t *bytes, size_t n, struct peeked *ret)
 	r = r == PEEK_OK ? read_headers(&in, &seen, ret) : r;
 	if (r != PEEK_OK)
 		return r;
-	if (!seen && !ret->connect)
+	if (!seen.host && !ret->connect)
 		return bad(ret, "HTTP without a Host");
-	return check_target(target, ret);
+	ret->size = (size_t)((const uint8_t *)in.p - bytes);
+	r = check_body(&seen, line.p[line.n - 1] == '0', ret);
+	return r == PEEK_OK ? check_target(target, ret) : r;
+}
+
+static bool read_chunk_size(struct text t, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < t.n; i++) {
+		char c = (char)(t.p[i] | 0x20);
+		bool digit = t.p[i] >= '0' && t.p[i] <= '9';
+
+		if (i == 15 || (!digit && (c < 'a' || c > 'f')))
+			return false;
+		v = v << 4 | (unsigned)(digit ? c - '0' : c - 'a' + 10);
+	}
+	*ret = v;
+	return t.n > 0;
+}
+
+enum peek http_peek_chunk(const uint8_t *bytes, size_t n, bool first, struct peeked *ret)
+{
+	struct text in = {(const char *)bytes, MIN(n, PEEK_SIZE)}, line = {NULL, 0}, empty = {NULL, 0};
+	enum peek r = first ? PEEK_OK : next_line(&in, &empty);
+
+	*ret = (struct peeked){.why = NULL};
+	r = r == PEEK_OK && !empty.n ? next_line(&in, &line) : r;
+	if (r == PEEK_OK && (empty.n || !read_chunk_size(line, &ret->body)))
+		r = PEEK_BAD;
+	/* There are no trailers. */
+	if (r == PEEK_OK && !ret->body)
+		r = next_line(&in, &empty);
+	if (r == PEEK_OK && empty.n)
+		r = PEEK_BAD;
+	ret->size = (size_t)((const uint8_t *)in.p - bytes);
+	return r == PEEK_BAD ? bad(ret, "HTTP with a malformed chunk, or with trailers") : r;
 }

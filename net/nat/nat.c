@@ -54,6 +54,11 @@ void nat_dropped(struct nat *n)
 		    n->stream_count, n->dgram_count, n->flows_max);
 }
 
+unsigned nat_clients_max(const struct nat *n)
+{
+	return n->flows_max - n->flows_max / 4;
+}
+
 /* ---- who may go where ---- */
 
 static void log_forbidden(struct nat *n, const struct in6_addr *dst) REQUIRES(L_NET)
@@ -220,8 +225,8 @@ static struct nat *create(const struct nat_config *c)
 	list_init(&n->streams);
 	for (unsigned i = 0; i < NAT_CHAINS; i++)
 		list_init(&n->chains[i]);
-	list_init(&n->ages[0]);
-	list_init(&n->ages[1]);
+	for (unsigned i = 0; i < DGRAM_AGES; i++)
+		list_init(&n->ages[i]);
 	list_init(&n->ports);
 	net_timer_init(&n->age_timer, datagram_age);
 	return n;

@@ -23,8 +23,18 @@ struct peeked {
 	bool connect, is_addr;
 	struct in6_addr addr;
 	uint16_t port;
+	/* PEEK_OK: bytes until something else begins; behind an HTTP request's head its body of another so many, or in chunks. */
+	size_t size;
+	uint64_t body;
+	bool chunked;
+	/* HTTP: it asks for another protocol; that one is WebSocket. */
+	bool upgrade, websocket;
+	bool hello;  /* it is TLS */
+	bool nobody; /* it is within what has been allowed */
 };
 
 /* bytes: all so far, at least one. For each *ret is written as far as the result says. */
 enum peek tls_peek(const uint8_t *bytes, size_t n, struct peeked *ret);
 enum peek http_peek(const uint8_t *bytes, size_t n, struct peeked *ret);
+/* A chunk of a body, the first or one behind another's data: size is of what is in front of its data, body of the data; 0: the last one. */
+enum peek http_peek_chunk(const uint8_t *bytes, size_t n, bool first, struct peeked *ret);

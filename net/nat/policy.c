@@ -16,7 +16,9 @@
 #include "net/nat/learnt.h"
 #include "net/nat/peek.h"
 #include "net/nat/refusal.h"
+#include "net/nat/talk.h"
 #include "net/stack/addr.h"
+#include "net/stack/siphash.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
@@ -218,6 +220,11 @@ static bool has_address(struct egress *p, const char *name, const struct in6_add
 
 /* ---- verdicts ---- */
 
+static bool is_web(uint16_t port)
+{
+	return port == PORT_HTTP || port == PORT_HTTPS;
+}
+
 static bool is_resolver_port(uint16_t port)
 {
 	return port == PORT_DOMAIN || port == PORT_DOMAIN_TLS;
@@ -226,7 +233,7 @@ static bool is_resolver_port(uint16_t port)
 static enum nat_verdict judge(struct egress *p, const struct nat_flow *f, char ret_name[NAME_MAX_SIZE],
 			      const char **why)
 {
-	bool explicit = false, web = f->dport == PORT_HTTP || f->dport == PORT_HTTPS;
+	bool explicit = false;
 
 	if (addr_allowed(p, f->protocol, &f->dst, f->dport))
 		return NAT_ALLOW;
@@ -237,7 +244,7 @@ static enum nat_verdict judge(struct egress *p, const struct nat_flow *f, char r
 		return NAT_REFUSE;
 	}
 	if (f->protocol == IPPROTO_TCP && !is_resolver_port(f->dport))
-		return explicit && !web ? NAT_ALLOW : NAT_LOOK;
+		return explicit && !is_web(f->dport) ? NAT_ALLOW : NAT_LOOK;
 	if (f->protocol == IPPROTO_UDP && !is_resolver_port(f->dport) && f->dport != PORT_HTTPS && explicit)
 		return NAT_ALLOW;
 	*why = "a name does not allow this protocol";
@@ -256,41 +263,68 @@ static enum nat_verdict flow(struct policy *policy, const struct nat_flow *f) RE
 	return v;
 }
 
-/* Whether what the guest says it wants is allowed where it goes. */
-static bool target_allowed(struct egress *p, const struct nat_flow *f, const struct peeked *seen, const char **why)
+/* *free: and everything that is said there. */
+static bool connect_allowed(struct egress *p, const struct peeked *seen, bool *free)
 {
-	bool explicit;
+	bool explicit = false;
+
+	*free = true;
+	if (seen->is_addr)
+		return addr_allowed(p, IPPROTO_TCP, &seen->addr, seen->port);
+	if (!name_allowed(p, seen->name, seen->port, &explicit))
+		return false;
+	*free = explicit && !is_web(seen->port);
+	return true;
+}
+
+/* Whether what the guest says it wants is allowed where it goes. */
+static bool target_allowed(struct egress *p, const struct nat_flow *f, struct nat_talk *t, const struct peeked *seen,
+			   bool *free, const char **why)
+{
+	uint64_t name = siphash(p->learnt.key, seen->name, strlen(seen->name));
+	bool explicit = false;
 
 	*why = "no --allow-net has this name";
 	if (seen->connect)
-		return seen->is_addr ? addr_allowed(p, IPPROTO_TCP, &seen->addr, seen->port)
-				     : name_allowed(p, seen->name, seen->port, &explicit);
-	if (seen->is_addr || !name_allowed(p, seen->name, f->dport, &explicit))
+		return connect_allowed(p, seen, free);
+	if (seen->is_addr || !name_allowed(p, seen->name, t->tunnel ? t->port : f->dport, &explicit))
 		return false;
 	*why = "the name has another address";
-	return has_address(p, seen->name, &f->dst);
+	/* Where a tunnel ends the proxy knows; what was true when a connection was made is, as long as it lasts. */
+	if (!t->tunnel && t->name != name && !has_address(p, seen->name, &f->dst))
+		return false;
+	t->name = name;
+	return true;
 }
 
-static enum nat_look look(struct policy *policy, const struct nat_flow *f, const void *bytes, size_t n)
+static enum nat_look look(struct policy *policy, const struct nat_flow *f, struct nat_talk *t, const void *bytes,
+			  size_t n)
 {
 	struct egress *p = of_policy(policy);
 	struct refusal r = {.flow = *f};
-	const uint8_t *b = bytes;
+	bool free = false;
 	struct peeked seen;
 	enum peek peek;
 
 	if (n == 0)
 		return LOOK_MORE;
-	peek = b[0] == 22 ? tls_peek(b, n, &seen) : http_peek(b, n, &seen);
-	if (peek == PEEK_MORE && n < NAT_LOOK_MAX)
+	peek = talk_peek(t, bytes, n, &seen);
+	if (peek == PEEK_MORE && (n < NAT_LOOK_MAX || t->listens))
 		return LOOK_MORE;
-	if (peek == PEEK_OK && target_allowed(p, f, &seen, &r.why))
+	if (peek == PEEK_OK && (seen.nobody || target_allowed(p, f, t, &seen, &free, &r.why))) {
+		talk_allow(t, &seen, free);
 		return LOOK_ALLOW;
+	}
 	if (peek != PEEK_OK)
 		r.why = peek == PEEK_BAD ? seen.why : "what it says first is too long";
 	memcpy(r.name, seen.name, sizeof(r.name));
 	refusal_say(&p->refusals, &r, p->c.now());
 	return LOOK_REFUSE;
+}
+
+static void hear(struct policy *policy __unused, struct nat_talk *t, const void *bytes, size_t n)
+{
+	talk_listen(t, bytes, n);
 }
 
 static void silent(struct policy *policy, const struct nat_flow *f)
@@ -314,4 +348,4 @@ void policy_refuse_name(struct policy *policy, const struct nat_flow *f, const c
 	refusal_queue(&p->refusals, &r, p->c.now());
 }
 
-static const struct policy_ops ops = {.flow = flow, .look = look, .silent = silent};
+static const struct policy_ops ops = {.flow = flow, .look = look, .listen = hear, .silent = silent};

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
@@ -56,6 +57,12 @@ static void put(struct watched *w)
 	nat_put(n);
 }
 
+struct published *published_get(struct published *p)
+{
+	ref_get(&p->ref);
+	return p;
+}
+
 void published_put(struct published *p)
 {
 	if (p)
@@ -91,6 +98,8 @@ static void accept_all(struct published *p)
 
 		if (fd >= 0 && host_address_parse(&sa, &client, &port))
 			stream_publish(p->nat, fd, &client, port, p->guest_port);
+		else if (fd >= 0)
+			close(fd);
 		else if (errno == EAGAIN)
 			return;
 		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -166,10 +175,8 @@ static struct dgram_flow *flow_of(struct published *p, const struct arrival *a) 
 			return d;
 		if (d)
 			continue;
-		d = datagram_create(p->nat, &id);
+		d = datagram_create(p->nat, &id, p);
 		if (d) {
-			ref_get(&p->ref);
-			d->port = p;
 			d->client = a->client;
 			d->asked = a->asked;
 		}

@@ -11,6 +11,9 @@
  * is kept in st->out, which bounds it, and the window does the rest. An end of file goes on as one, in each direction by itself; a reset of one side resets
  * the other. Urgent bytes become ordinary ones.
  *
+ * A policy that looks goes on to do so for as long as it wants (st->talk): bytes of the guest stay in the endpoint's queue until it has cleared them, so that
+ * what is half a request waits there, within its window. What the server says passes by the policy, too, where that decides what the guest may say.
+ *
  * The pump runs in the thread that caused it (flow.c): of a guest that sends or reads, of the watcher for the host. After BUDGET bytes it is left to the watcher,
  * behind what else waits there, so that no guest thread works for others for long, and no connection starves another.
  */
@@ -23,6 +26,7 @@
 
 #include "net/nat/flow.h"
 #include "net/stack/addr.h"
+#include "net/stack/netmem.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
 
@@ -32,6 +36,7 @@
 #define BUDGET (1 << 20)
 #define DEFAULT_TTL 64
 #define PATIENCE (10 * NSEC_PER_SEC) /* for what a guest says first */
+#define OTHER_PORTS 8                /* that are tried for a client whose own is taken */
 
 enum phase {
 	STREAM_ASKED,      /* the guest has sent a SYN */
@@ -63,8 +68,10 @@ struct stream {
 	int budget;
 	struct slice out[OUT_SLICES]; /* taken from the guest: references */
 	unsigned out_at, out_count;
-	struct buf *in; /* the host's bytes; a reference */
-	uint32_t want;  /* bytes of the next buffer */
+	uint32_t out_pages; /* what it keeps, charged while the host takes no more */
+	struct buf *in;     /* the host's bytes; a reference */
+	uint32_t want;      /* bytes of the next buffer */
+	struct nat_talk talk;
 };
 
 static struct slab stream_slab = SLAB_INIT(struct stream);
@@ -74,10 +81,21 @@ static struct stream *stream_of(struct flow *f)
 	return container_of(f, struct stream, f);
 }
 
+/* What has left the endpoint's queue, whose account it was on, and stays here is still TCP's memory. */
+static void charge_out(struct stream *st)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = st->out_at; i < st->out_count; i++)
+		sum += st->out[i].buf->size;
+	net_memory_adjust(&tcp_memory, &st->out_pages, sum);
+}
+
 static void drop_out(struct stream *st)
 {
 	for (; st->out_at < st->out_count; st->out_at++)
 		buf_put(st->out[st->out_at].buf);
+	charge_out(st);
 }
 
 static void destroy(struct flow *f)
@@ -105,6 +123,7 @@ static void finish(struct stream *st, bool reset)
 	}
 	list_remove(&st->link);
 	n->stream_count--;
+	n->stream_clients -= st->published;
 	stack_leave(n->s);
 	flow_close(&st->f, reset);
 	flow_put(&st->f);
@@ -127,19 +146,100 @@ static void fail(struct stream *st, int err)
 
 /* ---- guest to host ---- */
 
+/* The first bytes of the guest, which stay in its queue. All of them, or as much as is looked at. */
+static size_t peek(struct stream *st, uint8_t *to, bool *ret_end)
+{
+	struct slice slices[OUT_SLICES];
+	unsigned count;
+	size_t done = 0;
+	ssize_t n;
+
+	do {
+		count = OUT_SLICES;
+		stack_enter(st->f.nat->s);
+		n = tcp_recv(st->tp, slices, &count, NAT_LOOK_MAX - done, MSG_PEEK, (uint32_t)done);
+		stack_leave(st->f.nat->s);
+		for (unsigned i = 0; n > 0 && i < count; i++) {
+			memcpy(to + done, slices[i].buf->data + slices[i].off, slices[i].len);
+			done += slices[i].len;
+			buf_put(slices[i].buf);
+		}
+	} while (n > 0 && done < NAT_LOOK_MAX);
+	*ret_end = n != -EAGAIN;
+	return done;
+}
+
+/* What the policy says of what the guest says next. *ret_end: nothing follows, and there is nothing. */
+static enum nat_look ask_policy(struct stream *st, bool *ret_end)
+{
+	uint8_t *bytes = kalloc(NAT_LOOK_MAX);
+	enum nat_look verdict = LOOK_MORE;
+	bool end = false;
+	size_t n;
+
+	*ret_end = false;
+	if (!bytes)
+		return LOOK_REFUSE;
+	n = peek(st, bytes, &end);
+	if (n)
+		verdict = policy_look(st->f.nat->policy, &st->f.id, &st->talk, bytes, n);
+	kfree(bytes, NAT_LOOK_MAX);
+	*ret_end = end && !n;
+	/* What says nothing yet, and cannot any more. */
+	if (verdict == LOOK_MORE && end && n && (!st->talk.listens || st->host_eof))
+		verdict = LOOK_REFUSE;
+	return verdict;
+}
+
+static void refuse(struct stream *st)
+{
+	stack_enter(st->f.nat->s);
+	st->f.nat->counters[NAT_REFUSED]++;
+	stack_leave(st->f.nat->s);
+	finish(st, true);
+}
+
+/* Whether some of the guest's bytes may go, or its end. What comes from now on is told. */
+static bool is_clear(struct stream *st)
+{
+	bool end;
+
+	if (st->talk.clear)
+		return true;
+	switch (ask_policy(st, &end)) {
+	case LOOK_ALLOW:
+		return true;
+	case LOOK_REFUSE:
+		refuse(st);
+		return false;
+	default:
+		st->guest_in = end;
+		return end;
+	}
+}
+
 /* Refers to what the guest has sent. False: nothing. */
 static bool take_from_guest(struct stream *st)
 {
 	struct stack *s = st->f.nat->s;
+	size_t most;
 	ssize_t n;
 
+	if (st->look && !is_clear(st))
+		return false;
 	st->out_at = st->out_count = 0;
+	charge_out(st);
+	most = st->look && st->talk.clear ? MIN(st->talk.clear, SIZE_MAX / 2) : SIZE_MAX / 2;
+	if (net_memory_pressure(&tcp_memory))
+		most = MIN(most, (size_t)PIECE);
 	stack_enter(s);
 	st->out_count = OUT_SLICES;
-	n = tcp_recv(st->tp, st->out, &st->out_count, SIZE_MAX / 2, 0, 0);
+	n = tcp_recv(st->tp, st->out, &st->out_count, most, 0, 0);
 	/* What comes from now on is told. */
 	st->guest_in = n != -EAGAIN && (n <= 0 || tcp_inq(st->tp) || st->tp->ep.state != TCP_ESTABLISHED);
 	stack_leave(s);
+	if (n > 0 && st->talk.clear != UINT64_MAX)
+		st->talk.clear -= st->look ? (size_t)n : 0;
 	if (n < 0 && n != -EAGAIN)
 		finish(st, true);
 	if (n == 0) {
@@ -182,6 +282,7 @@ static ssize_t send_out(struct stream *st)
 static void wait_for_host(struct stream *st)
 {
 	st->host_out = false;
+	charge_out(st);
 	if (!st->watches_out)
 		watch_again(&st->f.watched, EPOLLIN | EPOLLOUT);
 	st->watches_out = true;
@@ -273,9 +374,19 @@ static void host_ended(struct stream *st)
 
 	st->host_eof = true;
 	st->host_in = false;
+	st->guest_in |= st->talk.listens && !st->guest_eof;
 	stack_enter(s);
 	(void)!tcp_shutdown(st->tp, TCP_SHUT_SEND);
 	stack_leave(s);
+}
+
+/* The policy hears it, if it wants to; the guest's bytes may have waited for that. */
+static void let_hear(struct stream *st, size_t n)
+{
+	bool listens = st->talk.listens;
+
+	policy_listen(st->f.nat->policy, &st->talk, st->in->data + st->in->used, n);
+	st->guest_in |= listens && !st->talk.listens && !st->guest_eof;
 }
 
 static void recv_in(struct stream *st)
@@ -288,6 +399,7 @@ static void recv_in(struct stream *st)
 		st->budget -= (int)n;
 		/* Less than asked for: that was all, and more would be reported. */
 		st->host_in = n == (ssize_t)size || st->host_ends;
+		let_hear(st, (size_t)n);
 		give_to_guest(st, (size_t)n);
 	} else if (n == 0) {
 		host_ended(st);
@@ -321,6 +433,8 @@ static void pump(struct stream *st)
 {
 	to_host(st);
 	to_guest(st);
+	if (st->look && st->guest_in)
+		to_host(st);
 	if (st->phase != STREAM_OPEN)
 		return;
 	if (st->guest_eof_sent && st->host_eof)
@@ -414,29 +528,6 @@ static bool guest_gone(struct stream *st, bool *ret_open)
 	return gone;
 }
 
-/* The first bytes of the guest, which stay in its queue. All of them, or as much as is looked at. */
-static size_t peek(struct stream *st, uint8_t *to, bool *ret_end)
-{
-	struct slice slices[OUT_SLICES];
-	unsigned count;
-	size_t done = 0;
-	ssize_t n;
-
-	do {
-		count = OUT_SLICES;
-		stack_enter(st->f.nat->s);
-		n = tcp_recv(st->tp, slices, &count, NAT_LOOK_MAX - done, MSG_PEEK, (uint32_t)done);
-		stack_leave(st->f.nat->s);
-		for (unsigned i = 0; n > 0 && i < count; i++) {
-			memcpy(to + done, slices[i].buf->data + slices[i].off, slices[i].len);
-			done += slices[i].len;
-			buf_put(slices[i].buf);
-		}
-	} while (n > 0 && done < NAT_LOOK_MAX);
-	*ret_end = n != -EAGAIN;
-	return done;
-}
-
 static void lose_patience(struct stack *s, struct net_timer *t) REQUIRES(L_NET)
 {
 	struct stream *st = container_of(t, struct stream, patience);
@@ -460,30 +551,19 @@ static bool is_late(struct stream *st, bool looking)
 
 static void look(struct stream *st)
 {
-	uint8_t *bytes = kalloc(NAT_LOOK_MAX);
-	enum nat_look verdict = LOOK_REFUSE;
 	bool end;
+	enum nat_look verdict = ask_policy(st, &end);
 
-	if (bytes) {
-		size_t n = peek(st, bytes, &end);
-
-		verdict = n ? policy_look(st->f.nat->policy, &st->f.id, bytes, n) : LOOK_MORE;
-		kfree(bytes, NAT_LOOK_MAX);
-		if (verdict == LOOK_MORE && end)
-			verdict = LOOK_REFUSE;
-	}
+	if (end)
+		verdict = LOOK_REFUSE;
 	if (is_late(st, verdict == LOOK_MORE) && verdict == LOOK_MORE) {
 		policy_silent(st->f.nat->policy, &st->f.id);
 		verdict = LOOK_REFUSE;
 	}
-	if (verdict == LOOK_ALLOW) {
+	if (verdict == LOOK_ALLOW)
 		call_host(st);
-	} else if (verdict == LOOK_REFUSE) {
-		stack_enter(st->f.nat->s);
-		st->f.nat->counters[NAT_REFUSED]++;
-		stack_leave(st->f.nat->s);
-		finish(st, true);
-	}
+	else if (verdict == LOOK_REFUSE)
+		refuse(st);
 }
 
 static void adopt(struct stream *st, struct tcp_sock *tp) REQUIRES(L_NET)
@@ -494,8 +574,8 @@ static void adopt(struct stream *st, struct tcp_sock *tp) REQUIRES(L_NET)
 	tp->oobinline = true;
 }
 
-/* From the client's address, and port if it is free. */
-static int connect_guest(struct stream *st) REQUIRES(L_NET)
+/* From this port of the client's address; 0: from any. */
+static int connect_from(struct stream *st, uint16_t port) REQUIRES(L_NET)
 {
 	struct tcp_sock *tp = gateway_endpoint(st->f.nat->s);
 	const struct nat_flow *id = &st->f.id;
@@ -504,9 +584,23 @@ static int connect_guest(struct stream *st) REQUIRES(L_NET)
 	if (!tp)
 		return -ENOMEM;
 	adopt(st, tp);
-	err = tcp_bind(tp, &id->dst, id->dport);
-	err = err == -EADDRINUSE ? tcp_bind(tp, &id->dst, 0) : err;
-	return err ? err : tcp_connect(tp, &id->src, id->sport);
+	err = tcp_bind(tp, &id->dst, port);
+	err = err ? err : tcp_connect(tp, &id->src, id->sport);
+	if (err != -EINPROGRESS) {
+		tcp_close(tp, true);
+		tcp_release(take(st->tp));
+	}
+	return err;
+}
+
+/* The host may give a client a port again that an old connection still has here. */
+static int connect_guest(struct stream *st) REQUIRES(L_NET)
+{
+	int err = connect_from(st, st->f.id.dport);
+
+	for (int i = 0; i < OTHER_PORTS && (err == -EADDRINUSE || err == -EADDRNOTAVAIL); i++)
+		err = connect_from(st, 0);
+	return err;
 }
 
 static void call_guest(struct stream *st)
@@ -682,14 +776,18 @@ void stream_gone(void *owner)
 void stream_publish(struct nat *n, int fd, const struct in6_addr *client, uint16_t client_port, uint16_t guest_port)
 {
 	struct nat_flow id = {.protocol = IPPROTO_TCP, .sport = guest_port, .dport = client_port};
-	struct stream *st;
+	struct stream *st = NULL;
 
 	stack_enter(n->s);
 	id.dst = nat_source(n, client);
 	id.src = addr_is_v4(&id.dst) ? nat_guest4 : nat_guest6;
-	st = create(n, &id, STREAM_ASKED);
+	if (n->stream_clients < nat_clients_max(n))
+		st = create(n, &id, STREAM_ASKED);
+	else
+		nat_dropped(n);
 	if (st) {
 		st->published = st->host_out = true;
+		n->stream_clients++;
 		st->ttl = DEFAULT_TTL;
 		st->f.watched.fd = fd;
 		flow_get(&st->f);

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "net/nat/peek.h"
+#include "net/nat/tls.h"
 
-#define RECORD_HANDSHAKE 22
-#define RECORD_MAX 16384u
 #define CLIENT_HELLO 1
+#define SERVER_HELLO 2
 #define EXTENSION_SERVER_NAME 0
 #define EXTENSION_ECH 0xfe0d
 #define EXTENSION_ESNI 0xffce
@@ -61,22 +61,23 @@ static enum peek bad(struct peeked *ret, const char *why)
 	return PEEK_BAD;
 }
 
-/* PEEK_OK: the ClientHello is whole, in message; *ret_size without what else the records hold. */
+/* PEEK_OK: the ClientHello is whole, in message, and so is its last record, which has nothing else: who read on there might find another. */
 static enum peek assemble(struct span in, uint8_t message[PEEK_SIZE], size_t *ret_size, struct peeked *ret)
 {
+	const uint8_t *bytes = in.p;
 	size_t have = 0;
 
 	while (in.n) {
 		struct span head = {in.p, in.n, false};
 		size_t size, part;
 
-		if (in.p[0] != RECORD_HANDSHAKE || (in.n > 1 && in.p[1] != 3))
+		if (in.p[0] != TLS_HANDSHAKE || (in.n > 1 && in.p[1] != 3))
 			return bad(ret, "not a TLS handshake");
 		if (in.n < 5)
 			return PEEK_MORE;
 		take_bytes(&head, 3);
 		size = take_number(&head, 2);
-		if (size == 0 || size > RECORD_MAX)
+		if (size == 0 || size > TLS_RECORD_MAX)
 			return bad(ret, "a TLS record of a wrong size");
 		part = MIN(size, in.n - 5);
 		if (part > PEEK_SIZE - have)
@@ -91,7 +92,10 @@ static enum peek assemble(struct span in, uint8_t message[PEEK_SIZE], size_t *re
 		*ret_size = 4 + ((size_t)message[1] << 16 | (size_t)message[2] << 8 | message[3]);
 		if (*ret_size > PEEK_SIZE)
 			return bad(ret, "a ClientHello that is too long");
-		if (have >= *ret_size)
+		if (have > *ret_size || (have == *ret_size && part < size))
+			return bad(ret, "a TLS record with more than a ClientHello");
+		ret->size = (size_t)(in.p - bytes);
+		if (have == *ret_size)
 			return PEEK_OK;
 	}
 	return PEEK_MORE;
@@ -151,7 +155,7 @@ enum peek tls_peek(const uint8_t *bytes, size_t n, struct peeked *ret)
 	size_t size = 0;
 	enum peek r;
 
-	*ret = (struct peeked){.why = NULL};
+	*ret = (struct peeked){.hello = true};
 	r = assemble(in, message, &size, ret);
 	if (r != PEEK_OK)
 		return r;
@@ -166,4 +170,19 @@ enum peek tls_peek(const uint8_t *bytes, size_t n, struct peeked *ret)
 	if (s.bad || s.n)
 		return bad(ret, "a malformed ClientHello");
 	return read_extensions(extensions, ret);
+}
+
+bool tls_is_server_hello(const uint8_t choice[TLS_CHOICE_SIZE])
+{
+	return choice[0] == TLS_HANDSHAKE && choice[1] == 3 && choice[5] == SERVER_HELLO;
+}
+
+/* Its random is SHA-256 of "HelloRetryRequest": RFC 8446, 4.1.3. */
+bool tls_is_retry(const uint8_t choice[TLS_CHOICE_SIZE])
+{
+	static const uint8_t random[32] = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c,
+					   0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb,
+					   0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
+
+	return memcmp(choice + 11, random, sizeof(random)) == 0;
 }

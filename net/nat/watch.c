@@ -16,6 +16,7 @@
 
 #include "sentry/base/lock.h"
 #include "sentry/base/log.h"
+#include "sentry/base/slab.h"
 
 #define BUCKETS 4096
 #define BATCH 64
@@ -23,10 +24,10 @@
 
 static struct {
 	struct mutex lock;
-	struct watched *buckets[BUCKETS]; /* L_HOSTFD */
-	uint64_t last_id;                 /* L_HOSTFD */
-	int epoll_fd;                     /* constant once the thread runs */
-	bool started;                     /* L_HOSTFD */
+	struct watched **buckets; /* L_HOSTFD: made with the thread */
+	uint64_t last_id;         /* L_HOSTFD */
+	int epoll_fd;             /* constant once the thread runs */
+	bool started;             /* L_HOSTFD */
 } watch = {.lock = MUTEX_INIT, .epoll_fd = -1};
 
 /* Where the one of that number hangs, or would. */
@@ -77,6 +78,10 @@ static int start(void) REQUIRES(L_HOSTFD)
 
 	if (watch.started)
 		return 0;
+	if (!watch.buckets)
+		watch.buckets = kalloc(BUCKETS * sizeof(*watch.buckets));
+	if (!watch.buckets)
+		return -ENOMEM;
 	if (watch.epoll_fd < 0)
 		watch.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (watch.epoll_fd < 0)

@@ -23,6 +23,7 @@ int gateway_begin(struct stack *s, const struct gateway_ops *ops, void *arg)
 		return -ENOMEM;
 	tp->ep.state = TCP_LISTEN;
 	tcp_stack(s)->anybody = tp;
+	tcp_stack(s)->conf.tw_reuse = 1; /* the world has many more ports than we */
 	s->gateway = ops;
 	s->gateway_arg = arg;
 	s->route_generation++;

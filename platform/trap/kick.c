@@ -186,7 +186,7 @@ static uint64_t fixup(uint64_t rip)
 	return 0;
 }
 
-/* Another kick inside is allowed while the thread makes progress, or for a time: else it would report so for ever, and nothing else. */
+/* A report from inside, while an event is due, is allowed as long as the thread makes progress, or for a time: else it would report so for ever, and nothing else. */
 static bool kicked_too_long(struct trap_cpu *c)
 {
 	uint64_t answered = __atomic_load_n(&c->answered, __ATOMIC_RELAXED), now = now_ns();
@@ -201,17 +201,19 @@ static bool kicked_too_long(struct trap_cpu *c)
 
 bool nested_report(struct trap_cpu *c, int signo, uint32_t frame, uint64_t rip)
 {
+	const uint32_t due = CPU_RUNNING | CPU_KICKED;
 	uint32_t state;
 	uint64_t to;
 
 	if (signo == SIGSEGV || signo == SIGBUS) {
+		state = __atomic_load_n((uint32_t *)&c->state, __ATOMIC_SEQ_CST);
 		to = fixup(rip);
-		if (!to)
+		if (!to || ((state & due) == due && kicked_too_long(c)))
 			return false;
 		frame_set_reg(c, frame, REG_RIP, to);
 	} else if (signo == KICK_SIGNAL) {
 		state = __atomic_fetch_and((uint32_t *)&c->state, ~(uint32_t)CPU_SIGNAL, __ATOMIC_SEQ_CST);
-		if ((state & CPU_RUNNING) && (state & CPU_KICKED)) {
+		if ((state & due) == due) {
 			if (kicked_too_long(c))
 				return false;
 			divert(c, frame, rip);

@@ -58,6 +58,7 @@ struct CAPABILITY("mutex") lock_class {
 	X(socklist, 48) /* leaf: the list of all sockets */                                                            \
 	X(futexpi, 49)  /* priority-inheritance futexes: held while the lock word is changed in guest memory */        \
 	X(mm, 50)       /* an address space's VMA tree */                                                              \
+	X(ipc, 52)      /* System V IPC: a namespace and all its objects */                                            \
 	X(pidtree, 60)  /* processes, groups, sessions, parents and children */                                        \
 	X(tty, 65)      /* a terminal's line discipline and its foreground group */                                    \
 	X(ctty, 66)     /* leaf: which terminal controls which session, foreground groups */                           \
@@ -103,6 +104,7 @@ LOCK_CLASSES(LOCK_CLASS_DECLARE)
 #define L_SOCKLIST (&lock_class_socklist)
 #define L_FUTEXPI (&lock_class_futexpi)
 #define L_MM (&lock_class_mm)
+#define L_IPC (&lock_class_ipc)
 #define L_PIDTREE (&lock_class_pidtree)
 #define L_TTY (&lock_class_tty)
 #define L_CTTY (&lock_class_ctty)

@@ -8,6 +8,7 @@
 #include "net/nat/dnsmsg.h"
 #include "net/nat/peek.h"
 #include "net/nat/rule.h"
+#include "net/nat/talk.h"
 #include "runsc-shim/resolv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -83,6 +84,11 @@ static void truncate_answer(const uint8_t *data, size_t n)
 	MUST(dns_truncate(&q, out, n) <= n);
 }
 
+static enum peek chunk(const uint8_t *data, size_t n, struct peeked *ret)
+{
+	return http_peek_chunk(data, n, false, ret);
+}
+
 /* More bytes make no other name of what was one. */
 static void peek(enum peek (*fn)(const uint8_t *, size_t, struct peeked *), const uint8_t *data, size_t n)
 {
@@ -97,9 +103,37 @@ static void peek(enum peek (*fn)(const uint8_t *, size_t, struct peeked *), cons
 			MUST(strcmp(part.name, whole.name) == 0 && part.connect == whole.connect);
 	}
 	if (all == PEEK_OK)
-		MUST(whole.is_addr || strlen(whole.name) > 0);
+		MUST(fn == chunk ? whole.size > 0 : whole.is_addr || strlen(whole.name) > 0);
 	if (all == PEEK_BAD)
 		MUST(whole.why);
+}
+
+/* A guest who is always allowed, and a server, by turns. */
+static void talk(const uint8_t *data, size_t n)
+{
+	struct nat_talk t = {.clear = 0};
+	struct peeked seen;
+
+	while (n && t.clear != UINT64_MAX) {
+		size_t part = MIN(t.clear, n);
+
+		data += part;
+		n -= part;
+		t.clear -= part;
+		if (!n)
+			break;
+		if (talk_peek(&t, data, n, &seen) == PEEK_OK) {
+			talk_allow(&t, &seen, false);
+			MUST(t.clear);
+		} else if (t.listens) {
+			part = MIN(n, 1u + *data % 50);
+			talk_listen(&t, data, part);
+			data += part;
+			n -= part;
+		} else {
+			break;
+		}
+	}
 }
 
 static void rule(const uint8_t *data, size_t n)
@@ -136,6 +170,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 5:
 		resolv_parse((const char *)data, size, &spec);
+		break;
+	case 6:
+		peek(chunk, data, size);
+		talk(data, size);
 		break;
 	default:
 		truncate_answer(data, size);

@@ -115,6 +115,15 @@ static uint64_t argument(struct input *in, unsigned char kind)
 		return sizes[b % ARRAY_SIZE(sizes)];
 	case ARG_ADDR:
 		return b < 20 ? pointer(b) : KERNEL_SCRATCH + b * PAGE_SIZE;
+	case ARG_IPCKEY:
+		return b % 4;
+	case ARG_IPCID: /* the first of an index, or the second */
+		return b % 6 | (uint64_t)(b >= 240) << 15;
+	case ARG_IPCFLAGS:
+		return (b & 8 ? 0 : 0777u) | (uint64_t)(b & 7) << 9 | (uint64_t)(b >> 4) << 12;
+	case ARG_MSGOPFLAGS:
+	case ARG_SHMATFLAGS:
+		return (uint64_t)(b & 31) << 11;
 	case ARG_PID:
 		return b < 3 ? (uint64_t)(b - 1) : b % 8;
 	case ARG_OFF:

@@ -373,6 +373,28 @@ static void reset(void)
 	close(s);
 }
 
+/* Who was reset before accept() is accepted all the same, by its name. */
+static void reset_early(void)
+{
+	int l = listener(5), c = MUST(socket(AF_INET, SOCK_STREAM, 0)), s, port;
+	struct sockaddr_in name = {0};
+	socklen_t size = sizeof(name);
+	char buf[8];
+
+	MUST(connect_to(c, port_of(l)));
+	port = port_of(c);
+	MUST(setsockopt(c, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger)));
+	close(c);
+	sleep_ms(10);
+	s = MUST(accept(l, (struct sockaddr *)&name, &size));
+	HOLDS(ntohs(name.sin_port) == port && name.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
+	T(recv(s, buf, 1, 0));
+	T(recv(s, buf, 1, 0));
+	T(getpeername(s, (struct sockaddr *)&name, &size));
+	close(s);
+	close(l);
+}
+
 static void halves(void)
 {
 	char buf[8];
@@ -464,6 +486,7 @@ int main(void)
 	full();
 	options();
 	reset();
+	reset_early();
 	halves();
 	edges();
 	sharing();

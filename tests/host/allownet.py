@@ -111,9 +111,10 @@ class ResolverTCP(socketserver.StreamRequestHandler):
 
 class HTTP(socketserver.StreamRequestHandler):
     def handle(self):
-        while self.rfile.readline() not in (b"\r\n", b""):
-            pass
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        while self.rfile.readline():
+            while self.rfile.readline() not in (b"\r\n", b""):
+                pass
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
 
 
 class Banner(socketserver.BaseRequestHandler):
@@ -214,6 +215,11 @@ def talk(addr, port, text):
         return got.decode() if got else "closed"
 def http(addr, host, port=80):
     return talk(addr, port, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host)[:12]
+def http_again(addr, hosts):
+    with open_tcp(addr, 80) as s:
+        for h in hosts:
+            s.sendall(("GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % h).encode()); got = s.recv(100).decode()[:12]
+        return got or "closed"
 def tls(addr, name, port=443):
     c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
     with open_tcp(addr, port) as s, c.wrap_socket(s, server_hostname=name) as t: return t.recv(100).decode()
@@ -378,6 +384,8 @@ def allowed_names():
     b.step("with SNI", "secret", "tls", WEB, "www.example.org")
     b.step("on another port", "HTTP/1.1 200", "http", WEB, "www.example.org", 8080)
     b.step("another Host", fails, "http", WEB, "evil.example.com")
+    b.step("the same Host again, by the same connection", "HTTP/1.1 200", "http_again", WEB, ["www.example.org"] * 3)
+    b.step("and then another", fails, "http_again", WEB, ["www.example.org"] * 2 + ["evil.example.com"])
     b.step("another SNI", refused_tls, "tls", WEB, "evil.example.com")
     b.step("an allowed SNI that was not asked for", refused_tls, "tls", WEB, "shared.example.net")
     b.step("no SNI", refused_tls, "tls", WEB, None)

@@ -433,13 +433,48 @@ static void report_forever(void)
 }
 
 /* Threads that the sentry waits for, or cannot stop. */
+static uint64_t find_code(const void *bytes, size_t size)
+{
+	uint64_t at = STUB_CODE;
+
+	while (memcmp((void *)at, bytes, size))
+		at++;
+	return at;
+}
+
+/* Reports for ever that a command of the stub's has met a fault, and never goes on where the sentry says. */
+static void fault_forever(void)
+{
+	static const unsigned char report[] = {0xf3, 0x49, 0x0f, 0xae, 0xc8, 0x0f, 0x05}, cas[] = {0xf0, 0x0f, 0xb1, 0x17};
+	uint64_t said = STUB_THR + SLOT_SIZE + T_SIGSTACK + 0x2000, real = said + 0x2000;
+	uint64_t *reg = (uint64_t *)(real + 40), at = find_code(report, sizeof(report)) + 5;
+	uint64_t *rip = &((uint64_t *)(said + 40))[16], fault = find_code(cas, sizeof(cas));
+	void *again = &&again;
+
+	__asm__ volatile("mov %%rsp, %0" : "=m"(reg[15]));
+	*(uint64_t *)(real + 224) = STUB_CONST + K_FPINIT;
+	reg[5] = real;             /* r13 */
+	reg[9] = (uint64_t)rip;    /* rsi */
+	reg[12] = fault;           /* rdx */
+	reg[11] = at;              /* rbx */
+	reg[16] = (uint64_t)again;
+	reg[17] = 0x202;
+	__asm__ volatile("mov %0, %%r13; jmp *%%rcx" : : "r"(real), "c"(again), "S"(rip), "d"(fault), "b"(at) : "memory", "r13");
+again:
+	__asm__ volatile("mov %%rdx, (%%rsi); sub $168, %%rsi; xor %%r9d, %%r9d; mov %0, %%edi; mov %1, %%eax; jmp *%%rbx"
+			 :
+			 : "i"(SIGSEGV), "i"(NR_REPORT)
+			 : "memory");
+}
+
 static void linger(void)
 {
-	pid_t a = begin(unfinished), b = begin(report_forever);
+	pid_t a = begin(unfinished), b = begin(report_forever), c = begin(fault_forever);
 
 	sleep(2);
 	must_die(a, "a process with unfinished memory work");
 	must_die(b, "a process that reports for ever");
+	must_die(c, "a process that reports faults for ever");
 }
 
 static uint64_t victim_slot;

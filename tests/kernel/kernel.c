@@ -27,6 +27,7 @@
 #include "sentry/base/cred.h"
 #include "sentry/base/log.h"
 #include "sentry/base/slab.h"
+#include "sentry/ipc.h"
 #include "sentry/system.h"
 #include "sentry/task.h"
 
@@ -119,6 +120,7 @@ void kernel_reset(void)
 		r = KCALL(init, SYS_wait4, -1, 0, WNOHANG | __WALL, 0);
 	while (r > 0);
 	must(r == -ECHILD, "collecting every process");
+	ipc_ns_clear(((struct task *)cpu_client(init))->ipc_ns);
 }
 
 void kernel_poke(struct cpu *cpu, uint64_t addr, const void *src, size_t size)

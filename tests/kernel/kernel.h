@@ -28,5 +28,5 @@ void kernel_peek(struct cpu *cpu, uint64_t addr, void *dst, size_t size);
 #define KERNEL_CPUS_MAX 64
 extern struct cpu *kernel_cpus[KERNEL_CPUS_MAX];
 extern size_t kernel_cpu_count;
-/* Ends every process but the first, and collects them. */
+/* Ends every process but the first, and collects them; removes all System V IPC objects. */
 void kernel_reset(void);

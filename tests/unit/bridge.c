@@ -79,8 +79,8 @@ START_TEST(learning)
 	{
 		struct pkt *p = frame(0, 13, 8, 60);
 
-		memcpy(p->count ? p->slice[0].buf->data + p->slice[0].off : p->room + p->head,
-		       dev_of(sw, "br0")->mac, MAC_LEN);
+		memcpy(p->count ? p->slice[0].buf->data + p->slice[0].off : p->room + p->head, dev_of(sw, "br0")->mac,
+		       MAC_LEN);
 		reaches(1, p, 8);
 	}
 	/* A sender that is a group is none. */

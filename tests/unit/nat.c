@@ -17,6 +17,7 @@
 
 #include "net/nat/forbid.h"
 #include "net/stack/dgram.h"
+#include "net/stack/netmem.h"
 #include "net/stack/tcp_priv.h"
 #include "sentry/base/clock.h"
 #include "sentry/base/slab.h"
@@ -40,7 +41,9 @@ static struct nat *nat;
 static enum nat_verdict verdict;
 static enum nat_look look_at_most[3]; /* what policy_look() says: the first that is not LOOK_MORE counts */
 static unsigned looks;
-static size_t looked_at;
+static size_t looked_at, heard;
+/* It allows four bytes at a time, refuses '!', and lets what follows "?..." wait until the server says 'y'. */
+static bool step_by_step;
 
 /* ---- the stacks' surroundings; their timers are the test's business ---- */
 
@@ -98,18 +101,33 @@ static enum nat_verdict flow(struct policy *p, const struct nat_flow *f)
 	return verdict;
 }
 
-static enum nat_look look(struct policy *p __unused, const struct nat_flow *f __unused, const void *bytes __unused,
-			  size_t n)
+static enum nat_look look(struct policy *p __unused, const struct nat_flow *f __unused, struct nat_talk *t,
+			  const void *bytes, size_t n)
 {
 	looked_at = n;
-	return look_at_most[looks++];
+	if (!step_by_step) {
+		t->clear = UINT64_MAX;
+		return look_at_most[looks++];
+	}
+	looks++;
+	if (t->listens || (n < 4 && *(const char *)bytes != '!'))
+		return LOOK_MORE;
+	t->clear = 4;
+	t->listens = *(const char *)bytes == '?';
+	return *(const char *)bytes == '!' ? LOOK_REFUSE : LOOK_ALLOW;
+}
+
+static void hear(struct policy *p __unused, struct nat_talk *t, const void *bytes, size_t n)
+{
+	heard = n;
+	t->listens = *(const char *)bytes != 'y';
 }
 
 static void silent(struct policy *p __unused, const struct nat_flow *f __unused)
 {
 }
 
-static const struct policy_ops ops = {.flow = flow, .look = look, .silent = silent};
+static const struct policy_ops ops = {.flow = flow, .look = look, .listen = hear, .silent = silent};
 static struct policy some_policy = {.ops = &ops}, *const some = &some_policy;
 
 /* ---- the world ---- */
@@ -322,6 +340,22 @@ START_TEST(forbidden)
 	    {"2002:a9fe:a9fe::", true},
 	    {"2002:0808:0808::1", false},
 	    {"fd00::1", false},
+	    {"64:ff9b:1::169.254.169.254", true},
+	    {"64:ff9b:1:a9fe:a9:fe00::", true},
+	    {"64:ff9b:1::808:808", false},
+	    {"::ffff:0:169.254.169.254", true},
+	    {"::ffff:0:8.8.8.8", false},
+	    {"::ffff:168.63.129.16", true},
+	    {"::ffff:168.63.129.17", false},
+	    {"::ffff:100.100.100.200", true},
+	    {"::ffff:100.100.100.100", false},
+	    {"::ffff:192.0.0.192", true},
+	    {"64:ff9b::168.63.129.16", true},
+	    {"fd00:ec2::254", true},
+	    {"fd00:ec2:1::23", true},
+	    {"fd00:ec3::254", false},
+	    {"fd20:ce::254", true},
+	    {"fd20:ce::253", false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -466,6 +500,7 @@ START_TEST(nobody_reads)
 	for (int i = 0; i < 3; i++)
 		close(c[i]);
 	EVENTUALLY(nat_flows(nat) == 0);
+	EVENTUALLY(net_memory_used(&tcp_memory) == 0);
 	stop();
 }
 END_TEST
@@ -579,6 +614,71 @@ START_TEST(policy_looks)
 }
 END_TEST
 
+START_TEST(policy_goes_on)
+{
+	struct tcp_sock *tp;
+	char text[100];
+	int l, c;
+
+	if (!alone())
+		return;
+	start_with(NULL, 0, 16, some);
+	verdict = NAT_LOOK;
+	step_by_step = true;
+	l = host_socket(SOCK_STREAM, 80);
+	tp = guest_connect(&host, 80);
+	EVENTUALLY(guest_state(tp) == TCP_ESTABLISHED);
+	IS(guest_send(tp, "aaaabbbbcc", 10), 10);
+	c = host_accept(l);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 8);
+	EVENTUALLY(looks == 3);
+	IS(guest_send(tp, "cc", 2), 2);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 12);
+	IS(guest_send(tp, "?...dddd", 8), 8);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 16);
+	IS(write(c, "no", 2), 2);
+	IS(guest_wait(tp, text, 100), 2);
+	IS(heard, 2);
+	IS(recv(c, text, 100, MSG_PEEK), 16);
+	if (_i > 2) { /* the server never says it */
+		if (_i == 3)
+			guest_close(tp, false);
+		pass();
+		IS(read(c, text, 100), 16);
+		close(c);
+		if (_i == 4)
+			IS(guest_wait(tp, text, 100), 0);
+		if (_i == 4)
+			guest_close(tp, false);
+		EVENTUALLY(nat_flows(nat) == 0);
+		stop();
+		return;
+	}
+	IS(write(c, "yes", 3), 3);
+	EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 20);
+	IS(guest_wait(tp, text, 100), 3);
+	/* An end between two of them is one; inside of one, or what is refused, resets. */
+	guest_send(tp, _i == 0 ? "eeee" : _i == 1 ? "ee" : "!!!!", _i == 1 ? 2 : 4);
+	if (_i < 2) {
+		stack_enter(guest);
+		IS(tcp_shutdown(tp, TCP_SHUT_SEND), 0);
+		stack_leave(guest);
+	}
+	if (_i == 0) {
+		EVENTUALLY(recv(c, text, 100, MSG_PEEK) == 24);
+		IS(read(c, text, 100), 24);
+		IS(read(c, text, 100), 0);
+	} else {
+		EVENTUALLY(guest_error(tp) == ECONNRESET || guest_error(tp) == EPIPE);
+		IS(nat_count(nat, NAT_REFUSED), 1);
+	}
+	guest_close(tp, false);
+	close(c);
+	EVENTUALLY(nat_flows(nat) == 0);
+	stop();
+}
+END_TEST
+
 /* _i 0: it refuses; 1: the guest ends before it has said enough; 2: it says 16 KiB of nothing. */
 START_TEST(policy_has_seen_enough)
 {
@@ -626,37 +726,58 @@ START_TEST(looks_refuse)
 }
 END_TEST
 
+static int guest_accept(struct tcp_sock *l, struct tcp_sock **ret)
+{
+	int err;
+
+	stack_enter(guest);
+	err = tcp_accept(l, ret);
+	stack_leave(guest);
+	return err;
+}
+
+static int client_from(const struct sockaddr_in *from, const struct sockaddr_in *to)
+{
+	int c = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	setsockopt(c, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	IS(bind(c, (const struct sockaddr *)from, sizeof(*from)), 0);
+	IS(connect(c, (const struct sockaddr *)to, sizeof(*to)), 0);
+	return c;
+}
+
 START_TEST(published)
 {
-	struct nat_port port = {.guest_port = 8000};
-	struct sockaddr_in sa = host_name(80);
-	struct tcp_sock *l, *tp;
+	struct nat_port ports[2] = {{.guest_port = 8000}, {.guest_port = 8000}};
+	struct sockaddr_in sa = host_name(80), other = host_name(81), from = host_name(4000);
+	struct tcp_sock *l, *tp, *tp2;
 	struct in6_addr any = {.s6_addr = {[10] = 0xff, 0xff}};
 	char text[10];
-	int c;
+	int c, twin;
 
 	if (!alone())
 		return;
-	port.fd = host_socket(SOCK_STREAM, 80);
-	start_with(&port, 1, 16, NULL);
+	ports[0].fd = host_socket(SOCK_STREAM, 80);
+	ports[1].fd = host_socket(SOCK_STREAM, 81);
+	start_with(ports, 2, 16, NULL);
 	stack_enter(guest);
 	l = tcp_create(guest, false);
 	IS(tcp_bind(l, &any, 8000), 0);
 	IS(tcp_listen(l, 10), 0);
 	stack_leave(guest);
-	c = socket(AF_INET, SOCK_STREAM, 0);
-	IS(connect(c, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	c = client_from(&from, &sa);
 	IS(write(c, "hi", 2), 2);
 	stack_enter(guest);
 	stack_leave(guest);
-	for (int err = -EAGAIN; err;) {
-		stack_enter(guest);
-		err = tcp_accept(l, &tp);
-		stack_leave(guest);
-		pass();
-	}
+	EVENTUALLY(guest_accept(l, &tp) == 0);
 	ck_assert_mem_eq(&tp->ep.key.raddr, &host, sizeof(host));
 	IS(guest_wait(tp, text, 10), 2);
+	/* By another port that leads there a client may come from the same port. */
+	twin = client_from(&from, &other);
+	EVENTUALLY(guest_accept(l, &tp2) == 0);
+	guest_close(tp2, false);
+	IS(read(twin, text, 10), 0);
+	close(twin);
 	guest_close(l, false);
 	guest_close(tp, false);
 	IS(read(c, text, 10), 0);
@@ -666,6 +787,59 @@ START_TEST(published)
 	(void)!connect(c, (struct sockaddr *)&sa, sizeof(sa));
 	EVENTUALLY(recv(c, text, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET);
 	EVENTUALLY(nat_flows(nat) == 0);
+	stop();
+}
+END_TEST
+
+/* Clients of published ports leave something for the guest. */
+START_TEST(many_clients)
+{
+	struct nat_port ports[2] = {{.guest_port = 8000}, {.guest_port = 8001, .udp = true}};
+	struct in6_addr any = {.s6_addr = {[10] = 0xff, 0xff}};
+	struct sockaddr_in sa = host_name(80);
+	struct tcp_sock *l, *tp;
+	int c[4], own;
+	char byte;
+
+	if (!alone())
+		return;
+	ports[0].fd = host_socket(SOCK_STREAM, 80);
+	ports[1].fd = host_socket(SOCK_DGRAM, 80);
+	start_with(ports, 2, 4, NULL);
+	stack_enter(guest);
+	l = tcp_create(guest, false);
+	IS(tcp_bind(l, &any, 8000), 0);
+	IS(tcp_listen(l, 10), 0);
+	stack_leave(guest);
+	for (int i = 0; i < 4; i++) {
+		c[i] = socket(AF_INET, SOCK_STREAM, 0);
+		IS(connect(c[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	}
+	EVENTUALLY(recv(c[3], &byte, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET);
+	IS(recv(c[2], &byte, 1, MSG_DONTWAIT), -1);
+	IS(errno, EAGAIN);
+	IS(nat_flows(nat), 3);
+	own = host_socket(SOCK_STREAM, 81);
+	tp = guest_connect(&host, 81);
+	IS(close(host_accept(own)), 0);
+	guest_close(tp, true);
+	for (int i = 0; i < 4; i++)
+		close(c[i]);
+	guest_close(l, true);
+	EVENTUALLY(nat_flows(nat) == 0);
+	host_socket(SOCK_DGRAM, 53);
+	guest_udp(1000, 53);
+	for (int i = 0; i < 20; i++) {
+		int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+		IS(sendto(s, "x", 1, 0, (struct sockaddr *)&sa, sizeof(sa)), 1);
+		close(s);
+	}
+	EVENTUALLY(nat_count(nat, NAT_EVICTED_FLOWS) == 17);
+	EVENTUALLY(nat_flows(nat) == 4);
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 21);
+	guest_udp(1000, 53);
+	IS(nat_count(nat, NAT_DATAGRAM_FLOWS), 21);
 	stop();
 }
 END_TEST
@@ -810,8 +984,9 @@ int main(void)
 {
 	int failed = unit_run(__FILE__, (const TTest *const[]){forbidden, both_ways, refusals, resets, nobody_reads,
 							       too_many_connections, datagrams, policy_refuses,
-							       policy_looks, looks_refuse, published, forged, stopped,
-							       no_memory, no_memory_later, NULL});
+							       policy_looks, looks_refuse, published, many_clients,
+							       forged, stopped, no_memory, no_memory_later, NULL});
 
-	return failed | unit_run_loop(__FILE__, policy_has_seen_enough, 3);
+	failed |= unit_run_loop(__FILE__, policy_has_seen_enough, 3);
+	return failed | unit_run_loop(__FILE__, policy_goes_on, 5);
 }

@@ -106,7 +106,7 @@ static char look(const char *dst, uint16_t port, const char *says)
 {
 	struct nat_flow f = flow(IPPROTO_TCP, dst, port);
 
-	return "MAR"[policy_look(p, &f, says, strlen(says))];
+	return "MAR"[policy_look(p, &f, &(struct nat_talk){.clear = 0}, says, strlen(says))];
 }
 
 static char look_host(const char *dst, uint16_t port, const char *host)
@@ -130,14 +130,16 @@ static char look_tls(const char *dst, uint16_t port, const char *name)
 
 	memcpy(at, rest, sizeof(rest));
 	memcpy(at + sizeof(rest), name, len);
-	return "MAR"[policy_look(p, &f, m, (size_t)(at - m) + sizeof(rest) + len)];
+	return "MAR"[policy_look(p, &f, &(struct nat_talk){.clear = 0}, m, (size_t)(at - m) + sizeof(rest) + len)];
 }
 
 START_TEST(no_policy)
 {
 	struct nat_flow f = flow(IPPROTO_TCP, "192.0.2.1", 22);
+	struct nat_talk t = {.clear = 0};
 
-	ck_assert_int_eq(policy_look(NULL, &f, "x", 1), LOOK_ALLOW);
+	ck_assert_int_eq(policy_look(NULL, &f, &t, "x", 1), LOOK_ALLOW);
+	ck_assert_uint_eq(t.clear, UINT64_MAX);
 }
 END_TEST
 
@@ -245,12 +247,13 @@ START_TEST(look_has_an_end)
 {
 	char *much = malloc(NAT_LOOK_MAX + 1);
 	struct nat_flow f = flow(IPPROTO_TCP, "192.0.2.1", 80);
+	struct nat_talk t = {.clear = 0};
 
 	setup("a.example");
 	memset(much, 'a', NAT_LOOK_MAX + 1);
 	memcpy(much, "GET /", 5);
-	ck_assert_int_eq(policy_look(p, &f, much, NAT_LOOK_MAX - 1), LOOK_MORE);
-	ck_assert_int_eq(policy_look(p, &f, much, NAT_LOOK_MAX), LOOK_REFUSE);
+	ck_assert_int_eq(policy_look(p, &f, &t, much, NAT_LOOK_MAX - 1), LOOK_MORE);
+	ck_assert_int_eq(policy_look(p, &f, &t, much, NAT_LOOK_MAX), LOOK_REFUSE);
 	free(much);
 	finish();
 }

@@ -15,6 +15,7 @@
 #include "sentry/base/ctx.h"
 #include "sentry/base/slab.h"
 #include "sentry/base/wait.h"
+#include "sentry/ipc.h"
 #include "syscalls/dispatch.h"
 #include "tests/kernel/kernel.h"
 #include "tests/unit/unit.h"
@@ -259,12 +260,51 @@ static int64_t make_program(void)
 	return r < 0 && r != -ESRCH ? r : 0;
 }
 
+static int64_t make_segment(void)
+{
+	int64_t id = KCALL(init, SYS_shmget, IPC_PRIVATE, 8192, 0600);
+	int64_t at = id < 0 ? id : KCALL(init, SYS_shmat, id, 0, 0);
+
+	if (id >= 0)
+		KCALL(init, SYS_shmctl, id, IPC_RMID, 0);
+	return at < 0 ? at : KCALL(init, SYS_shmdt, at);
+}
+
+static int64_t make_semaphores(void)
+{
+	const struct sembuf up = {1, 1, SEM_UNDO};
+	int64_t id = KCALL(init, SYS_semget, IPC_PRIVATE, 2, 0600);
+	int64_t r = id;
+
+	kernel_poke(init, DATA, &up, sizeof(up));
+	if (id >= 0) {
+		r = KCALL(init, SYS_semop, id, DATA, 1);
+		KCALL(init, SYS_semctl, id, 0, IPC_RMID, 0);
+	}
+	return r;
+}
+
+static int64_t make_queue(void)
+{
+	const int64_t m[2] = {1, 2};
+	int64_t id = KCALL(init, SYS_msgget, IPC_PRIVATE, 0600);
+	int64_t r = id;
+
+	kernel_poke(init, DATA, m, sizeof(m));
+	if (id >= 0) {
+		r = KCALL(init, SYS_msgsnd, id, DATA, 8, 0);
+		KCALL(init, SYS_msgctl, id, IPC_RMID, 0);
+	}
+	return r;
+}
+
 static const struct maker makers[] = {
     {"open", make_file},        {"mkdir", make_directory},        {"symlink", make_link},
     {"pipe2", make_pipe},       {"socketpair", make_socketpair},  {"epoll_create1", make_epoll},
     {"eventfd2", make_eventfd}, {"timerfd_create", make_timerfd}, {"memfd_create", make_memfd},
     {"mmap", make_mapping},     {"fork", make_process},           {"clone", make_thread},
-    {"execve", make_program},
+    {"execve", make_program},   {"shmat", make_segment},          {"semop", make_semaphores},
+    {"msgsnd", make_queue},
 };
 
 START_TEST(each_allocation_fails)
