@@ -176,6 +176,8 @@ static int check(struct stack *s, struct route_config *c) REQUIRES(L_NET)
 	if (!addr_eq(&masked, &c->dst))
 		return -EINVAL;
 	if (goes_nowhere(c->type)) {
+		if (c->hops)
+			return -EINVAL;
 		c->dev = NULL;
 		return 0;
 	}

@@ -293,6 +293,9 @@ START_TEST(several_v6)
 	r = route_find(b.s, &dst, 0);
 	ck_assert_uint_eq(r->c.hops->count, 3);
 	ck_assert_int_eq(route_del(b.s, &one), 0);
+	one = c;
+	one.type = RTN_BLACKHOLE;
+	ck_assert_int_eq(route_add(b.s, &one, ROUTE_USER), -EINVAL);
 	/* An interface that goes takes its way with it; what is left is a route like others. */
 	netdev_destroy(b.s, second);
 	r = route_find(b.s, &dst, 0);
