@@ -298,7 +298,7 @@ static int add_checked(struct stack *s, const struct route_config *c, unsigned f
 	struct list *l = chain(s, c->table, c->v6, c->plen, &c->dst);
 	int err;
 
-	if (c->v6 && flags & ROUTE_APPEND && !c->hops && !addr_is_any(&c->gateway)) {
+	if (c->v6 && c->type == RTN_UNICAST && flags & ROUTE_APPEND && !c->hops && !addr_is_any(&c->gateway)) {
 		err = add_hop(s, l, c);
 		if (err <= 0)
 			return err;
