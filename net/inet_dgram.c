@@ -87,6 +87,17 @@ static void sync_groups(struct inet_dgram *g, bool v6) REQUIRES(L_NET)
 		g->d.mc_addr = i->mc_addr;
 }
 
+/* What decides on the route to the peer. */
+static void sync_way(struct dgram *d, const struct inet_sock *i, uint8_t tos)
+{
+	if (d->bound_dev != i->bound_dev || d->mark != i->s.mark || d->tos != tos || d->uid != i->uid)
+		d->route.dev = NULL; /* it is looked up again */
+	d->bound_dev = i->bound_dev;
+	d->mark = i->s.mark;
+	d->tos = tos;
+	d->uid = i->uid;
+}
+
 /* Options that the endpoint must know. */
 static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 {
@@ -99,16 +110,12 @@ static void dgram_sync(struct inet_sock *i) REQUIRES(L_NET)
 	d->no_checksum = socket_option(&i->s, SOCK_OPT_NO_CHECK) || i->value[UDP_V_NO_CHECK_TX];
 	d->recverr = i->value[INET_RECVERR] || i->value[INET6_RECVERR];
 	d->ttl = (uint8_t)MAX(i->value[v6 ? INET6_HOPS : INET_TTL], 0);
-	d->tos = (uint8_t)MAX(i->value[v6 ? INET6_TCLASS : INET_TOS], 0);
 	d->pmtu = (uint8_t)i->value[v6 ? INET6_PMTU : INET_PMTU];
-	d->mark = i->s.mark;
 	d->gro = i->value[UDP_V_GRO];
 	d->freebind = i->value[v6 ? INET6_FREEBIND : INET_FREEBIND] || i->value[INET_FREEBIND] ||
 		      i->value[v6 ? INET6_TRANSPARENT : INET_TRANSPARENT];
 	d->filter = i->s.filter ? filter : NULL;
-	if (d->bound_dev != i->bound_dev)
-		d->route.dev = NULL; /* it is looked up again */
-	d->bound_dev = i->bound_dev;
+	sync_way(d, i, (uint8_t)MAX(i->value[v6 ? INET6_TCLASS : INET_TOS], 0));
 	sync_groups(g, v6);
 	if (port_of(g))
 		sync_port(g, port_of(g));

@@ -74,14 +74,17 @@ static void tcp_sync(struct inet_sock *i) REQUIRES(L_NET)
 	struct tcp_sock *tp = t->tp;
 	bool v6 = i->s.family == AF_INET6;
 	int ttl = v6 && i->value[INET6_HOPS] >= 0 ? i->value[INET6_HOPS] : i->value[INET_TTL];
+	uint8_t tos = (uint8_t)MAX(v6 && i->value[INET6_TCLASS] ? i->value[INET6_TCLASS] : i->value[INET_TOS], 0);
 
+	if (tp->tos != tos || tp->mark != i->s.mark)
+		tp->route.dev = NULL; /* rules may say another way: it is looked up again */
 	tp->ep.bind.bound_dev = i->bound_dev;
 	tp->ep.bind.v6only = v6 && i->value[INET6_V6ONLY];
 	tp->ep.bind.reuse_addr = socket_option(&i->s, SOCK_OPT_REUSEADDR);
 	tp->ep.bind.reuse_port = socket_option(&i->s, SOCK_OPT_REUSEPORT);
 	port_refresh(&tp->ep.bind);
 	tp->ttl = (uint8_t)MAX(ttl, 0);
-	tp->tos = (uint8_t)MAX(v6 && i->value[INET6_TCLASS] ? i->value[INET6_TCLASS] : i->value[INET_TOS], 0);
+	tp->tos = tos;
 	tp->recverr = i->value[INET_RECVERR] || i->value[INET6_RECVERR];
 	tp->mark = i->s.mark;
 	tp->filter = i->s.filter ? filter : NULL;

@@ -20,6 +20,8 @@
 #include "net/sockdiag.h"
 #include "net/uevent.h"
 #include "net/unix.h"
+#include "sentry/base/cred.h"
+#include "sentry/base/ctx.h"
 #include "sentry/base/slab.h"
 
 #define PIECE_MAX 8192u
@@ -30,6 +32,7 @@ struct nl_sock {
 	struct unix_sock u;   /* first member */
 	uint32_t port;        /* L_SOCKNAME; 0: none yet */
 	uint32_t groups;      /* L_SOCKNAME: a bit for each, from RTNLGRP 1 on */
+	uint32_t options;     /* atomic; a bit for each NETLINK_* that is on */
 	uint64_t seen;        /* L_SOCKNAME: the last event that was queued here */
 	struct nl_sock *next; /* L_SOCKNAME: of those with a port */
 };
@@ -112,8 +115,15 @@ static void queue_all(struct nl_sock *n, const struct nlbuf *b, unsigned group)
 
 static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, const char *data)
 {
-	struct nlreq r = {h, data, h->nlmsg_len - sizeof(*h), n->u.s.net};
-	struct nlbuf b = {.seq = h->nlmsg_seq, .port = n->port};
+	uint32_t options = __atomic_load_n(&n->options, __ATOMIC_RELAXED);
+	struct nlreq r = {.h = h,
+			  .data = data,
+			  .size = h->nlmsg_len - sizeof(*h),
+			  .net = n->u.s.net,
+			  .uid = c->cred->uid,
+			  .strict = options & 1u << NETLINK_GET_STRICT_CHK,
+			  .capped = options & 1u << NETLINK_CAP_ACK};
+	struct nlbuf b = {.seq = h->nlmsg_seq, .port = n->port, .ext_ack = options & 1u << NETLINK_EXT_ACK};
 
 	if (h->nlmsg_flags & NLM_F_REQUEST && h->nlmsg_type >= NLMSG_MIN_TYPE && n->u.s.protocol == NETLINK_ROUTE)
 		rtnetlink_request(c, &b, &r);
@@ -121,7 +131,7 @@ static void answer(struct ctx *c, struct nl_sock *n, const struct nlmsghdr *h, c
 		 n->u.s.protocol == NETLINK_SOCK_DIAG)
 		sockdiag_request(c, &b, &r);
 	else if (h->nlmsg_flags & NLM_F_ACK)
-		nl_error(&b, h, 0);
+		nl_error(&b, &r, 0);
 	queue_all(n, &b, 0);
 	nlbuf_finish(&b);
 }
@@ -466,6 +476,57 @@ static ssize_t netlink_send(struct ctx *c, struct socket *s, struct net_msg *m)
 	return err ? err : (ssize_t)size;
 }
 
+static int set_option(struct nl_sock *n, int name, bool on)
+{
+	if (name == NETLINK_LIST_MEMBERSHIPS)
+		return -ENOPROTOOPT;
+	if (on)
+		__atomic_or_fetch(&n->options, 1u << name, __ATOMIC_RELAXED);
+	else
+		__atomic_and_fetch(&n->options, ~(1u << name), __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* The groups, as bits; what fits. */
+static int list_memberships(struct nl_sock *n, void *value, size_t *size)
+{
+	uint32_t groups;
+
+	mutex_lock(&table_lock, L_SOCKNAME);
+	groups = n->groups;
+	mutex_unlock(&table_lock, L_SOCKNAME);
+	*size = MIN(*size, sizeof(groups));
+	memcpy(value, &groups, *size);
+	return 0;
+}
+
+static int netlink_getsockopt(struct ctx *c __unused, struct socket *s, int level, int name, void *value, size_t *size)
+{
+	struct nl_sock *n = nl_of(s);
+	int v;
+
+	if (level != SOL_NETLINK)
+		return -ENOPROTOOPT;
+	switch (name) {
+	case NETLINK_LIST_MEMBERSHIPS:
+		return list_memberships(n, value, size);
+	case NETLINK_PKTINFO:
+	case NETLINK_BROADCAST_ERROR:
+	case NETLINK_NO_ENOBUFS:
+	case NETLINK_CAP_ACK:
+	case NETLINK_EXT_ACK:
+	case NETLINK_GET_STRICT_CHK:
+		if (*size < sizeof(v))
+			return -EINVAL;
+		v = __atomic_load_n(&n->options, __ATOMIC_RELAXED) >> name & 1;
+		memcpy(value, &v, sizeof(v));
+		*size = sizeof(v);
+		return 0;
+	default:
+		return -ENOPROTOOPT;
+	}
+}
+
 static int netlink_setsockopt(struct ctx *c, struct socket *s, int level, int name, uaddr_t value, size_t size)
 {
 	struct nl_sock *n = nl_of(s);
@@ -474,8 +535,10 @@ static int netlink_setsockopt(struct ctx *c, struct socket *s, int level, int na
 	if (level != SOL_NETLINK || name < NETLINK_ADD_MEMBERSHIP || name > NETLINK_GET_STRICT_CHK)
 		return -ENOPROTOOPT;
 	err = sockopt_int(c, value, size, &v);
-	if (err || (name != NETLINK_ADD_MEMBERSHIP && name != NETLINK_DROP_MEMBERSHIP))
+	if (err)
 		return err;
+	if (name != NETLINK_ADD_MEMBERSHIP && name != NETLINK_DROP_MEMBERSHIP)
+		return set_option(n, name, v);
 	if (v < 1 || v > (int)RTNLGRP_MAX)
 		return -EINVAL;
 	if (v > 32)
@@ -535,6 +598,7 @@ static const struct proto_ops netlink_ops = {
     .recvmsg = unix_dgram_recv,
     .poll = unix_poll,
     .setsockopt = netlink_setsockopt,
+    .getsockopt = netlink_getsockopt,
     .info = unix_info,
     .release = netlink_release,
     .destroy = netlink_destroy,

@@ -80,6 +80,20 @@ size_t nl_nest(struct nlbuf *b, size_t msg, uint16_t type)
 	return at;
 }
 
+size_t nl_bytes(struct nlbuf *b, size_t msg, const void *data, size_t size)
+{
+	size_t at = b->size;
+	void *to = add(b, RTA_ALIGN(size));
+
+	if (to) {
+		memcpy(to, data, size);
+		((struct nlmsghdr *)(b->data + msg))->nlmsg_len = (uint32_t)(b->size - msg);
+	} else {
+		b->size = MIN(b->size, msg);
+	}
+	return at;
+}
+
 void nl_nest_end(struct nlbuf *b, size_t nest)
 {
 	if (!b->failed)
@@ -109,18 +123,34 @@ void nl_addr(struct nlbuf *b, size_t msg, uint16_t type, const struct in6_addr *
 		nl_attr(b, msg, type, a, sizeof(*a));
 }
 
-void nl_error(struct nlbuf *b, const struct nlmsghdr *request, int err)
+static uint16_t tlv_flag(const struct nlbuf *b, int err)
 {
-	struct nlmsgerr e = {err, *request};
-
-	nl_begin(b, NLMSG_ERROR, NLM_F_CAPPED, &e, sizeof(e));
+	return err && b->why && b->ext_ack ? NLM_F_ACK_TLVS : 0;
 }
 
-void nl_done(struct nlbuf *b)
+static void put_why(struct nlbuf *b, size_t msg, int err)
 {
-	int zero = 0;
+	if (tlv_flag(b, err))
+		nl_string(b, msg, NLMSGERR_ATTR_MSG, b->why);
+}
 
-	nl_begin(b, NLMSG_DONE, NLM_F_MULTI, &zero, sizeof(zero));
+void nl_error(struct nlbuf *b, const struct nlreq *r, int err)
+{
+	struct nlmsgerr e = {err, *r->h};
+	bool whole = err && !r->capped;
+	uint16_t flags = (uint16_t)((whole ? 0 : NLM_F_CAPPED) | tlv_flag(b, err));
+	size_t msg = nl_begin(b, NLMSG_ERROR, flags, &e, sizeof(e));
+
+	if (whole && r->size)
+		nl_bytes(b, msg, r->data, r->size);
+	put_why(b, msg, err);
+}
+
+void nl_done(struct nlbuf *b, int err)
+{
+	size_t msg = nl_begin(b, NLMSG_DONE, (uint16_t)(NLM_F_MULTI | tlv_flag(b, err)), &err, sizeof(err));
+
+	put_why(b, msg, err);
 }
 
 void nl_raw(struct nlbuf *b, const void *data, size_t size)

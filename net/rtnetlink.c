@@ -14,11 +14,14 @@
 #include "net/stack/addr.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
+#include "net/stack/rule.h"
 #include "sentry/base/cred.h"
 #include "sentry/base/ctx.h"
 
 static void dump(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET)
 {
+	int err = 0;
+
 	switch (r->h->nlmsg_type) {
 	case RTM_GETLINK:
 		rtnetlink_dump_links(s, b, r);
@@ -27,16 +30,16 @@ static void dump(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIR
 		rtnetlink_dump_addrs(s, b, r);
 		break;
 	case RTM_GETROUTE:
-		rtnetlink_dump_routes(s, b, r);
+		err = rtnetlink_dump_routes(s, b, r);
 		break;
 	case RTM_GETNEIGH:
 		rtnetlink_dump_neighs(s, b, r);
 		break;
 	case RTM_GETRULE:
-		rtnetlink_dump_rules(s, b, r);
+		err = rtnetlink_dump_rules(s, b, r);
 		break;
 	}
-	nl_done(b);
+	nl_done(b, err);
 }
 
 /* What takes the lock itself. -ENOSYS: the others. */
@@ -76,6 +79,9 @@ static int change(struct stack *s, const struct nlreq *r) REQUIRES(L_NET)
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		return rtnetlink_change_route(s, r);
+	case RTM_NEWRULE:
+	case RTM_DELRULE:
+		return rtnetlink_change_rule(s, r);
 	case RTM_NEWNEIGH:
 	case RTM_DELNEIGH:
 		return rtnetlink_change_neigh(s, r);
@@ -108,7 +114,7 @@ void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r)
 		stack_leave(s);
 	}
 	if (err || (r->h->nlmsg_flags & NLM_F_ACK && !all))
-		nl_error(b, r->h, err);
+		nl_error(b, r, err);
 }
 
 void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool gone, const void *what,
@@ -129,6 +135,10 @@ void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool 
 	case STACK_ROUTE:
 		*ret_group = ((const struct route *)what)->c.v6 ? RTNLGRP_IPV6_ROUTE : RTNLGRP_IPV4_ROUTE;
 		rtnetlink_put_route(b, what, gone ? RTM_DELROUTE : RTM_NEWROUTE, 0);
+		break;
+	case STACK_RULE:
+		*ret_group = ((const struct fib_rule *)what)->c.v6 ? RTNLGRP_IPV6_RULE : RTNLGRP_IPV4_RULE;
+		rtnetlink_put_rule(s, b, what, gone ? RTM_DELRULE : RTM_NEWRULE, 0);
 		break;
 	case STACK_NEIGH:
 		*ret_group = RTNLGRP_NEIGH;

@@ -15,16 +15,17 @@ void rtnetlink_request(struct ctx *c, struct nlbuf *b, const struct nlreq *r);
 void rtnetlink_event(struct stack *s, struct nlbuf *b, enum stack_event e, bool gone, const void *what,
 		     unsigned *ret_group) REQUIRES(L_NET);
 
-/* rtnetlink_link.c, rtnetlink_route.c: a list of what there is, or one answer; 0 or -errno. */
+/* rtnetlink_link.c, rtnetlink_route.c, rtnetlink_rule.c: a list of what there is, or one answer; 0 or -errno. */
 void rtnetlink_dump_links(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 void rtnetlink_dump_addrs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
-void rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 void rtnetlink_dump_neighs(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
-void rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_dump_rules(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_get_link(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_get_route(struct stack *s, struct nlbuf *b, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_change_addr(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_change_route(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
+int rtnetlink_change_rule(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
 int rtnetlink_change_neigh(struct stack *s, const struct nlreq *r) REQUIRES(L_NET);
 
 /* rtnetlink_newlink.c. No lock held: a link may be about two stacks. */
@@ -41,6 +42,9 @@ uint8_t rtnetlink_operstate(struct netdev *d);
 struct netdev_addr;
 struct route;
 struct neigh;
+struct fib_rule;
+void rtnetlink_put_rule(struct stack *s, struct nlbuf *b, const struct fib_rule *r, uint16_t type, uint16_t flags)
+    REQUIRES(L_NET);
 void rtnetlink_put_link(struct stack *s, struct nlbuf *b, struct netdev *d, uint16_t type, uint16_t flags)
     REQUIRES(L_NET);
 void rtnetlink_put_addr(struct nlbuf *b, const struct netdev_addr *a, int64_t now, uint16_t type, uint16_t flags);

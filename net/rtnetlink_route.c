@@ -1,18 +1,17 @@
 /*
- * NETLINK_ROUTE: routes, rules and neighbours. rtnetlink(7), ip-route(8). There are no rules but those that every namespace begins with: the tables local,
- * main and default, in this order.
+ * NETLINK_ROUTE: routes. rtnetlink(7), ip-route(8).
  */
-#include <linux/fib_rules.h>
-#include <linux/neighbour.h>
-
 #include "net/rtnetlink.h"
 #include "net/stack/addr.h"
-#include "net/stack/bridge.h"
-#include "net/stack/neigh.h"
+#include "net/stack/core.h"
+#include "net/stack/nexthop.h"
 #include "net/stack/route.h"
 #include "sentry/base/clock.h"
 
-#define RTCF_LOCAL 0x80000000u /* of <linux/in_route.h> */
+/* Of <linux/in_route.h>. */
+#define RTCF_LOCAL 0x80000000u
+#define RTCF_BROADCAST 0x10000000u
+#define RTCF_MULTICAST 0x20000000u
 
 /* ---- routes ---- */
 
@@ -27,6 +26,42 @@ static void put_metrics(struct nlbuf *b, size_t msg, uint32_t mtu)
 		nl_attr(b, msg, RTA_METRICS, &m, sizeof(m));
 }
 
+static uint32_t hop_flags(const struct netdev *d)
+{
+	if (!(d->flags & IFF_UP))
+		return RTNH_F_DEAD | RTNH_F_LINKDOWN;
+	return d->carrier ? 0 : RTNH_F_LINKDOWN;
+}
+
+static void put_hops(struct nlbuf *b, size_t msg, const struct nexthops *h)
+{
+	size_t all = nl_nest(b, msg, RTA_MULTIPATH);
+
+	for (unsigned i = 0; i < h->count; i++) {
+		struct rtnexthop n = {.rtnh_flags = (uint8_t)hop_flags(h->hop[i].dev),
+				      .rtnh_hops = (uint8_t)(h->hop[i].weight - 1),
+				      .rtnh_ifindex = (int)h->hop[i].dev->index};
+		size_t one = nl_bytes(b, msg, &n, sizeof(n));
+
+		if (!addr_is_any(&h->hop[i].gateway))
+			nl_addr(b, msg, RTA_GATEWAY, &h->hop[i].gateway);
+		nl_nest_end(b, one); /* its length stands where an attribute's does */
+	}
+	nl_nest_end(b, all);
+}
+
+static void put_way(struct nlbuf *b, size_t msg, const struct route_config *c)
+{
+	if (c->hops) {
+		put_hops(b, msg, c->hops);
+		return;
+	}
+	if (!addr_is_any(&c->gateway))
+		nl_addr(b, msg, RTA_GATEWAY, &c->gateway);
+	if (c->dev)
+		nl_u32(b, msg, RTA_OIF, c->dev->index);
+}
+
 void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, uint16_t flags)
 {
 	const struct route_config *c = &r->c;
@@ -35,7 +70,8 @@ void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, 
 			  .rtm_table = (uint8_t)(c->table < 256 ? c->table : RT_TABLE_COMPAT),
 			  .rtm_protocol = c->protocol,
 			  .rtm_scope = c->v6 ? RT_SCOPE_UNIVERSE : c->scope,
-			  .rtm_type = c->type};
+			  .rtm_type = c->type,
+			  .rtm_flags = c->dev && !c->hops ? hop_flags(c->dev) : 0};
 	size_t msg = nl_begin(b, type, flags, &m, sizeof(m));
 
 	nl_u32(b, msg, RTA_TABLE, c->table);
@@ -45,11 +81,8 @@ void rtnetlink_put_route(struct nlbuf *b, const struct route *r, uint16_t type, 
 		nl_u32(b, msg, RTA_PRIORITY, c->metric);
 	if (!addr_is_any(&c->prefsrc))
 		nl_addr(b, msg, RTA_PREFSRC, &c->prefsrc);
-	if (!addr_is_any(&c->gateway))
-		nl_addr(b, msg, RTA_GATEWAY, &c->gateway);
 	put_metrics(b, msg, c->mtu);
-	if (c->dev)
-		nl_u32(b, msg, RTA_OIF, c->dev->index);
+	put_way(b, msg, c);
 	if (c->v6)
 		nl_u8(b, msg, RTA_PREF, 0);
 }
@@ -58,63 +91,287 @@ struct dump {
 	struct nlbuf *b;
 	uint8_t family;
 	bool v6;
+	struct rtmsg only; /* protocol, type: those that are not 0 */
+	uint32_t table, oif;
 };
+
+static bool is_wanted(const struct dump *d, const struct route_config *c)
+{
+	if (c->v6 != d->v6 || (d->table && c->table != d->table) || (d->only.rtm_type && c->type != d->only.rtm_type))
+		return false;
+	if (d->only.rtm_protocol && c->protocol != d->only.rtm_protocol)
+		return false;
+	return !d->oif || (c->dev && c->dev->index == d->oif) || (c->hops && nexthops_on(c->hops, d->oif));
+}
 
 static bool put_one_route(void *arg, const struct route *r)
 {
 	struct dump *d = arg;
 
-	if (r->c.v6 == d->v6)
+	if (is_wanted(d, &r->c))
 		rtnetlink_put_route(d->b, r, RTM_NEWROUTE, NLM_F_MULTI);
 	return !d->b->failed;
 }
 
-void rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r)
+/* Who asks to be checked may say which routes: by table, interface, type and origin. */
+static int parse_filter(struct stack *s, const struct nlreq *r, struct dump *d) REQUIRES(L_NET)
 {
-	struct dump d = {b, r->size ? (uint8_t)r->data[0] : AF_UNSPEC, false};
+	struct rtmsg m;
 
+	if (!nl_fixed(r, &m, sizeof(m)) || m.rtm_dst_len || m.rtm_src_len || m.rtm_tos || m.rtm_scope ||
+	    m.rtm_flags & ~(unsigned)(RTM_F_CLONED | RTM_F_PREFIX))
+		return -EINVAL;
+	d->only = m;
+	d->table = m.rtm_table;
+	nl_find_u32(r, sizeof(m), RTA_TABLE, &d->table);
+	if (nl_find_u32(r, sizeof(m), RTA_OIF, &d->oif) && !netdev_by_index(s, d->oif))
+		return -ENODEV;
+	if (d->table && !route_has_table(s, d->table) && d->table != RT_TABLE_MAIN && d->table != RT_TABLE_LOCAL)
+		return d->family == AF_UNSPEC ? 0 : -ENOENT;
+	return 0;
+}
+
+int rtnetlink_dump_routes(struct stack *s, struct nlbuf *b, const struct nlreq *r)
+{
+	struct dump d = {.b = b, .family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC};
+	struct rtmsg m = {0};
+	int err = r->strict ? parse_filter(s, r, &d) : 0;
+
+	if (err == -ENOENT)
+		b->why = d.family == AF_INET ? "ipv4: FIB table does not exist" : "ipv6: FIB table does not exist";
+	if (err)
+		return err;
+	if (nl_fixed(r, &m, sizeof(m)) && m.rtm_flags & RTM_F_CLONED)
+		return 0; /* nobody's exceptions are shown */
 	if (d.family == AF_UNSPEC || d.family == AF_INET)
 		route_each(s, put_one_route, &d);
 	d.v6 = true;
 	if (d.family == AF_UNSPEC || d.family == AF_INET6)
 		route_each(s, put_one_route, &d);
+	return 0;
 }
 
-/* ip-route get: how a packet to an address would go. */
+/* ---- ip-route get ---- */
+
+static void parse_flow(const struct nlreq *r, const struct rtmsg *m, struct ip_out *o, uint32_t *ret_iif)
+{
+	size_t size;
+	const char *port;
+
+	nl_find_addr(r, sizeof(*m), RTA_SRC, m->rtm_family, &o->src);
+	nl_find_u32(r, sizeof(*m), RTA_OIF, &o->bound_dev);
+	nl_find_u32(r, sizeof(*m), RTA_IIF, ret_iif);
+	nl_find_u32(r, sizeof(*m), RTA_MARK, &o->mark);
+	nl_find_u32(r, sizeof(*m), RTA_UID, &o->uid);
+	if ((port = nl_find(r, sizeof(*m), RTA_SPORT, 2, &size)))
+		o->sport = (uint16_t)((uint8_t)port[0] << 8 | (uint8_t)port[1]);
+	if ((port = nl_find(r, sizeof(*m), RTA_DPORT, 2, &size)))
+		o->dport = (uint16_t)((uint8_t)port[0] << 8 | (uint8_t)port[1]);
+	if ((port = nl_find(r, sizeof(*m), RTA_IP_PROTO, 1, &size)))
+		o->protocol = (uint8_t)*port;
+	o->tos = m->rtm_tos;
+}
+
+/* As if it had come in by an interface. */
+static int way_in(struct stack *s, const struct ip_out *o, unsigned iif, struct ip_route *way) REQUIRES(L_NET)
+{
+	const struct netdev *dev = netdev_by_index(s, iif);
+	const struct route_flow f = {.src = o->src,
+				     .dst = o->dst,
+				     .iif = iif,
+				     .mark = o->mark,
+				     .tos = o->tos,
+				     .protocol = o->protocol,
+				     .sport = o->sport,
+				     .dport = o->dport};
+	bool v6 = !addr_is_v4(&o->dst);
+	const struct route *r;
+	uint8_t type;
+
+	if (!dev)
+		return -ENODEV;
+	if (!v6 && !(dev->flags & IFF_LOOPBACK) && !addr_is_any(&o->src) && route_source_is_ours(s, &f))
+		return -EINVAL;
+	type = route_input_type(s, &f);
+	if (type == RTN_UNREACHABLE || (type == RTN_UNICAST && !stack_forwarding(s, v6))) {
+		r = route_lookup(s, &f);
+		return route_errno(r) && r ? route_errno(r) : !r && v6 ? -ENETUNREACH : -EHOSTUNREACH;
+	}
+	if (type == RTN_UNICAST)
+		return route_forward(s, &f, way);
+	*way = (struct ip_route){.dev = s->lo, .type = type, .local = true, .table = RT_TABLE_LOCAL, .next_hop = f.dst};
+	return 0;
+}
+
+static void put_way_found(struct nlbuf *b, size_t msg, const struct ip_out *o, const struct ip_route *way, uint32_t iif)
+{
+	nl_u32(b, msg, RTA_OIF, way->dev->index);
+	if (!addr_eq(&way->next_hop, &o->dst))
+		nl_addr(b, msg, RTA_GATEWAY, &way->next_hop);
+	if (o->mark)
+		nl_u32(b, msg, RTA_MARK, o->mark);
+	if (iif)
+		nl_u32(b, msg, RTA_IIF, iif);
+}
+
+/* IPv6 says more of the route that was found. */
+static void put_route6(struct stack *s, struct nlbuf *b, size_t msg, const struct ip_out *o, uint32_t iif)
+    REQUIRES(L_NET)
+{
+	const struct route_flow f = {.src = o->src,
+				     .dst = o->dst,
+				     .iif = iif,
+				     .oif = o->bound_dev,
+				     .mark = o->mark,
+				     .uid = o->uid,
+				     .tos = o->tos,
+				     .protocol = o->protocol,
+				     .sport = o->sport,
+				     .dport = o->dport};
+	const struct route *r = route_lookup(s, &f);
+	struct in6_addr src = in6addr_any;
+
+	if (!r || !r->c.dev || b->failed)
+		return;
+	((struct rtmsg *)NLMSG_DATA((struct nlmsghdr *)(b->data + msg)))->rtm_protocol = r->c.protocol;
+	if (!addr_is_any(&r->c.prefsrc))
+		src = r->c.prefsrc;
+	else if (r->c.type == RTN_LOCAL)
+		src = o->dst;
+	if (!addr_is_any(&src) || route_source(s, r->c.dev, &o->dst, &src))
+		nl_addr(b, msg, RTA_PREFSRC, &src);
+	nl_u32(b, msg, RTA_PRIORITY, r->c.metric);
+	nl_u8(b, msg, RTA_PREF, 0);
+}
+
+static unsigned cache_flags(const struct ip_route *way)
+{
+	switch (way->type) {
+	case RTN_BROADCAST:
+		return RTCF_LOCAL | RTCF_BROADCAST;
+	case RTN_MULTICAST:
+		return RTCF_LOCAL | RTCF_MULTICAST;
+	default:
+		return way->local ? RTCF_LOCAL : 0;
+	}
+}
+
+static void put_found(struct stack *s, struct nlbuf *b, const struct rtmsg *asked, const struct ip_out *o,
+		      const struct ip_route *way, uint32_t iif) REQUIRES(L_NET)
+{
+	bool v4 = asked->rtm_family == AF_INET;
+	uint32_t table = asked->rtm_flags & RTM_F_LOOKUP_TABLE || !v4 ? way->table : RT_TABLE_MAIN;
+	struct rta_cacheinfo cache = {0};
+	struct rtmsg m = {.rtm_family = asked->rtm_family,
+			  .rtm_dst_len = v4 ? 32 : 128,
+			  .rtm_src_len = !v4                    ? 128
+					 : addr_is_any(&o->src) ? 0
+								: 32,
+			  .rtm_tos = asked->rtm_tos,
+			  .rtm_table = (uint8_t)(table < 256 ? table : RT_TABLE_COMPAT),
+			  .rtm_type = way->type,
+			  .rtm_flags = v4 ? RTM_F_CLONED | cache_flags(way) : 0};
+	size_t msg = nl_begin(b, RTM_NEWROUTE, 0, &m, sizeof(m));
+
+	nl_u32(b, msg, RTA_TABLE, table);
+	nl_addr(b, msg, RTA_DST, &o->dst);
+	if (m.rtm_src_len)
+		nl_addr(b, msg, RTA_SRC, &o->src);
+	put_way_found(b, msg, o, way, iif);
+	if (v4 && !iif && addr_is_any(&o->src))
+		nl_addr(b, msg, RTA_PREFSRC, &way->src);
+	if (v4 && !iif)
+		nl_u32(b, msg, RTA_UID, o->uid);
+	if (!v4)
+		put_route6(s, b, msg, o, iif);
+	nl_attr(b, msg, RTA_CACHEINFO, &cache, sizeof(cache));
+}
+
+/* How a packet to an address would go. */
 int rtnetlink_get_route(struct stack *s, struct nlbuf *b, const struct nlreq *r)
 {
-	struct rta_cacheinfo cache = {0};
-	struct ip_out o = {.protocol = 0};
+	struct ip_out o = {.uid = r->uid};
 	struct ip_route way;
 	struct rtmsg m;
-	uint32_t oif = 0;
-	size_t msg;
+	uint32_t iif = 0;
 	int err;
 
 	if (!nl_fixed(r, &m, sizeof(m)) || (m.rtm_family != AF_INET && m.rtm_family != AF_INET6))
 		return -EINVAL;
 	if (!nl_find_addr(r, sizeof(m), RTA_DST, m.rtm_family, &o.dst))
 		return -EINVAL;
-	nl_find_addr(r, sizeof(m), RTA_SRC, m.rtm_family, &o.src);
-	nl_find_u32(r, sizeof(m), RTA_OIF, &oif);
-	o.bound_dev = oif;
-	err = ip_route(s, &o, &way);
-	if (err)
-		return err;
-	m = (struct rtmsg){.rtm_family = m.rtm_family,
-			   .rtm_dst_len = m.rtm_family == AF_INET ? 32 : 128,
-			   .rtm_table = RT_TABLE_MAIN,
-			   .rtm_type = way.type,
-			   .rtm_flags = RTM_F_CLONED | (way.local ? RTCF_LOCAL : 0)};
-	msg = nl_begin(b, RTM_NEWROUTE, 0, &m, sizeof(m));
-	nl_u32(b, msg, RTA_TABLE, m.rtm_table);
-	nl_addr(b, msg, RTA_DST, &o.dst);
-	nl_u32(b, msg, RTA_OIF, way.dev->index);
-	nl_addr(b, msg, RTA_PREFSRC, &way.src);
-	if (!addr_eq(&way.next_hop, &o.dst))
-		nl_addr(b, msg, RTA_GATEWAY, &way.next_hop);
-	nl_attr(b, msg, RTA_CACHEINFO, &cache, sizeof(cache));
-	return 0;
+	parse_flow(r, &m, &o, &iif);
+	err = iif ? way_in(s, &o, iif, &way) : ip_route(s, &o, &way);
+	if (!err)
+		put_found(s, b, &m, &o, &way, iif);
+	return err;
+}
+
+/* ---- changes ---- */
+
+/* One next hop: its attributes stand behind n. */
+static int parse_hop(struct stack *s, const char *data, size_t size, int family, struct nexthop *h) REQUIRES(L_NET)
+{
+	const struct nlreq attrs = {.data = data, .size = size};
+	struct rtnexthop n;
+
+	memcpy(&n, data, sizeof(n));
+	*h = (struct nexthop){.weight = n.rtnh_hops + 1u};
+	nl_find_addr(&attrs, sizeof(n), RTA_GATEWAY, family, &h->gateway);
+	if (n.rtnh_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN))
+		return -EINVAL;
+	if (n.rtnh_ifindex)
+		h->dev = netdev_by_index(s, (unsigned)n.rtnh_ifindex);
+	return n.rtnh_ifindex && !h->dev ? -ENODEV : 0;
+}
+
+/* Over all of them; to NULL: only counts. The number, or -errno. */
+static int parse_hops(struct stack *s, const char *data, size_t size, int family, struct nexthops *to) REQUIRES(L_NET)
+{
+	unsigned count = 0;
+	int err;
+
+	while (size >= sizeof(struct rtnexthop)) {
+		struct rtnexthop n;
+
+		memcpy(&n, data, sizeof(n));
+		if (n.rtnh_len < sizeof(n) || n.rtnh_len > size)
+			break;
+		if (to) {
+			err = parse_hop(s, data, n.rtnh_len, family, &to->hop[count]);
+			if (err)
+				return err;
+		}
+		count++;
+		data += MIN(RTA_ALIGN(n.rtnh_len), size);
+		size -= MIN(RTA_ALIGN(n.rtnh_len), size);
+	}
+	return size || !count ? -EINVAL : (int)count;
+}
+
+/* RTA_MULTIPATH, to be freed. One hop is as if it stood alone. */
+static int parse_multipath(struct stack *s, const struct nlreq *r, const struct rtmsg *m, struct route_config *c)
+    REQUIRES(L_NET)
+{
+	size_t size;
+	const char *data = nl_find(r, sizeof(*m), RTA_MULTIPATH, 0, &size);
+	int n, err;
+
+	if (!data)
+		return 0;
+	n = parse_hops(s, data, size, m->rtm_family, NULL);
+	if (n < 0)
+		return n;
+	c->hops = nexthops_create((unsigned)n);
+	if (!c->hops)
+		return n > NEXTHOPS_MAX ? -EINVAL : -ENOMEM;
+	err = parse_hops(s, data, size, m->rtm_family, c->hops);
+	if (err >= 0 && n > 1)
+		return 0;
+	c->dev = c->hops->hop[0].dev;
+	c->gateway = c->hops->hop[0].gateway;
+	nexthops_free(take(c->hops));
+	return MIN(err, 0);
 }
 
 /* What a request says of a route. */
@@ -124,6 +381,7 @@ static int parse_route(struct stack *s, const struct nlreq *r, struct rtmsg *m, 
 	uint32_t oif = 0;
 	bool v4;
 
+	c->hops = NULL;
 	if (!nl_fixed(r, m, sizeof(*m)) || (m->rtm_family != AF_INET && m->rtm_family != AF_INET6) ||
 	    m->rtm_dst_len > (m->rtm_family == AF_INET ? 32 : 128))
 		return -EINVAL;
@@ -149,139 +407,41 @@ static int parse_route(struct stack *s, const struct nlreq *r, struct rtmsg *m, 
 	return addr_eq(&c->dst, &masked) ? 0 : -EINVAL;
 }
 
+static unsigned change_flags(unsigned flags, bool v6)
+{
+	unsigned f = ROUTE_USER;
+
+	if (flags & NLM_F_EXCL)
+		f |= ROUTE_EXCL;
+	if (flags & NLM_F_REPLACE)
+		f |= ROUTE_REPLACE;
+	if (flags & NLM_F_APPEND)
+		f |= ROUTE_APPEND;
+	if (!(flags & NLM_F_CREATE) && (!v6 || flags & NLM_F_REPLACE))
+		f |= ROUTE_CHANGE;
+	return f;
+}
+
+static int add_route(struct stack *s, const struct nlreq *r, struct route_config *c) REQUIRES(L_NET)
+{
+	if (c->v6 && !c->metric)
+		c->metric = 1024;
+	if (c->type == RTN_UNSPEC)
+		c->type = RTN_UNICAST;
+	if (c->type == RTN_UNICAST && !c->hops && !c->dev && addr_is_any(&c->gateway))
+		return -ENODEV;
+	return route_add(s, c, change_flags(r->h->nlmsg_flags, c->v6));
+}
+
 int rtnetlink_change_route(struct stack *s, const struct nlreq *r)
 {
 	struct route_config c;
 	struct rtmsg m;
-	unsigned flags = 0;
 	int err = parse_route(s, r, &m, &c);
 
-	if (err)
-		return err;
-	if (r->h->nlmsg_type == RTM_DELROUTE)
-		return route_del(s, &c);
-	if (c.v6 && !c.metric)
-		c.metric = 1024;
-	if (c.type == RTN_UNSPEC)
-		c.type = RTN_UNICAST;
-	if (r->h->nlmsg_flags & NLM_F_EXCL)
-		flags |= ROUTE_EXCL;
-	if (r->h->nlmsg_flags & NLM_F_REPLACE)
-		flags |= ROUTE_REPLACE;
-	if (c.type == RTN_UNICAST && !c.dev && addr_is_any(&c.gateway))
-		return -ENODEV;
-	return route_add(s, &c, flags);
-}
-
-/* ---- rules ---- */
-
-static void put_rule(struct nlbuf *b, int family, uint32_t table, uint32_t priority)
-{
-	struct fib_rule_hdr m = {.family = (uint8_t)family, .table = (uint8_t)table, .action = FR_ACT_TO_TBL};
-	size_t msg = nl_begin(b, RTM_NEWRULE, NLM_F_MULTI, &m, sizeof(m));
-
-	nl_u32(b, msg, FRA_TABLE, table);
-	nl_u32(b, msg, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
-	if (priority)
-		nl_u32(b, msg, FRA_PRIORITY, priority);
-}
-
-void rtnetlink_dump_rules(struct stack *s __unused, struct nlbuf *b, const struct nlreq *r)
-{
-	uint8_t family = r->size ? (uint8_t)r->data[0] : AF_UNSPEC;
-
-	for (int f = AF_INET; f <= AF_INET6; f += AF_INET6 - AF_INET) {
-		if (family != AF_UNSPEC && family != f)
-			continue;
-		put_rule(b, f, RT_TABLE_LOCAL, 0);
-		put_rule(b, f, RT_TABLE_MAIN, 32766);
-		if (f == AF_INET)
-			put_rule(b, f, RT_TABLE_DEFAULT, 32767);
-	}
-}
-
-/* ---- neighbours ---- */
-
-void rtnetlink_put_neigh(struct nlbuf *b, const struct neigh *n, uint16_t type, uint16_t flags)
-{
-	struct ndmsg m = {.ndm_family = addr_is_v4(&n->addr) ? AF_INET : AF_INET6,
-			  .ndm_ifindex = (int)n->dev->index,
-			  .ndm_state = n->state,
-			  .ndm_flags = n->router ? NTF_ROUTER : 0,
-			  .ndm_type = RTN_UNICAST};
-	struct nda_cacheinfo cache = {0};
-	size_t msg = nl_begin(b, type, flags, &m, sizeof(m));
-
-	nl_addr(b, msg, NDA_DST, &n->addr);
-	if (n->state & ~(NUD_INCOMPLETE | NUD_FAILED))
-		nl_attr(b, msg, NDA_LLADDR, n->mac, MAC_LEN);
-	nl_u32(b, msg, NDA_PROBES, n->probes);
-	nl_attr(b, msg, NDA_CACHEINFO, &cache, sizeof(cache));
-}
-
-static bool put_one_neigh(void *arg, const struct neigh *n)
-{
-	struct dump *d = arg;
-
-	if (d->family == AF_UNSPEC || d->family == (addr_is_v4(&n->addr) ? AF_INET : AF_INET6))
-		rtnetlink_put_neigh(d->b, n, RTM_NEWNEIGH, NLM_F_MULTI);
-	return !d->b->failed;
-}
-
-/* What a bridge has learnt: bridge(8) fdb. */
-static bool put_fdb(void *arg, const struct bridge_entry *e) REQUIRES(L_NET)
-{
-	struct nlbuf *b = arg;
-	struct ndmsg m = {.ndm_family = AF_BRIDGE, .ndm_ifindex = (int)e->port->index, .ndm_state = NUD_REACHABLE};
-	size_t msg = nl_begin(b, RTM_NEWNEIGH, NLM_F_MULTI, &m, sizeof(m));
-
-	nl_attr(b, msg, NDA_LLADDR, e->mac, MAC_LEN);
-	nl_u32(b, msg, NDA_MASTER, bridge_of(e->port)->index);
-	return !b->failed;
-}
-
-static void dump_fdb(struct stack *s, struct nlbuf *b) REQUIRES(L_NET)
-{
-	struct netdev *d = NULL;
-
-	while ((d = netdev_next(s, d ? d->index : 0)))
-		if (netdev_is_bridge(d))
-			bridge_each(s, d, put_fdb, b);
-}
-
-void rtnetlink_dump_neighs(struct stack *s, struct nlbuf *b, const struct nlreq *r)
-{
-	struct dump d = {b, r->size ? (uint8_t)r->data[0] : AF_UNSPEC, false};
-
-	if (d.family == AF_BRIDGE) {
-		dump_fdb(s, b);
-		return;
-	}
-	neigh_each(s, put_one_neigh, &d);
-}
-
-int rtnetlink_change_neigh(struct stack *s, const struct nlreq *r)
-{
-	unsigned flags = NEIGH_OVERRIDE | NEIGH_ADMIN;
-	struct in6_addr addr;
-	struct netdev *d;
-	const char *mac;
-	struct ndmsg m;
-	size_t size;
-
-	if (!nl_fixed(r, &m, sizeof(m)) || (m.ndm_family != AF_INET && m.ndm_family != AF_INET6) ||
-	    !nl_find_addr(r, sizeof(m), NDA_DST, m.ndm_family, &addr))
-		return -EINVAL;
-	d = netdev_by_index(s, (unsigned)MAX(m.ndm_ifindex, 0));
-	if (!d)
-		return -ENODEV;
-	if (r->h->nlmsg_type == RTM_DELNEIGH)
-		return neigh_del(s, d, &addr);
-	mac = nl_find(r, sizeof(m), NDA_LLADDR, MAC_LEN, &size);
-	if (r->h->nlmsg_flags & NLM_F_EXCL && neigh_find(s, d, &addr))
-		return -EEXIST;
-	if (r->h->nlmsg_flags & NLM_F_CREATE)
-		flags |= NEIGH_CREATE;
-	return neigh_update(s, d, &addr, (const uint8_t *)mac, m.ndm_state ? (uint8_t)m.ndm_state : NUD_PERMANENT,
-			    flags);
+	err = err ? err : parse_multipath(s, r, &m, &c);
+	if (!err)
+		err = r->h->nlmsg_type == RTM_DELROUTE ? route_del(s, &c) : add_route(s, r, &c);
+	nexthops_free(c.hops);
+	return err;
 }

@@ -102,7 +102,7 @@ void sockdiag_request(struct ctx *c __unused, struct nlbuf *b, const struct nlre
 	else if (!nl_fixed(r, &d.req, sizeof(d.req)))
 		err = -EINVAL;
 	if (err) {
-		nl_error(b, r->h, err);
+		nl_error(b, r, err);
 		return;
 	}
 	socket_for_each(r->net, d.req.sdiag_family, put_socket, &d);
@@ -111,5 +111,5 @@ void sockdiag_request(struct ctx *c __unused, struct nlbuf *b, const struct nlre
 		tcp_for_each(s, put_rest, &d);
 		stack_leave(s);
 	}
-	nl_done(b);
+	nl_done(b, 0);
 }

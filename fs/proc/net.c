@@ -344,9 +344,12 @@ static int sockstat6_show(struct ctx *c __unused, const struct pseudo_ref *r, st
 const struct pseudo_node proc_net_nodes[] = {
     {.name = "arp", .mode = 0444, .show = proc_net_arp},
     {.name = "dev", .mode = 0444, .show = proc_net_dev},
+    {.name = "dev_mcast", .mode = 0444, .show = proc_net_dev_mcast},
     {.name = "icmp", .mode = 0444, .show = dgram_show},
     {.name = "icmp6", .mode = 0444, .show = dgram6_show},
     {.name = "if_inet6", .mode = 0444, .show = proc_net_if_inet6},
+    {.name = "igmp", .mode = 0444, .show = proc_net_igmp},
+    {.name = "igmp6", .mode = 0444, .show = proc_net_igmp6},
     {.name = "ipv6_route", .mode = 0444, .show = proc_net_ipv6_route},
     {.name = "netstat", .mode = 0444, .show = proc_net_netstat},
     {.name = "packet", .mode = 0444, .show = packet_show},

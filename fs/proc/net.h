@@ -10,6 +10,9 @@ struct netns *proc_net_of(const struct pseudo_ref *r);
 
 int proc_net_arp(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_dev(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_dev_mcast(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_igmp(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
+int proc_net_igmp6(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_if_inet6(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_ipv6_route(struct ctx *c, const struct pseudo_ref *r, struct seq *s);
 int proc_net_netstat(struct ctx *c, const struct pseudo_ref *r, struct seq *s);

@@ -94,6 +94,112 @@ int proc_net_if_inet6(struct ctx *c __unused, const struct pseudo_ref *r, struct
 	return show(r, s, fill_if_inet6);
 }
 
+/* ---- multicast groups ---- */
+
+/* The groups of one interface. */
+struct groups {
+	struct seq *s;
+	const struct netdev *dev;
+	unsigned count;
+};
+
+static void count_group(void *arg, const struct in6_addr *a, unsigned users __unused)
+{
+	struct groups *g = arg;
+
+	g->count += addr_is_v4(a);
+}
+
+static void show_group4(void *arg, const struct in6_addr *a, unsigned users)
+{
+	const struct groups *g = arg;
+
+	if (addr_is_v4(a))
+		seq_printf(g->s, "\t\t\t\t%08X %5u 0:00000000\t\t0\n", addr_v4(a), users);
+}
+
+static void show_group6(void *arg, const struct in6_addr *a, unsigned users)
+{
+	const struct groups *g = arg;
+	bool all = a->s6_addr[15] == 1 && !memcmp(a->s6_addr + 2, &in6addr_any, 13);
+
+	if (addr_is_v4(a))
+		return;
+	seq_printf(g->s, "%-4u %-15s ", g->dev->index, g->dev->name);
+	show_hex(g->s, a);
+	seq_printf(g->s, " %5u %08X 0\n", users, all ? (a->s6_addr[1] == 2 ? 12 : 8) : 4);
+}
+
+/* The addresses that the link listens to: of a group that no link knows, none. */
+static void show_link_group(void *arg, const struct in6_addr *a, unsigned users)
+{
+	const struct groups *g = arg;
+	uint8_t m[MAC_LEN];
+
+	if (a->s6_addr[0] == 0xff && a->s6_addr[1] == 1)
+		return;
+	if (addr_is_v4(a))
+		memcpy(m, (uint8_t[]){1, 0, 0x5e, a->s6_addr[13] & 0x7f, a->s6_addr[14], a->s6_addr[15]}, sizeof(m));
+	else
+		memcpy(m, (uint8_t[]){0x33, 0x33, a->s6_addr[12], a->s6_addr[13], a->s6_addr[14], a->s6_addr[15]},
+		       sizeof(m));
+	seq_printf(g->s, "%-4u %-15s %-5u 0     %02x%02x%02x%02x%02x%02x\n", g->dev->index, g->dev->name, users, m[0],
+		   m[1], m[2], m[3], m[4], m[5]);
+}
+
+static void fill_igmp(struct stack *st, struct seq *s) REQUIRES(L_NET)
+{
+	struct netdev *d = NULL;
+
+	seq_puts(s, "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
+	while ((d = netdev_next(st, d ? d->index : 0))) {
+		struct groups g = {s, d, 0};
+
+		mcast_each(d, count_group, &g);
+		if (g.count)
+			seq_printf(s, "%u\t%-10s: %5u %7s\n", d->index, d->name, g.count, "V3");
+		mcast_each(d, show_group4, &g);
+	}
+}
+
+int proc_net_igmp(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
+{
+	return show(r, s, fill_igmp);
+}
+
+static void fill_igmp6(struct stack *st, struct seq *s) REQUIRES(L_NET)
+{
+	struct netdev *d = NULL;
+
+	while ((d = netdev_next(st, d ? d->index : 0))) {
+		struct groups g = {s, d, 0};
+
+		mcast_each(d, show_group6, &g);
+	}
+}
+
+int proc_net_igmp6(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
+{
+	return show(r, s, fill_igmp6);
+}
+
+static void fill_dev_mcast(struct stack *st, struct seq *s) REQUIRES(L_NET)
+{
+	struct netdev *d = NULL;
+
+	while ((d = netdev_next(st, d ? d->index : 0))) {
+		struct groups g = {s, d, 0};
+
+		if (d->features & NETDEV_ETHER)
+			mcast_each(d, show_link_group, &g);
+	}
+}
+
+int proc_net_dev_mcast(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
+{
+	return show(r, s, fill_dev_mcast);
+}
+
 /* ---- routes ---- */
 
 static unsigned route_flags(const struct route_config *rc)
@@ -138,21 +244,31 @@ int proc_net_route(struct ctx *c __unused, const struct pseudo_ref *r, struct se
 	return show(r, s, fill_route);
 }
 
-static bool show_route6(void *arg, const struct route *r)
+static void show_way6(struct seq *s, const struct route_config *rc, const struct netdev *dev,
+		      const struct in6_addr *gateway)
 {
-	const struct route_config *rc = &r->c;
 	unsigned flags = route_flags(rc) & ~(unsigned)RTF_HOST;
-	struct seq *s = arg;
 
-	if (!rc->v6)
-		return true;
 	if (rc->type == RTN_LOCAL)
 		flags = RTF_UP | RTF_NONEXTHOP_ | RTF_LOCAL_;
 	show_hex(s, &rc->dst);
 	seq_printf(s, " %02x " NO_ADDR " 00 ", rc->plen);
-	show_hex(s, &rc->gateway);
+	show_hex(s, gateway);
 	seq_printf(s, " %08x %08x %08x %08x %8s\n", rc->metric, rc->type == RTN_LOCAL ? 2 : 1, 0, flags,
-		   rc->dev ? rc->dev->name : "lo");
+		   dev ? dev->name : "lo");
+}
+
+/* Each way of a route as if it were one. */
+static bool show_route6(void *arg, const struct route *r)
+{
+	const struct nexthops *h = r->c.hops;
+
+	if (!r->c.v6)
+		return true;
+	for (unsigned i = 0; h && i < h->count; i++)
+		show_way6(arg, &r->c, h->hop[i].dev, &h->hop[i].gateway);
+	if (!h)
+		show_way6(arg, &r->c, r->c.dev, &r->c.gateway);
 	return true;
 }
 

@@ -264,6 +264,59 @@ static int forward_store(struct ctx *c, const struct pseudo_ref *r, char *text, 
 	return 0;
 }
 
+/* ipv4/ and ipv6/fib_multipath_hash_policy, which are told apart by where they are. */
+static int policy_show(struct ctx *c, struct seq *s, bool v6)
+{
+	struct stack *st = netstack_of(c);
+	uint8_t policy;
+
+	if (!st)
+		return -ENOMEM;
+	stack_enter(st);
+	policy = stack_hash_policy(st, v6);
+	stack_leave(st);
+	seq_printf(s, "%u\n", policy);
+	return 0;
+}
+
+static int policy_store(struct ctx *c, char *text, bool v6)
+{
+	struct stack *st = netstack_of(c);
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (!may_change(c))
+		return -EPERM;
+	if (end == text || end[strspn(end, " \t\n")] || v < 0 || v > 1)
+		return -EINVAL;
+	if (!st)
+		return -ENOMEM;
+	stack_enter(st);
+	stack_set_hash_policy(st, v6, (uint8_t)v);
+	stack_leave(st);
+	return 0;
+}
+
+static int policy4_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+{
+	return policy_show(c, s, false);
+}
+
+static int policy4_store(struct ctx *c, const struct pseudo_ref *r __unused, char *text, size_t size __unused)
+{
+	return policy_store(c, text, false);
+}
+
+static int policy6_show(struct ctx *c, const struct pseudo_ref *r __unused, struct seq *s)
+{
+	return policy_show(c, s, true);
+}
+
+static int policy6_store(struct ctx *c, const struct pseudo_ref *r __unused, char *text, size_t size __unused)
+{
+	return policy_store(c, text, true);
+}
+
 static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, struct seq *s)
 {
 	static const struct {
@@ -295,6 +348,7 @@ static int constant_show(struct ctx *c __unused, const struct pseudo_ref *r, str
 	}
 
 const struct pseudo_node proc_sys_ipv4_nodes[] = {
+    {.name = "fib_multipath_hash_policy", .mode = 0644, .show = policy4_show, .store = policy4_store},
     CONSTANT("icmp_echo_ignore_all"),
     CONSTANT("ip_default_ttl"),
     {.name = "ip_forward", .mode = 0644, .show = forward_show, .store = forward_store},
@@ -349,5 +403,6 @@ static const struct pseudo_node ipv6_conf_nodes[] = {
 
 const struct pseudo_node proc_sys_ipv6_nodes[] = {
     {.name = "conf", .mode = 0555, .children = ipv6_conf_nodes},
+    {.name = "fib_multipath_hash_policy", .mode = 0644, .show = policy6_show, .store = policy6_store},
     PSEUDO_END,
 };

@@ -3,6 +3,7 @@
 
 #include "net/stack/netdev.h"
 #include "net/stack/port.h"
+#include "net/stack/rule.h"
 #include "net/stack/stack.h"
 
 #define WHEEL_BITS 6
@@ -33,7 +34,7 @@ struct icmp_bucket {
 	int64_t since;
 };
 
-/* What route_input_type() last said. */
+/* What route_input_type() last said, where there are no rules. */
 struct input_type {
 	uint64_t generation;
 	unsigned dev;
@@ -77,8 +78,10 @@ struct stack {
 	struct netdev *lo;
 	void (*watch)(void *arg, enum stack_event e, bool gone, const void *what);
 	void *watch_arg;
-	/* route.c, ip_route.c */
+	/* route.c, rule.c, ip_route.c */
 	uint64_t route_generation;
+	struct rules rules;
+	uint8_t hash_policy[2]; /* net.ipv4.fib_multipath_hash_policy, ipv6's: 0 by addresses, 1 by ports too */
 	struct input_type input_type;
 	struct source_check source_check;
 	struct list tables;

@@ -209,6 +209,10 @@ static void fill(const struct dgram *d, const struct dgram_to *to, struct ip_out
 			     .bound_dev = d->bound_dev ? d->bound_dev : to->dev,
 			     .tos = to->tos < 0 ? d->tos : (uint8_t)to->tos,
 			     .mark = d->mark,
+			     .uid = d->uid,
+			     .protocol = d->protocol,
+			     .sport = d->port,
+			     .dport = to_peer ? d->peer_port : to->port,
 			     .no_loop = d->no_mc_loop,
 			     .options_len = to->options_len,
 			     .options = to->options};

@@ -33,7 +33,9 @@ struct dgram {
 	uint8_t pmtu;      /* enum pmtu_discovery */
 	unsigned mc_dev;   /* IP_MULTICAST_IF */
 	struct in6_addr mc_addr;
-	uint32_t mark;
+	uint32_t mark, uid; /* for routing rules, as the next */
+	uint8_t protocol;
+	uint16_t port; /* of its own; 0: none yet */
 	/* How much the owner wants of a packet, from that offset of its room on; NULL: all. */
 	uint32_t (*filter)(struct stack *s, struct dgram *d, const struct pkt *p, uint16_t start);
 	/* dgram.c's: */

@@ -87,7 +87,8 @@ bool dgram_wants_group(const struct dgram *d, const struct in6_addr *group, cons
 /* The interface for a group when none is named. */
 static struct netdev *dev_for(struct stack *s, const struct in6_addr *group, unsigned dev) REQUIRES(L_NET)
 {
-	const struct route *r = dev ? NULL : route_find(s, group, 0);
+	const struct route_flow f = {.dst = *group};
+	const struct route *r = dev ? NULL : route_lookup(s, &f);
 
 	if (dev)
 		return netdev_by_index(s, dev);

@@ -74,6 +74,7 @@ static bool may_complain(struct stack *s, const struct pkt *p, const struct ip4_
 {
 	struct in6_addr src = addr_from_v4(h->src), dst = addr_from_v4(h->dst);
 	unsigned head = (h->version_len & 15) * 4u;
+	struct route_flow f;
 	uint8_t type;
 
 	if (ntohs(h->off) & IP4_OFF || p->link_type != PACKET_HOST)
@@ -81,7 +82,8 @@ static bool may_complain(struct stack *s, const struct pkt *p, const struct ip4_
 	if (addr_is_multicast(&dst) || addr_is_limited_broadcast(&dst) || addr_is_multicast(&src) ||
 	    addr_is_any(&src) || addr_is_limited_broadcast(&src))
 		return false;
-	if (p->dev && route_input_type(s, p->dev, &dst) == RTN_BROADCAST)
+	f = (struct route_flow){.src = src, .dst = dst, .iif = p->dev ? p->dev->index : 0, .tos = h->tos};
+	if (p->dev && route_input_type(s, &f) == RTN_BROADCAST)
 		return false;
 	return h->protocol != IPPROTO_ICMP || (pkt_copy(p, head, &type, 1) && !is_error(type));
 }

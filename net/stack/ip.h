@@ -24,6 +24,9 @@ struct ip_out {
 	uint8_t options_len; /* IPv4, a multiple of 4, checked by who set them */
 	const uint8_t *options;
 	bool host_only; /* multicast with TTL 0: only to this machine's members */
+	/* For routing rules. */
+	uint32_t uid;
+	uint16_t sport, dport; /* 0: none, or not yet */
 };
 
 /* A route to dst as a transport caches it; stale when the stack's route generation has changed. */
@@ -33,6 +36,7 @@ struct ip_route {
 	uint32_t mtu; /* of the path: PMTU included */
 	uint64_t generation;
 	bool local;               /* does not leave this namespace: no checksums, no segmentation */
+	uint32_t table;           /* where it was found; 0: in none */
 	uint8_t type;             /* RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST or RTN_MULTICAST */
 	struct in6_addr next_hop; /* on dev: the gateway or the destination */
 	int64_t until;            /* ns: when it has to be looked up again though nothing has changed; 0: never */
@@ -40,6 +44,8 @@ struct ip_route {
 
 /* -ENETUNREACH, -EHOSTUNREACH, -EACCES (prohibit), -EINVAL (a source that is not ours), -ENETDOWN. */
 int __must_check ip_route(struct stack *s, const struct ip_out *o, struct ip_route *ret) REQUIRES(L_NET);
+/* Whether it may depend on ports. */
+bool ip_route_by_ports(const struct stack *s, const struct in6_addr *dst) REQUIRES(L_NET);
 bool ip_route_stale(const struct stack *s, const struct ip_route *r) REQUIRES(L_NET);
 /* The neighbour on the way answers: it need not be asked. For a transport whose data has been acknowledged. */
 void ip_confirm(struct stack *s, const struct ip_route *r) REQUIRES(L_NET);

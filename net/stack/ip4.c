@@ -45,22 +45,8 @@ bad:
 	return NULL;
 }
 
-/* What the local table knows is us, or is a broadcast address; and nobody's is an address that a gateway stands for. */
-static bool source_is_ours(struct stack *s, const struct in6_addr *src) REQUIRES(L_NET)
-{
-	struct source_check *last = &s->source_check;
-
-	if (!last->known || last->generation != s->route_generation || !addr_eq(&last->src, src))
-		*last = (struct source_check){
-		    .generation = s->route_generation,
-		    .known = true,
-		    .ours = route_find_in(s, RT_TABLE_LOCAL, src, 0) || (s->gateway && ip_is_local(s, src, 0)),
-		    .src = *src,
-		};
-	return last->ours;
-}
-
-static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in) REQUIRES(L_NET)
+static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in, const struct route_flow *f)
+    REQUIRES(L_NET)
 {
 	bool ours = in->dev->flags & IFF_LOOPBACK || p->looped;
 
@@ -70,7 +56,7 @@ static bool martian(struct stack *s, const struct pkt *p, const struct ip_in *in
 		return true;
 	if (ours)
 		return false;
-	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || source_is_ours(s, &in->src);
+	return addr_is_loopback(&in->src) || addr_is_loopback(&in->dst) || route_source_is_ours(s, f);
 }
 
 /* The byte at which options are wrong, or 0; *ret_source_route: they route. */
@@ -204,7 +190,7 @@ static int unreachable_code(int err)
 	return err == -EHOSTUNREACH ? ICMP_HOST_UNREACH : err == -EACCES ? ICMP_PKT_FILTERED : ICMP_NET_UNREACH;
 }
 
-static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET)
+static void forward(struct stack *s, struct pkt *p, const struct route_flow *f) REQUIRES(L_NET)
 {
 	struct ip4_head *h;
 	struct ip_route r;
@@ -212,7 +198,7 @@ static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQU
 
 	pkt_unpull(p, p->net);
 	h = (struct ip4_head *)(p->room + p->net);
-	err = route_forward(s, &in->dst, &r);
+	err = route_forward(s, f, &r);
 	if (err) {
 		icmp_send_error(s, p, ICMP_DEST_UNREACH, (uint8_t)unreachable_code(err), 0);
 	} else if (h->ttl <= 1) {
@@ -233,9 +219,10 @@ static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQU
 	pkt_free(p);
 }
 
-static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct ip4_head *h) REQUIRES(L_NET)
+static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct ip4_head *h,
+		  const struct route_flow *f) REQUIRES(L_NET)
 {
-	uint8_t type = route_input_type(s, in->dev, &in->dst);
+	uint8_t type = route_input_type(s, f);
 
 	if (type == RTN_LOCAL && in->ttl <= 1 && ip_is_beyond(s, &in->dst)) {
 		pkt_unpull(p, p->net);
@@ -245,7 +232,7 @@ static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct
 		   (type == RTN_MULTICAST && mcast_member(in->dev, &in->dst))) {
 		deliver(s, p, in, h);
 	} else if (s->forward4 && p->link_type == PACKET_HOST && type != RTN_MULTICAST) {
-		forward(s, p, in);
+		forward(s, p, f);
 	} else {
 		if (type != RTN_MULTICAST)
 			mib_add(s, MIB_IP_IN_ADDR_ERRORS, 1);
@@ -256,6 +243,7 @@ static void route(struct stack *s, struct pkt *p, struct ip_in *in, const struct
 void ip4_input(struct stack *s, struct netdev *dev, struct pkt *p)
 {
 	const struct ip4_head *at;
+	struct route_flow f;
 	struct ip4_head h;
 	struct ip_in in;
 
@@ -275,15 +263,16 @@ void ip4_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	    .ttl = h.ttl,
 	    .tos = h.tos,
 	};
-	if (martian(s, p, &in)) {
+	route_flow_of(s, &in, ntohs(h.off) & (IP4_MF | IP4_OFF) ? NULL : p, &f);
+	if (martian(s, p, &in, &f)) {
 		mib_add(s, MIB_IP_IN_ADDR_ERRORS, 1);
 		pkt_free(p);
 		return;
 	}
 	in.broadcast = p->link_type != PACKET_HOST || addr_is_multicast(&in.dst) ||
-		       route_input_type(s, dev, &in.dst) == RTN_BROADCAST;
+		       route_input_type(s, &f) == RTN_BROADCAST;
 	if (options_ok(s, p))
-		route(s, p, &in, &h);
+		route(s, p, &in, &h, &f);
 	else
 		pkt_free(p);
 }

@@ -217,7 +217,7 @@ static void deliver(struct stack *s, struct pkt *p, struct ip_in *in, uint8_t ne
 	pkt_free(p);
 }
 
-static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQUIRES(L_NET)
+static void forward(struct stack *s, struct pkt *p, const struct route_flow *f) REQUIRES(L_NET)
 {
 	struct ip6_head *h;
 	struct ip_route r;
@@ -225,7 +225,7 @@ static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQU
 
 	pkt_unpull(p, p->net);
 	h = (struct ip6_head *)(p->room + p->net);
-	err = route_forward(s, &in->dst, &r);
+	err = route_forward(s, f, &r);
 	if (err) {
 		mib_add(s, MIB_IP6_IN_NO_ROUTES, 1);
 		icmp6_send_error(s, p, ICMP6_DST_UNREACH,
@@ -247,6 +247,7 @@ static void forward(struct stack *s, struct pkt *p, const struct ip_in *in) REQU
 void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 {
 	const struct ip6_head *h;
+	struct route_flow f;
 	struct ip_in in;
 	uint8_t type, next;
 
@@ -262,11 +263,13 @@ void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 	    .src = h->src,
 	    .dst = h->dst,
 	    .dev = dev,
+	    .protocol = h->next,
 	    .ttl = h->hops,
 	    .tos = (uint8_t)(ntohl(h->version_class_flow) >> 20),
 	};
 	in.broadcast = p->link_type != PACKET_HOST || addr_is_multicast(&in.dst);
-	type = martian(dev, &in) || dev->features & NETDEV_NO_V6 ? RTN_UNREACHABLE : route_input_type(s, dev, &in.dst);
+	route_flow_of(s, &in, p, &f);
+	type = martian(dev, &in) || dev->features & NETDEV_NO_V6 ? RTN_UNREACHABLE : route_input_type(s, &f);
 	if (s->gateway && !addr_is_any(&in.src) && !addr_needs_dev(&in.src) && ip_is_local(s, &in.src, 0))
 		type = RTN_UNREACHABLE; /* nobody is there whom it could answer */
 	if (type == RTN_LOCAL && too_far(s, &in)) {
@@ -277,7 +280,7 @@ void ip6_input(struct stack *s, struct netdev *dev, struct pkt *p)
 		deliver(s, p, &in, next);
 	} else if (type == RTN_UNICAST && s->forward6 && p->link_type == PACKET_HOST && !addr_needs_dev(&in.src) &&
 		   !addr_needs_dev(&in.dst) && !addr_is_any(&in.src)) {
-		forward(s, p, &in);
+		forward(s, p, &f);
 	} else {
 		if (type != RTN_MULTICAST)
 			mib_add(s, MIB_IP6_IN_ADDR_ERRORS, 1);

@@ -1,6 +1,9 @@
 /*
  * The way of a packet: ip_route() for senders, the reverse for what comes in; path MTUs: RFC 1191, 8201, 5927.
  *
+ * Look-ups go through the rules (rule.c) with what is known of the packet. What is kept of the last packet that came in
+ * is kept by destination, so only where there are no rules.
+ *
  * A transport keeps what ip_route() said until the generation of the stack changes. What the path takes is kept by
  * destination, for ten minutes, as many as PMTUS_MAX, the oldest going first; only a transport that found its own
  * packet in an ICMP error enters something there, and nothing below the minima that the protocols guarantee or Linux
@@ -11,6 +14,7 @@
 #include "net/stack/inet.h"
 #include "net/stack/neigh.h"
 #include "net/stack/route.h"
+#include "net/stack/rule.h"
 #include "sentry/base/slab.h"
 
 #define PMTUS_MAX 1024
@@ -96,6 +100,11 @@ static void set_mtu(struct stack *s, struct ip_route *r, const struct in6_addr *
 	r->mtu = mtu;
 }
 
+bool ip_route_by_ports(const struct stack *s, const struct in6_addr *dst)
+{
+	return s->rules.ports[!addr_is_v4(dst)] || s->hash_policy[!addr_is_v4(dst)];
+}
+
 bool ip_route_stale(const struct stack *s, const struct ip_route *r)
 {
 	return !r->dev || r->generation != s->route_generation || (r->until && s->now >= r->until);
@@ -130,26 +139,102 @@ bool ip_is_beyond(struct stack *s, const struct in6_addr *addr)
 	return s->gateway && !IN6_IS_ADDR_LINKLOCAL(addr) && !route_find_in(s, RT_TABLE_LOCAL, addr, 0);
 }
 
-static uint8_t find_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst) REQUIRES(L_NET)
+/* The protocol and the ports of a packet whose transport header is next, if it has any. */
+static void find_ports(struct route_flow *f, struct pkt *p)
+{
+	uint16_t ports[2];
+
+	if (f->protocol != IPPROTO_TCP && f->protocol != IPPROTO_UDP && f->protocol != IPPROTO_UDPLITE &&
+	    f->protocol != IPPROTO_SCTP && f->protocol != IPPROTO_DCCP)
+		return;
+	if (!pkt_copy(p, 0, ports, sizeof(ports)))
+		return;
+	f->sport = ntohs(ports[0]);
+	f->dport = ntohs(ports[1]);
+}
+
+void route_flow_of(struct stack *s, const struct ip_in *in, struct pkt *p, struct route_flow *ret)
+{
+	*ret = (struct route_flow){.src = in->src, .dst = in->dst, .iif = in->dev->index, .tos = in->tos};
+	if (!ip_route_by_ports(s, &in->dst))
+		return;
+	ret->protocol = in->protocol;
+	if (p)
+		find_ports(ret, p);
+}
+
+static uint8_t find_input_type(struct stack *s, const struct route_flow *f) REQUIRES(L_NET)
 {
 	const struct route *r;
+	struct route_flow to = *f;
 
-	r = route_find(s, dst, IN6_IS_ADDR_LINKLOCAL(dst) && !(dev->flags & IFF_LOOPBACK) ? dev->index : 0);
+	/* The addresses of a link are its own. */
+	to.oif = IN6_IS_ADDR_LINKLOCAL(&f->dst) && f->iif != s->lo->index ? f->iif : 0;
+	r = route_lookup(s, &to);
 	return route_errno(r) ? RTN_UNREACHABLE : r->c.type;
 }
 
 /* The last answer is kept: most packets are for the address that the one before was for. */
-uint8_t route_input_type(struct stack *s, struct netdev *dev, const struct in6_addr *dst)
+uint8_t route_input_type(struct stack *s, const struct route_flow *f)
 {
 	struct input_type *last = &s->input_type;
 
-	if (addr_is_multicast(dst))
+	if (addr_is_multicast(&f->dst))
 		return RTN_MULTICAST;
-	if (addr_is_limited_broadcast(dst))
+	if (addr_is_limited_broadcast(&f->dst))
 		return RTN_BROADCAST;
-	if (last->generation != s->route_generation || last->dev != dev->index || !addr_eq(&last->dst, dst))
-		*last = (struct input_type){s->route_generation, dev->index, *dst, find_input_type(s, dev, dst)};
+	if (s->rules.custom[!addr_is_v4(&f->dst)])
+		return find_input_type(s, f);
+	if (last->generation != s->route_generation || last->dev != f->iif || !addr_eq(&last->dst, &f->dst))
+		*last = (struct input_type){s->route_generation, f->iif, f->dst, find_input_type(s, f)};
 	return last->type;
+}
+
+/* With rules it is what the way back says; without, what the local table knows is us, or is a broadcast address. */
+static bool find_source(struct stack *s, const struct route_flow *f) REQUIRES(L_NET)
+{
+	struct route_flow back = *f;
+	const struct route *r;
+
+	if (!s->rules.custom[0])
+		return route_find_in(s, RT_TABLE_LOCAL, &f->src, 0);
+	back.src = f->dst;
+	back.dst = f->src;
+	back.iif = 0;
+	back.sport = f->dport;
+	back.dport = f->sport;
+	r = route_lookup(s, &back);
+	return !route_errno(r) && r->c.type != RTN_UNICAST;
+}
+
+/* Besides, nobody's is an address that a gateway stands for. */
+bool route_source_is_ours(struct stack *s, const struct route_flow *f)
+{
+	struct source_check *last = &s->source_check;
+
+	if (s->rules.custom[0] || !last->known || last->generation != s->route_generation ||
+	    !addr_eq(&last->src, &f->src))
+		*last = (struct source_check){
+		    .generation = s->route_generation,
+		    .known = true,
+		    .ours = find_source(s, f) || (s->gateway && ip_is_local(s, &f->src, 0)),
+		    .src = f->src,
+		};
+	return last->ours;
+}
+
+/* As a sender's packet is looked up. */
+static void flow_out(const struct ip_out *o, struct route_flow *ret)
+{
+	*ret = (struct route_flow){.src = o->src,
+				   .dst = o->dst,
+				   .oif = o->bound_dev,
+				   .mark = o->mark,
+				   .uid = o->uid,
+				   .tos = o->tos,
+				   .protocol = o->protocol,
+				   .sport = o->sport,
+				   .dport = o->dport};
 }
 
 /* Multicast and 255.255.255.255: by the interface that is named, or that has the source, or that a route leads to. */
@@ -157,15 +242,19 @@ static int route_group(struct stack *s, const struct ip_out *o, struct netdev *d
     REQUIRES(L_NET)
 {
 	const struct netdev_addr *a = addr_is_any(&o->src) ? NULL : stack_find_addr(s, &o->src);
+	struct route_flow f;
+	struct nexthop hop;
 	const struct route *r;
 
 	if (!dev && a)
 		dev = a->dev;
 	if (!dev) {
-		r = route_find(s, &o->dst, 0);
+		flow_out(o, &f);
+		r = route_lookup(s, &f);
 		if (route_errno(r))
 			return route_errno(r);
-		dev = r->c.dev;
+		route_choose(s, r, &f, &hop);
+		dev = hop.dev;
 	}
 	ret->dev = dev;
 	ret->type = addr_is_multicast(&o->dst) ? RTN_MULTICAST : RTN_BROADCAST;
@@ -176,15 +265,18 @@ static int route_group(struct stack *s, const struct ip_out *o, struct netdev *d
 static void route_local(struct stack *s, const struct in6_addr *dst, const struct route *r, struct ip_route *ret)
 {
 	ret->dev = s->lo;
+	ret->table = r->c.table;
 	ret->type = RTN_LOCAL;
 	ret->local = true;
 	ret->src = addr_is_any(&r->c.prefsrc) ? *dst : r->c.prefsrc;
 }
 
-static int route_unicast(struct stack *s, const struct in6_addr *dst, struct netdev *dev, struct ip_route *ret,
+static int route_unicast(struct stack *s, const struct route_flow *f, struct netdev *dev, struct ip_route *ret,
 			 uint32_t *mtu) REQUIRES(L_NET)
 {
-	const struct route *r = route_find(s, dst, dev ? dev->index : 0);
+	const struct in6_addr *dst = &f->dst;
+	const struct route *r = route_lookup(s, f);
+	struct nexthop hop;
 
 	/* An interface without a route: the destination is taken to be a neighbour there, as Linux does for IPv4. */
 	if (!r && dev && addr_is_v4(dst)) {
@@ -198,11 +290,13 @@ static int route_unicast(struct stack *s, const struct in6_addr *dst, struct net
 		route_local(s, dst, r, ret);
 		return 0;
 	}
-	ret->dev = r->c.dev;
+	route_choose(s, r, f, &hop);
+	ret->dev = hop.dev;
+	ret->table = r->c.table;
 	ret->type = r->c.type == RTN_BROADCAST ? RTN_BROADCAST : RTN_UNICAST;
 	ret->local = ret->dev->flags & IFF_LOOPBACK;
-	if (!addr_is_any(&r->c.gateway))
-		ret->next_hop = r->c.gateway;
+	if (!addr_is_any(&hop.gateway))
+		ret->next_hop = hop.gateway;
 	if (!addr_is_any(&r->c.prefsrc))
 		ret->src = r->c.prefsrc;
 	*mtu = r->c.mtu;
@@ -230,6 +324,7 @@ int ip_route(struct stack *s, const struct ip_out *o, struct ip_route *ret)
 	struct netdev *dev = o->bound_dev ? netdev_by_index(s, o->bound_dev) : NULL;
 	struct ip_route r = {.generation = s->route_generation};
 	struct in6_addr dst = o->dst;
+	struct route_flow f;
 	uint32_t mtu = 0;
 	int err;
 
@@ -242,10 +337,12 @@ int ip_route(struct stack *s, const struct ip_out *o, struct ip_route *ret)
 	if (!addr_is_any(&o->src) && addr_is_v4(&o->src) != addr_is_v4(&dst))
 		return -EINVAL;
 	r.next_hop = dst;
+	flow_out(o, &f);
+	f.dst = dst;
 	if (addr_is_multicast(&dst) || addr_is_limited_broadcast(&dst))
 		err = route_group(s, o, dev, &r);
 	else
-		err = route_unicast(s, &dst, dev, &r, &mtu);
+		err = route_unicast(s, &f, dev, &r, &mtu);
 	if (!err)
 		err = choose_source(s, o, &dst, &r);
 	if (err)
@@ -255,17 +352,17 @@ int ip_route(struct stack *s, const struct ip_out *o, struct ip_route *ret)
 	return 0;
 }
 
-int route_forward(struct stack *s, const struct in6_addr *dst, struct ip_route *ret)
+int route_forward(struct stack *s, const struct route_flow *f, struct ip_route *ret)
 {
-	struct ip_route r = {.generation = s->route_generation, .next_hop = *dst};
+	struct ip_route r = {.generation = s->route_generation, .next_hop = f->dst};
 	uint32_t mtu = 0;
-	int err = route_unicast(s, dst, NULL, &r, &mtu);
+	int err = route_unicast(s, f, NULL, &r, &mtu);
 
 	if (err)
 		return err;
 	if (r.type != RTN_UNICAST)
 		return -EINVAL;
-	set_mtu(s, &r, dst, mtu);
+	set_mtu(s, &r, &f->dst, mtu);
 	*ret = r;
 	return 0;
 }

@@ -400,6 +400,27 @@ void mcast_drop_all(struct stack *s __unused, struct netdev *dev)
 		drop(dev, g);
 }
 
+void mcast_each(const struct netdev *dev, void (*fn)(void *arg, const struct in6_addr *addr, unsigned users), void *arg)
+{
+	static const struct in6_addr nodes = {.s6_addr = {0xff, 2, [15] = 1}},
+				     of_host = {.s6_addr = {0xff, 1, [15] = 1}};
+	const struct in6_addr hosts = addr_from_v4(htonl(INADDR_ALLHOSTS_GROUP));
+	bool v6 = !(dev->features & NETDEV_NO_V6);
+
+	for (const struct list *at = dev->groups.prev; at != &dev->groups; at = at->prev) {
+		const struct group *g = list_entry(at, struct group, link);
+
+		fn(arg, &g->addr, g->users ? g->users : g->source_count);
+	}
+	if (!(dev->flags & IFF_UP))
+		return;
+	fn(arg, &hosts, 1);
+	if (v6) {
+		fn(arg, &nodes, 1);
+		fn(arg, &of_host, 1);
+	}
+}
+
 /* ---- queries ---- */
 
 /* Tenths of a second or milliseconds, with a floating-point form for large values. */

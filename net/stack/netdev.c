@@ -213,6 +213,7 @@ void netdev_remove(struct stack *s, struct netdev *dev)
 	stack_drop_dev(s, dev);
 	neigh_forget_dev(s, dev);
 	netdev_drop_addrs(s, dev);
+	route_forget_dev(s, dev);
 	mcast_drop_all(s, dev);
 	net_timer_cancel(s, &dev->solicit_timer);
 	net_timer_cancel(s, &dev->report_timer);

@@ -215,6 +215,9 @@ int __must_check mcast_join_source(struct stack *s, struct netdev *dev, const st
 				   const struct in6_addr *source) REQUIRES(L_NET);
 void mcast_leave_source(struct stack *s, struct netdev *dev, const struct in6_addr *addr, const struct in6_addr *source)
     REQUIRES(L_NET);
+/* Calls fn for each, those that everybody is in included while dev is up: of IPv6 the newest first. */
+void mcast_each(const struct netdev *dev, void (*fn)(void *arg, const struct in6_addr *addr, unsigned users), void *arg)
+    REQUIRES(L_NET);
 bool mcast_member(const struct netdev *dev, const struct in6_addr *addr) REQUIRES(L_NET);
 
 /* What watchers of the configuration (netlink) are told; by stack_leave() is too late, so at once, with the lock held. */
@@ -223,6 +226,7 @@ enum stack_event {
 	STACK_ADDR,
 	STACK_ROUTE,
 	STACK_NEIGH,
+	STACK_RULE,
 	STACK_UEVENT, /* an interface has come or gone, as a device */
 };
 void stack_watch(struct stack *s, void (*fn)(void *arg, enum stack_event e, bool gone, const void *what), void *arg)

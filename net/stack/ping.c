@@ -23,6 +23,7 @@ static struct ping_sock *ping_of(struct port_bind *b)
 void ping_init(struct ping_sock *g, bool v6)
 {
 	dgram_init(&g->d, v6);
+	g->d.protocol = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	port_bind_init(&g->bind, PORT_PING);
 	g->bind.addr = g->d.local;
 	g->bind.v6only = true;

@@ -18,6 +18,7 @@ static struct list *chain(struct stack *s, uint8_t protocol)
 void raw_open(struct stack *s, struct raw_sock *r, bool v6, uint8_t protocol)
 {
 	dgram_init(&r->d, v6);
+	r->d.protocol = protocol;
 	r->protocol = protocol;
 	r->bound = r->header_included = false;
 	r->checksum_at = v6 && protocol == IPPROTO_ICMPV6 ? 2 : -1;

@@ -46,6 +46,7 @@ static void init(struct stack *s, const struct stack_env *env)
 	wheel_init(&s->wheel, s->now);
 	neigh_init(s);
 	route_init(s);
+	rule_init(s);
 	s->route_generation = 1;
 	s->default_ttl = 64;
 	s->port_low = 32768;
@@ -92,6 +93,7 @@ void stack_destroy(struct stack *s)
 	frag_flush_all(s);
 	pmtu_flush(s);
 	route_fini(s);
+	rule_fini(s);
 	pkt_free_all(&s->loop);
 	s->loop_count = 0;
 	for (unsigned i = 0; i < RAW_CHAINS; i++)
@@ -260,6 +262,17 @@ bool stack_forwarding(const struct stack *s, bool v6)
 void stack_set_forwarding(struct stack *s, bool v6, bool on)
 {
 	*(v6 ? &s->forward6 : &s->forward4) = on;
+	s->route_generation++;
+}
+
+uint8_t stack_hash_policy(const struct stack *s, bool v6)
+{
+	return s->hash_policy[v6];
+}
+
+void stack_set_hash_policy(struct stack *s, bool v6, uint8_t policy)
+{
+	s->hash_policy[v6] = policy;
 	s->route_generation++;
 }
 

@@ -57,6 +57,9 @@ uint32_t stack_random32(struct stack *s) REQUIRES(L_NET);
 /* Whether packets for others are passed on: net.ipv4.ip_forward, net.ipv6.conf.all.forwarding. */
 bool stack_forwarding(const struct stack *s, bool v6) REQUIRES(L_NET);
 void stack_set_forwarding(struct stack *s, bool v6, bool on) REQUIRES(L_NET);
+/* Whether flows that may go several ways are told apart by addresses (0) or by ports too (1): net.ipv4.fib_multipath_hash_policy. */
+uint8_t stack_hash_policy(const struct stack *s, bool v6) REQUIRES(L_NET);
+void stack_set_hash_policy(struct stack *s, bool v6, uint8_t policy) REQUIRES(L_NET);
 /*
  * Takes p, whose head is an IP header, for the receiver on this machine: it is delivered by stack_leave(), as received
  * by p->dev, or by the loopback interface if that is NULL.

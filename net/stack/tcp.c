@@ -281,7 +281,12 @@ static int choose_pair(struct tcp_sock *tp, const struct in6_addr *addr, uint16_
 		return err;
 	if (tcp_any_address(&key->laddr))
 		key->laddr = tp->route.src;
-	return tcp_port_connect(tp);
+	err = tcp_port_connect(tp);
+	if (!err && ip_route_by_ports(tp->ep.stack, &key->raddr)) {
+		tcp_ip_out(tp, &o);
+		(void)!ip_route(tp->ep.stack, &o, &tp->route);
+	}
+	return err;
 }
 
 /* Everything that a SYN says. */

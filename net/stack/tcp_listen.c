@@ -39,7 +39,10 @@ static int request_path(struct tcp_request *r) REQUIRES(L_NET)
 			   .bound_dev = r->ep.bind.bound_dev,
 			   .protocol = IPPROTO_TCP,
 			   .tos = r->listener->tos,
-			   .mark = r->listener->mark};
+			   .mark = r->listener->mark,
+			   .uid = r->listener->ep.bind.uid,
+			   .sport = r->ep.key.lport,
+			   .dport = r->ep.key.rport};
 
 	return ip_route_stale(r->ep.stack, &r->route) ? ip_route(r->ep.stack, &o, &r->route) : 0;
 }

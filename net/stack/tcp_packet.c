@@ -51,7 +51,12 @@ int tcp_packet_send(struct stack *s, struct pkt *p, const struct tcp_key *key, c
 void tcp_reply(struct stack *s, const struct tcp_key *key, const struct tcp_header *h, const struct ip_in *in,
 	       unsigned bound_dev)
 {
-	struct ip_out o = {.src = key->laddr, .dst = key->raddr, .protocol = IPPROTO_TCP, .bound_dev = bound_dev};
+	struct ip_out o = {.src = key->laddr,
+			   .dst = key->raddr,
+			   .protocol = IPPROTO_TCP,
+			   .bound_dev = bound_dev,
+			   .sport = key->lport,
+			   .dport = key->rport};
 	struct ip_route r;
 	struct pkt *p;
 

@@ -24,6 +24,9 @@ void tcp_ip_out(const struct tcp_sock *tp, struct ip_out *ret)
 	    .tos = tp->tos,
 	    .dont_fragment = true,
 	    .mark = tp->mark,
+	    .uid = tp->ep.bind.uid,
+	    .sport = tp->ep.key.lport,
+	    .dport = tp->ep.key.rport,
 	};
 }
 

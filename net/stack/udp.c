@@ -30,6 +30,7 @@ static struct udp_sock *udp_of(struct port_bind *b)
 void udp_init(struct udp_sock *u, bool v6)
 {
 	dgram_init(&u->d, v6);
+	u->d.protocol = IPPROTO_UDP;
 	port_bind_init(&u->bind, PORT_UDP);
 	u->addr_given = u->port_given = false;
 	u->bind.addr = u->d.local;
@@ -38,6 +39,7 @@ void udp_init(struct udp_sock *u, bool v6)
 void udplite_init(struct udp_sock *u, bool v6)
 {
 	udp_init(u, v6);
+	u->d.protocol = IPPROTO_UDPLITE;
 	port_bind_init(&u->bind, PORT_UDPLITE);
 	u->bind.addr = u->d.local;
 	u->send_cover = u->recv_cover = -1;
@@ -109,13 +111,14 @@ static int bind_any(struct stack *s, struct udp_sock *u) REQUIRES(L_NET)
 
 int udp_connect(struct stack *s, struct udp_sock *u, const struct in6_addr *addr, uint16_t port, unsigned dev)
 {
-	struct dgram_to to = {.addr = *addr, .dev = dev, .ttl = -1, .tos = -1, .src = in6addr_any};
+	struct dgram_to to = {.addr = *addr, .port = port, .dev = dev, .ttl = -1, .tos = -1, .src = in6addr_any};
 	struct ip_route r;
 	struct ip_out o;
 	int err;
 
 	if (addr_is_v4(addr) && u->d.v6 && u->bind.v6only)
 		return -ENETUNREACH;
+	u->d.port = u->bind.port;
 	err = dgram_route(s, &u->d, &to, &o, &r);
 	err = err ? err : bind_any(s, u);
 	if (err)
@@ -231,6 +234,7 @@ static int prepare(struct stack *s, struct udp_sock *u, const struct pkt *p, con
 	if (p->len > PKT_MAX - sizeof(struct udp_head) - (to_v4(u, to) ? 20 : 0))
 		return -EMSGSIZE;
 	err = bind_any(s, u);
+	u->d.port = u->bind.port;
 	err = err ? err : dgram_route(s, &u->d, to, o, r);
 	/* What is wrong with this datagram comes before what was with an earlier one. */
 	err = err ? err : dgram_take_error(&u->d);

@@ -3,7 +3,7 @@
  * listen, and of little steps in between. Checksums of frames are mended as often as not, so that what lies behind them
  * is reached.
  *
- *	STEP SIZE_LOW SIZE_HIGH BYTE...		STEP & 7: 0 to 4 a frame, 5 time passes, 6 a datagram is sent, 7 an interface or an address changes
+ *	STEP SIZE_LOW SIZE_HIGH BYTE...		STEP & 7: 0 to 4 a frame, 5 time passes, 6 a datagram is sent, 7 an interface, an address, a rule or a route changes
  *						STEP & 8: mend the checksums; STEP & 16: put the usual Ethernet header in front; 32: a batch
  */
 #include <linux/rtnetlink.h>
@@ -12,6 +12,8 @@
 #include "net/packet.h"
 #include "net/stack/core.h"
 #include "net/stack/dgram.h"
+#include "net/stack/nexthop.h"
+#include "net/stack/rule.h"
 #include "sentry/base/slab.h"
 #include "tests/kernel/netbed.h"
 
@@ -224,6 +226,64 @@ static void send_datagram(const uint8_t *bytes, size_t n)
 	stack_leave(bed.s);
 }
 
+static struct in6_addr addr_any(bool v6)
+{
+	return v6 ? in6addr_any : netbed_addr("0.0.0.0");
+}
+
+/* A rule about whatever the bytes say, in one of three tables. */
+static void change_rule(uint8_t what, const uint8_t *bytes, size_t n) REQUIRES(L_NET)
+{
+	bool v6 = what & 16;
+	struct rule_config c = {.v6 = v6,
+				.action = n > 20 ? bytes[20] % 8 + 1 : FR_ACT_TO_TBL,
+				.src_plen = n > 18 ? (uint8_t)(v6 ? bytes[18] % 129 : 96 + bytes[18] % 33) : 96,
+				.dst_plen = v6 ? 0 : 96,
+				.src = addr_any(v6),
+				.dst = addr_any(v6),
+				.has_priority = what & 32,
+				.priority = n > 19 ? bytes[19] : 1,
+				.target = 40,
+				.table = n > 21 ? 252 + bytes[21] % 4 : RT_TABLE_MAIN,
+				.flags = what & 64 ? FIB_RULE_INVERT : 0,
+				.suppress_plen = n > 22 ? (int8_t)bytes[22] : -1,
+				.suppress_group = -1,
+				.uid = {0, UINT32_MAX}};
+
+	if (n > 17 && v6)
+		memcpy(&c.src, bytes + 1, sizeof(c.src));
+	if (n > 23 && bytes[23] & 1)
+		c.dport = (struct fib_rule_port_range){1, 1000};
+	if (n > 23 && bytes[23] & 2)
+		memcpy(c.iif, "eth0", 5);
+	if (what & 128)
+		(void)!rule_del(bed.s, &c);
+	else
+		(void)!rule_add(bed.s, &c, bytes[0] & 8);
+}
+
+/* One of two ways, or both. */
+static void change_route(uint8_t what, const uint8_t *bytes, size_t n) REQUIRES(L_NET)
+{
+	static const char *const gateways[2][2] = {{"10.0.0.2", "10.0.0.3"}, {"2001:db8::2", "2001:db8::3"}};
+	bool v6 = what & 16;
+	struct route_config c = {.table = n > 21 ? 252 + bytes[21] % 4 : RT_TABLE_MAIN,
+				 .type = n > 22 ? bytes[22] % 10 : RTN_UNICAST,
+				 .v6 = v6,
+				 .dst = addr_any(v6),
+				 .plen = v6 ? 0 : 96,
+				 .gateway = netbed_addr(gateways[v6][what >> 5 & 1])};
+
+	if (what & 8 && (c.hops = nexthops_create(2)))
+		for (unsigned i = 0; i < 2; i++)
+			c.hops->hop[i] = (struct nexthop){NULL, netbed_addr(gateways[v6][i]), 1 + i};
+	if (what & 128)
+		(void)!route_del(bed.s, &c);
+	else
+		(void)!route_add(bed.s, &c, n > 23 ? bytes[23] % 32 : ROUTE_USER | ROUTE_APPEND);
+	nexthops_free(c.hops);
+}
+
 static void change(const uint8_t *bytes, size_t n)
 {
 	struct addr_config c = {.valid = INT64_MAX, .preferred = INT64_MAX};
@@ -246,6 +306,12 @@ static void change(const uint8_t *bytes, size_t n)
 		break;
 	case 3:
 		(void)!netdev_del_addr(bed.s, bed.dev, &c.addr, c.plen);
+		break;
+	case 4:
+		change_rule(what, bytes, n);
+		break;
+	case 5:
+		change_route(what, bytes, n);
 		break;
 	default:
 		(void)!netdev_add_addr(bed.s, bed.dev, &c);
