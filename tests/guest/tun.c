@@ -157,6 +157,11 @@ static void echo(void)
 	T(write(fd, buf, 4 + sizeof(e)));
 	n = next_icmp(fd, buf, sizeof(buf), 4);
 	SAY("%zd bytes, protocol %#x", n, ntohs(((struct tun_pi *)buf)->proto));
+	/* Less room than for the information: whatever packet is there first. */
+	memcpy(buf, &(struct tun_pi){0, htons(0x0800)}, 4);
+	memcpy(buf + 4, &e, sizeof(e));
+	T(write(fd, buf, 4 + sizeof(e)));
+	T(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 5000));
 	T(read(fd, buf, 3));
 	close(fd);
 }
