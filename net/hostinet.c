@@ -139,19 +139,34 @@ static int host_error(int err)
 static int hostinet_accept(struct ctx *c, struct socket *s, int flags, struct socket **ret)
 {
 	int64_t deadline = socket_deadline(s->rcvtimeo, flags & O_NONBLOCK);
+	struct sockaddr_in6 peer;
+	socklen_t len = sizeof(peer);
+	struct hostinet *i;
 	int fd, err;
 
-	while ((fd = accept4(hostinet_fd(s), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0) {
+	while ((fd = accept4(hostinet_fd(s), (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC)) < 0) {
 		err = errno == EAGAIN ? hostinet_wait(c, s, POLLIN, deadline) : host_error(errno);
 		if (err)
 			return err;
+		len = sizeof(peer);
 	}
 	err = wrap(fd, s->ops, s->family, s->type, s->protocol, ret);
 	if (err)
 		return err;
+	i = container_of(*ret, struct hostinet, s);
+	i->accepted = peer;
+	i->accepted_len = MIN(len, (socklen_t)sizeof(peer));
 	inherit(*ret, s);
 	socket_publish(*ret);
 	return 0;
+}
+
+static int hostinet_accepted_name(struct socket *s, struct sockaddr_storage *ret)
+{
+	struct hostinet *i = container_of(s, struct hostinet, s);
+
+	memcpy(ret, &i->accepted, i->accepted_len);
+	return (int)i->accepted_len;
 }
 
 static int hostinet_getname(struct socket *s, bool peer, struct sockaddr_storage *ret)
@@ -199,6 +214,7 @@ static const struct proto_ops hostinet_ops = {
     .connect = hostinet_connect,
     .listen = hostinet_listen,
     .accept = hostinet_accept,
+    .accepted_name = hostinet_accepted_name,
     .getname = hostinet_getname,
     .shutdown = hostinet_shutdown,
     .sendmsg = hostinet_sendmsg,

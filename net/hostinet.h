@@ -11,6 +11,8 @@
 struct hostinet {
 	struct socket s; /* first member */
 	struct hostfd *h;
+	struct sockaddr_in6 accepted; /* the peer of one that was accepted, of either family; constant from then on */
+	socklen_t accepted_len;
 };
 
 static inline int hostinet_fd(struct socket *s)
