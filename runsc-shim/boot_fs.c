@@ -204,7 +204,7 @@ static bool is_word(const char *text, const char *word)
 
 /*
  * The machine's own name can be looked up, as on Debian by 127.0.1.1, where nothing is changed by that but memory. A hosts file that cannot be read or is
- * very long stays as it is.
+ * very long stays as it is; one that is no file at all, as a root directory of somebody else's may have, is not waited for.
  */
 static void name_in_hosts(struct ctx *c, const struct spec *s)
 {
@@ -214,7 +214,8 @@ static void name_in_hosts(struct ctx *c, const struct spec *s)
 	off_t pos = 0;
 	ssize_t n;
 
-	if (s->overlay != OVERLAY_MEMORY || vfs_open(c, AT_FDCWD, HOSTS, O_RDONLY, 0, LOOKUP_FOLLOW, &f))
+	if (s->overlay != OVERLAY_MEMORY || vfs_open(c, AT_FDCWD, HOSTS, O_RDONLY | O_NONBLOCK, 0, LOOKUP_FOLLOW, &f) ||
+	    !S_ISREG(f->path.dentry->inode->mode))
 		return;
 	iobuf_init_kernel(&b, text, sizeof(text) - 1);
 	n = file_read(c, f, &b, &pos);
@@ -222,7 +223,7 @@ static void name_in_hosts(struct ctx *c, const struct spec *s)
 		return;
 	file_put(f);
 	f = NULL;
-	if (vfs_open(c, AT_FDCWD, HOSTS, O_WRONLY | O_APPEND, 0, LOOKUP_FOLLOW, &f))
+	if (vfs_open(c, AT_FDCWD, HOSTS, O_WRONLY | O_APPEND | O_NONBLOCK, 0, LOOKUP_FOLLOW, &f))
 		return;
 	snprintf(line, sizeof(line), "%s127.0.1.1\t%s\n", n && text[n - 1] != '\n' ? "\n" : "", s->hostname);
 	iobuf_init_kernel(&b, line, strlen(line));
