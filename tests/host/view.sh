@@ -26,7 +26,7 @@ check "and the host is as before" no "$(test -e kept-here && echo yes || echo no
 mkdir -p root/bin; cp "$BUILD/guest/hello" root/bin/ 2>/dev/null && check "--root" "hello" "$(box --root "$PWD/root" --workdir / -- /bin/hello)"
 mkdir -p root/etc; mkfifo root/etc/hosts
 check "a root whose hosts file is a FIFO" hello "$(timeout 20 "$SANDBOX" exec --platform "$PLATFORM" --root "$PWD/root" --workdir / -- /bin/hello)"
-check "its own name has an address" "127.0.1.1 box1" "$(box --hostname box1 -- getent hosts box1 | xargs)"
+[ ! -e /etc/hosts ] || check "its own name has an address" "127.0.1.1 box1" "$(box --hostname box1 -- getent hosts box1 | xargs)"
 check "--hostname" box1 "$(box --hostname box1 -- hostname)"
 check "--env" "a b" "$(X=b box --env Y=a --env X -- sh -c 'echo $Y $X')"
 check "own pid" 1 "$(box -- sh -c 'echo $$')"
